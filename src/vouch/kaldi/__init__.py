@@ -1,0 +1,1 @@
+"""Kaldi's files: tables, archives, data directories and trial lists."""

@@ -1,0 +1,62 @@
+"""The waveforms of a data directory, utterance by utterance."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from vouch.audio import Audio, read_audio
+from vouch.errors import VouchError
+from vouch.kaldi.datadir import DataDir
+
+# Times in `segments` are rounded when they are written: this much beyond the end of a recording is forgiven.
+SEGMENT_OVERSHOOT = 0.5
+
+
+class WaveReader:
+    """Reads utterances of a data directory, cutting segments out of recordings.
+
+    Parameters
+    ----------
+    data : loaded with "wav.scp"
+    sample_rate : Hz; recordings at other rates are resampled
+
+    Attributes
+    ----------
+    notes : how many recordings were resampled from which rate, or averaged over how many channels
+    """
+
+    def __init__(self, data: DataDir, sample_rate: int) -> None:
+        self._data = data
+        self._rate = sample_rate
+        self._recording = ""
+        self._audio: Audio | None = None
+        self.notes: Counter[str] = Counter()
+
+    def read(self, utterance: str) -> np.ndarray:
+        """Return the samples of an utterance, (samples,) float32 in [-1, 1].
+
+        Raises
+        ------
+        VouchError : the recording cannot be read (see `vouch.audio.read_audio`), or ends before the segment does
+        """
+        segment = self._data.segments[utterance]
+        # Segments of one recording follow each other in the sorted table: it is decoded once.
+        if segment.recording != self._recording or self._audio is None:
+            self._audio = None
+            self._audio = read_audio(self._data.wav_scp[segment.recording], self._rate)
+            self._recording = segment.recording
+            if self._audio.source_rate != self._rate:
+                self.notes[f"resampled from {self._audio.source_rate} Hz"] += 1
+            if self._audio.source_channels > 1:
+                self.notes[f"averaged over {self._audio.source_channels} channels"] += 1
+        samples = self._audio.samples
+        first = int(segment.start * self._rate + 0.5)
+        last = len(samples) if segment.end is None else int(segment.end * self._rate + 0.5)
+        if first >= len(samples) or last > len(samples) + SEGMENT_OVERSHOOT * self._rate:
+            raise VouchError(
+                f"segment {segment.start:g} to {segment.end or len(samples) / self._rate:g} s is outside recording"
+                f" '{segment.recording}' of {len(samples) / self._rate:g} s"
+            )
+        return samples[first:last]

@@ -1,0 +1,94 @@
+"""Options by name: checked against the signature of what they configure, so that a typo is never ignored."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from vouch.errors import VouchError, nearest
+
+
+def resolve_options(
+    function: Callable, options: Mapping[str, object], what: str, given: Collection[str] = ()
+) -> dict[str, object]:
+    """Return all options of `function`: its defaults, overridden by `options` converted to the annotated types.
+
+    Parameters
+    ----------
+    function : a class or function whose parameters are annotated (int, float, bool, str, Sequence, or `X | None`)
+    options : names to values, as YAML or the command line gives them (`5e-05` may be text)
+    what : what is configured, for messages ("loss 'aamsoftmax'")
+    given : parameters that the program itself passes and nobody can set
+
+    Raises
+    ------
+    VouchError : an unknown name (the nearest is named), a value of the wrong type, or a missing option
+    """
+    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    parameters = {
+        name: parameter for name, parameter in inspect.signature(function).parameters.items() if name not in given
+    }
+    for name in options:
+        if name not in parameters:
+            raise VouchError(f"unknown option '{name}' of {what}{nearest(name, parameters)}")
+    resolved: dict[str, object] = {}
+    for name, parameter in parameters.items():
+        if name in options:
+            resolved[name] = convert(options[name], hints[name], f"option '{name}' of {what}")
+        elif parameter.default is inspect.Parameter.empty:
+            raise VouchError(f"{what} needs the option '{name}'")
+        else:
+            resolved[name] = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+    return resolved
+
+
+def convert(value: object, kind: object, what: str) -> object:
+    """Convert a value from YAML or the command line to an annotated type; `VouchError` when it does not fit.
+
+    Examples
+    --------
+    >>> convert("5e-05", float, "learning rate")
+    5e-05
+    """
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None or value == "null":
+            return None
+        return convert(value, next(part for part in typing.get_args(kind) if part is not type(None)), what)
+    if origin is Sequence:
+        parts = yaml.safe_load(value) if isinstance(value, str) else value
+        if isinstance(parts, (list, tuple)):
+            return [convert(part, typing.get_args(kind)[0], what) for part in parts]
+    if isinstance(value, str) and kind in (int, float, bool):
+        value = yaml.safe_load(value)
+        if kind is float and isinstance(value, str):  # YAML 1.1 takes 5e-05, without a point, for text
+            try:
+                value = float(value)
+            except ValueError:
+                raise VouchError(f"{what}: '{value}' is not a number") from None
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, type) and isinstance(value, kind) and (kind is bool) == isinstance(value, bool):
+        return value
+    expected = getattr(kind, "__name__", str(kind))
+    raise VouchError(f"{what}: {value!r} is not of type {expected}")
+
+
+def read_yaml(path: str | Path) -> dict[str, object]:
+    """Read a YAML mapping; `VouchError` names the file, and the line where the syntax is broken."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise VouchError(f"{path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise VouchError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', 'syntax')})") from None
+    if not isinstance(content, dict):
+        raise VouchError(f"{path}: holds no 'key: value' lines")
+    return content
