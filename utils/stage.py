@@ -1,0 +1,86 @@
+"""What the scripts of the heavy stages share: the device, jobs, progress, and the closing lines."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from command_line import Parser
+from vouch.errors import VouchError, nearest
+from vouch.jobs import launch
+from vouch.shards import Outcome, Shards, ShardWriter, describe_failures
+
+Work = Callable[[Sequence[str], ShardWriter], None]
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that "auto", "cpu" or "cuda" means here; `VouchError` when there is no such device."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise VouchError(f"unknown device '{name}'{nearest(name, ['auto', 'cpu', 'cuda'])}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise VouchError("--device cuda: torch finds no GPU here; use --device cpu or auto")
+    return torch.device(name)
+
+
+def add_job_options(parser: Parser) -> None:
+    """Add the options of a script that can be split into jobs."""
+    group = parser.add_argument_group("jobs")
+    group.add_argument("--nj", type=int, default=1, help="number of jobs")
+    group.add_argument("--cmd", default="", help="launcher of the jobs; empty: utils/run.py")
+    group.add_argument("--max-failed", type=float, default=0.05, help="largest share of utterances that may fail")
+    group.add_argument("--job", default="", help=argparse.SUPPRESS)
+
+
+def run_shards(
+    args: argparse.Namespace,
+    shards: Shards,
+    scp: Path,
+    work: Callable[[Callable[[int], object]], Work],
+    beside: Callable[[Outcome], None] = lambda outcome: None,
+) -> Outcome | None:
+    """Make all shards, here or in `args.nj` jobs, and write the table that lists their archives.
+
+    Parameters
+    ----------
+    args : with the options of `add_job_options`
+    shards : what to make
+    scp : the table to write; the logs of jobs go to `log/` beside it
+    work : given a progress callback, returns the work of one shard
+    beside : writes what belongs to the same output, before the table
+
+    Returns
+    -------
+    The outcome; None inside a job, which leaves the rest to the script that started it.
+    """
+    if args.nj < 1:
+        raise VouchError(f"--nj {args.nj}: needs at least 1 job")
+    if args.job:
+        # One thread a job: jobs that each take all cores only wait for each other.
+        torch.set_num_threads(1)
+        job, jobs = (int(number) for number in args.job.split("/"))
+        shards.run(work(lambda count: None), job, jobs)
+        return None
+    done = shards.prepare()
+    if done:
+        print(f"{scp}: {done} of {len(shards)} parts are there from a run that was interrupted", file=sys.stderr)
+    if args.nj == 1:
+        torch.set_num_threads(1)
+        with tqdm(total=len(shards.items), initial=done * shards.size, unit="utt", disable=None) as bar:
+            shards.run(work(bar.update))
+    else:
+        script = Path(sys.argv[0]).resolve()
+        cmd = args.cmd or str(Path(__file__).resolve().with_name("run.py"))
+        launch(cmd, args.nj, scp.parent / "log", script.stem, [sys.executable, str(script), *sys.argv[1:]])
+    outcome = shards.finish(scp, args.max_failed, beside)
+    for note, count in sorted(outcome.notes.items()):
+        print(f"{scp}: {count} recordings {note}", file=sys.stderr)
+    if outcome.failed:
+        print(f"{scp}: {len(outcome.failed)} failed: {describe_failures(outcome.failed)}", file=sys.stderr)
+    return outcome
