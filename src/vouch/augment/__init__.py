@@ -1,0 +1,1 @@
+"""Augmentation: what is added to speech so that a network learns to ignore it."""

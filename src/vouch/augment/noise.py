@@ -1,0 +1,135 @@
+"""Additive noise at a given signal-to-noise ratio, from a folder that is laid out like MUSAN."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vouch.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, read_excerpt
+from vouch.errors import VouchError
+from vouch.options import resolve_options
+
+
+@dataclass(frozen=True)
+class NoiseKind:
+    """One way of adding noise.
+
+    Attributes
+    ----------
+    folder : top-level folder of the noises
+    files_min, files_max : how many recordings are added, drawn uniformly
+    snr_min, snr_max : signal-to-noise ratio of each of them in dB, drawn uniformly
+    """
+
+    folder: str
+    files_min: int
+    files_max: int
+    snr_min: float
+    snr_max: float
+
+
+def read_kinds(config: Mapping[str, object]) -> dict[str, NoiseKind]:
+    """Turn the mapping of conf/augment.yaml into kinds by name; `VouchError` on an unknown or missing option."""
+    kinds = {}
+    for name, options in config.items():
+        if not isinstance(options, Mapping):
+            raise VouchError(f"augmentation '{name}' must hold 'option: value' lines")
+        kind = NoiseKind(**resolve_options(NoiseKind, options, f"augmentation '{name}'"))
+        if not 1 <= kind.files_min <= kind.files_max or kind.snr_min > kind.snr_max:
+            raise VouchError(f"augmentation '{name}' needs 1 <= files_min <= files_max and snr_min <= snr_max")
+        kinds[name] = kind
+    return kinds
+
+
+def mix(speech: torch.Tensor, noise: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
+    """Add noise at a signal-to-noise ratio: x + n sqrt(P_x / (P_n 10^(snr / 10))), P being mean squares.
+
+    Parameters
+    ----------
+    speech, noise : (..., samples) float32
+    snr_db : (...) float32, in dB
+
+    Returns
+    -------
+    (..., samples) float32; where speech or noise is silent, the speech as it is
+    """
+    power = speech.square().mean(dim=-1)
+    noise_power = noise.square().mean(dim=-1)
+    gain = (power / (noise_power * 10 ** (snr_db / 10))).sqrt()
+    gain = torch.where(noise_power > 0, gain, torch.zeros_like(gain))
+    return speech + gain[..., None] * noise
+
+
+class NoiseFolder:
+    """Recordings in `<path>/{noise,music,speech}/<set>/*`, the layout of MUSAN.
+
+    Parameters
+    ----------
+    path : the folder
+    kinds : how to use its top-level folders; kinds whose folder is not there are left out
+
+    Attributes
+    ----------
+    kinds : those that the folder has recordings for
+
+    Raises
+    ------
+    VouchError : no recordings for any kind
+    """
+
+    def __init__(self, path: str | Path, kinds: Mapping[str, NoiseKind]) -> None:
+        self._files: dict[str, list[Path]] = {}
+        for name, kind in kinds.items():
+            found = sorted(
+                file
+                for file in (Path(path) / kind.folder).rglob("*")
+                if file.suffix.lower() in AUDIO_SUFFIXES - FFMPEG_SUFFIXES and file.is_file()
+            )
+            if found:
+                self._files[name] = found
+        self.kinds = {name: kind for name, kind in kinds.items() if name in self._files}
+        if not self.kinds:
+            folders = sorted({kind.folder for kind in kinds.values()})
+            raise VouchError(
+                f"{path}: no recordings in any of {', '.join(f'{name}/' for name in folders)} (wav, flac, ...)"
+            )
+
+    def add(self, samples: np.ndarray, name: str, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+        """Add noise of one kind to an utterance.
+
+        Parameters
+        ----------
+        samples : (samples,) float32
+        name : of the kind
+        sample_rate : Hz
+        rng : draws the recordings, their excerpts and the signal-to-noise ratios
+
+        Returns
+        -------
+        (samples,) float32; not clipped, the result is meant for a front end
+        """
+        kind, files = self.kinds[name], self._files[name]
+        speech = torch.from_numpy(samples)
+        mixed = speech
+        for _ in range(int(rng.integers(kind.files_min, kind.files_max + 1))):
+            file = files[int(rng.integers(len(files)))]
+            excerpt = read_excerpt(str(file), len(samples), sample_rate, float(rng.random()))
+            snr = torch.tensor(rng.uniform(kind.snr_min, kind.snr_max), dtype=torch.float32)
+            mixed = mixed + (mix(speech, torch.from_numpy(excerpt), snr) - speech)
+        return mixed.numpy()
+
+
+def draw_kinds(utterance: str, kinds: Mapping[str, NoiseKind], copies: int, seed: int) -> list[str]:
+    """Draw the kinds of noise that the copies of an utterance get, all different.
+
+    The draw depends on the seed and the utterance's name alone: not on the other utterances, nor on their order.
+    """
+    if copies > len(kinds):
+        raise VouchError(f"{copies} copies need {copies} kinds of noise, there are {len(kinds)}: {', '.join(kinds)}")
+    rng = np.random.default_rng((seed, zlib.crc32(utterance.encode())))
+    return [list(kinds)[index] for index in rng.permutation(len(kinds))[:copies]]

@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Stage 2: add noisy copies to a training set, as features.
+
+Reads the audio and the features of a data directory; writes another one that lists the utterances as they are and,
+for each, copies with noise, music or babble (many voices), whose ids end in the kind. utt2uniq names the original.
+
+    steps/augment_data.py egs/demo/data/train egs/demo/data/train_aug --musan egs/demo/data/musan
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+from command_line import Parser, run_main
+from stage import add_job_options, run_shards
+from vouch.augment.noise import NoiseFolder, draw_kinds, read_kinds
+from vouch.augment.offline import noisy_feature_extractor
+from vouch.errors import VouchError
+from vouch.features import build_feature
+from vouch.files import write_text
+from vouch.kaldi.datadir import DataDir, write_data_dir
+from vouch.kaldi.tables import read_table, write_table
+from vouch.options import read_yaml
+from vouch.shards import Outcome, Shards
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    parser.add_argument("data", type=Path, help="data directory with wav.scp and, from stage 1, feats.scp")
+    parser.add_argument("out", type=Path, help="data directory to write")
+    parser.add_argument("--musan", type=Path, required=True, help="folder with noise/, music/ and speech/")
+    default = Path(__file__).resolve().parents[1] / "conf/augment.yaml"
+    parser.add_argument("--config", type=Path, default=default, help="kinds of noise")
+    parser.add_argument("--copies", type=int, default=1, help="noisy copies of each utterance, of different kinds")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument("--shard-size", type=int, default=1000, help="utterances an archive")
+    add_job_options(parser)
+    args = parser.parse_args()
+    if args.out.resolve() == args.data.resolve():
+        raise VouchError(f"{args.out}: the output must be another data directory than the input")
+
+    data = DataDir.load(args.data, need=["wav.scp", "feats.scp"])
+    config_file = args.data / "feature.yaml"
+    feature_text = config_file.read_text(encoding="utf-8") if config_file.exists() else ""
+    feature = build_feature(read_yaml(config_file))
+    kinds = read_kinds(read_yaml(args.config))
+    noises = NoiseFolder(args.musan, kinds)
+    originals = {
+        f"{utterance}-{kind}": (utterance, kind)
+        for utterance in data.feats_scp
+        for kind in draw_kinds(utterance, noises.kinds, args.copies, args.seed)
+    }
+    fingerprint = f"{feature_text}{kinds}{args.musan}{args.seed}{data.wav_scp}{data.segments}"
+    shards = Shards(args.out / "noisy", sorted(originals), fingerprint, size=args.shard_size)
+
+    def write_beside(outcome: Outcome) -> None:
+        (args.out / "feats.scp").unlink(missing_ok=True)
+        uniq = {copy: originals[copy][0] for copy in outcome.rows} | {
+            utterance: utterance for utterance in data.feats_scp
+        }
+        write_table(args.out / "utt2uniq", uniq)
+        write_data_dir(args.out, {}, {copy: data.utt2spk[utterance] for copy, utterance in uniq.items()})
+        rows = read_table(args.data / "utt2num_frames") | {copy: str(count) for copy, count in outcome.rows.items()}
+        write_table(args.out / "utt2num_frames", rows)
+        write_text(args.out / "feature.yaml", feature_text)
+
+    outcome = run_shards(
+        args,
+        shards,
+        args.out / "noisy.scp",
+        lambda progress: noisy_feature_extractor(data, feature, noises, originals, args.seed, progress),
+        write_beside,
+    )
+    if outcome is not None:
+        write_table(args.out / "feats.scp", data.feats_scp | read_table(args.out / "noisy.scp"))
+        print(f"{args.out}: {len(data.feats_scp)} utterances and {len(outcome.rows)} noisy copies")
+
+
+if __name__ == "__main__":
+    run_main(main)
