@@ -1,0 +1,163 @@
+"""Embeddings of whole utterances, in batches of similar length."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from vouch.encoder import Encoder
+from vouch.errors import VouchError
+from vouch.features.extract import compute
+from vouch.kaldi.datadir import DataDir
+from vouch.kaldi.feats import FeatureStore
+from vouch.kaldi.waves import WaveReader
+from vouch.shards import ShardWriter
+
+# Frames in a batch, padding included. On a CPU small batches are faster: they stay in its caches.
+BATCH_FRAMES = {"cpu": 2000, "cuda": 100_000}
+# Longer recordings are embedded in pieces (Kaldi's x-vector recipes use the same length): memory stays bounded.
+MAX_FRAMES = 10_000
+
+
+def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames: int = MAX_FRAMES) -> np.ndarray:
+    """Embed utterances that are similar in length as one batch.
+
+    An utterance shorter than the network's minimum is repeated up to it. One longer than `max_frames` is cut into
+    pieces of equal length (within a frame), whose embeddings are averaged with the numbers of their frames as weights.
+    Neither the other utterances nor their order changes an embedding, beyond rounding.
+
+    Parameters
+    ----------
+    encoder : in evaluation mode
+    matrices : each (frames, bins) float32
+    max_frames : longest piece
+
+    Returns
+    -------
+    (len(matrices), embedding_dim) float32
+    """
+    pieces: list[np.ndarray] = []
+    owners: list[int] = []
+    for owner, matrix in enumerate(matrices):
+        if len(matrix) < encoder.min_frames:
+            matrix = np.take(matrix, range(encoder.min_frames), axis=0, mode="wrap")
+        cut = np.array_split(matrix, -(-len(matrix) // max_frames))
+        pieces += cut
+        owners += [owner] * len(cut)
+    lengths = torch.tensor([len(piece) for piece in pieces])
+    padded = torch.zeros(len(pieces), int(lengths.max()), pieces[0].shape[1])
+    for row, piece in enumerate(pieces):
+        padded[row, : len(piece)] = torch.from_numpy(piece)
+    device = next(encoder.parameters()).device
+    with torch.inference_mode():
+        same = bool((lengths == lengths[0]).all())
+        embeddings = encoder(padded.to(device), None if same else lengths.to(device)).float().cpu()
+    if len(pieces) == len(matrices):
+        return embeddings.numpy()
+    weights = lengths[:, None].float()
+    totals = torch.zeros(len(matrices), 1).index_add_(0, torch.tensor(owners), weights)
+    sums = torch.zeros(len(matrices), embeddings.shape[1]).index_add_(0, torch.tensor(owners), weights * embeddings)
+    return (sums / totals).numpy()
+
+
+def batches_by_length(num_frames: np.ndarray, batch_frames: int) -> Iterator[np.ndarray]:
+    """Group utterances of similar length: yields index arrays whose padded batches hold at most `batch_frames`.
+
+    Parameters
+    ----------
+    num_frames : (utterances,) int64
+    batch_frames : frames in a batch, padding included; a single longer utterance is a batch of its own
+    """
+    order = np.argsort(num_frames, kind="stable")
+    start = 0
+    for position in range(1, len(order) + 1):
+        # The utterance at `position` would be the longest, to which all others are padded.
+        if position == len(order) or (position + 1 - start) * num_frames[order[position]] > batch_frames:
+            yield order[start:position]
+            start = position
+
+
+def embed_store(encoder: Encoder, store: FeatureStore, indices: np.ndarray, max_frames: int = MAX_FRAMES) -> np.ndarray:
+    """Embed utterances of a feature store.
+
+    Parameters
+    ----------
+    encoder : in evaluation mode
+    store : features
+    indices : (n,) utterances of the store
+    max_frames : see `embed_matrices`
+
+    Returns
+    -------
+    (n, embedding_dim) float32, in the order of `indices`
+
+    Raises
+    ------
+    VouchError : an utterance whose embedding is not finite, or features of another dimension than the encoder's
+    """
+    if store.dim != encoder.config["num_bins"]:
+        raise VouchError(f"{store.path}: {store.dim} dimensions, the model takes {encoder.config['num_bins']}")
+    out = np.empty((len(indices), encoder.embedding_dim), np.float32)
+    device = next(encoder.parameters()).device.type
+    for batch in batches_by_length(store.num_frames[indices], BATCH_FRAMES[device]):
+        out[batch] = embed_matrices(encoder, [store.matrix(int(index)) for index in indices[batch]], max_frames)
+    return out
+
+
+def store_embedder(
+    encoder: Encoder, data: DataDir, max_frames: int, progress: Callable[[int], object]
+) -> Callable[[Sequence[str], ShardWriter], None]:
+    """Return the work of one shard that embeds features; see `vouch.shards.Shards.run`.
+
+    Parameters
+    ----------
+    encoder : in evaluation mode
+    data : loaded with "feats.scp"
+    max_frames : see `embed_matrices`
+    progress : called with the number of utterances done
+    """
+    store = FeatureStore(data.path / "feats.scp")
+    position = {utterance: index for index, utterance in enumerate(store.utterances)}
+
+    def embed(utterances: Sequence[str], shard: ShardWriter) -> None:
+        indices = np.array([position[utterance] for utterance in utterances])
+        for utterance, embedding in zip(utterances, embed_store(encoder, store, indices, max_frames), strict=True):
+            _write_finite(shard, utterance, embedding)
+        progress(len(utterances))
+
+    return embed
+
+
+def wave_embedder(
+    encoder: Encoder, data: DataDir, max_frames: int, progress: Callable[[int], object]
+) -> Callable[[Sequence[str], ShardWriter], None]:
+    """Return the work of one shard that embeds audio through the encoder's front end; see `store_embedder`.
+
+    `data` is loaded with "wav.scp". Utterances are read one by one, so that memory does not grow with the shard.
+    """
+    if encoder.feature is None:
+        raise VouchError("this model was trained on features of an unknown front end; give it features, not audio")
+    front_end = copy.deepcopy(encoder.feature).cpu()
+
+    def embed(utterances: Sequence[str], shard: ShardWriter) -> None:
+        reader = WaveReader(data, front_end.sample_rate)
+        for utterance in utterances:
+            try:
+                features = compute(front_end, reader.read(utterance))
+                _write_finite(shard, utterance, embed_matrices(encoder, [features], max_frames)[0])
+            except VouchError as error:
+                shard.failed[utterance] = str(error)
+            progress(1)
+        shard.notes.update(reader.notes)
+
+    return embed
+
+
+def _write_finite(shard: ShardWriter, utterance: str, embedding: np.ndarray) -> None:
+    if np.isfinite(embedding).all():
+        shard.write(utterance, embedding)
+    else:
+        shard.failed[utterance] = "the embedding is NaN or infinite; look for NaN in its features"

@@ -1,0 +1,169 @@
+"""An encoder: front end, normalisation and network as one thing, built from its configuration, saved and loaded."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from vouch.errors import VouchError, pick
+from vouch.features import build_feature, resolve_feature
+from vouch.files import atomic_write
+from vouch.models import MODELS
+from vouch.models.inputs import length_mask
+from vouch.options import resolve_options
+
+FORMAT = "vouch-encoder-1"
+# Added to the variance before its root is taken, as instance normalisation does.
+VARIANCE_FLOOR = 1e-5
+
+
+def _mean_only(centred: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    return centred
+
+
+def _unit_variance(centred: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    return centred / (_mean(centred.square(), mask) + VARIANCE_FLOOR).sqrt()
+
+
+# What follows after the mean of each dimension over the utterance has been subtracted.
+NORMALIZATIONS = {"mean": _mean_only, "meanvar": _unit_variance}
+
+
+class Encoder(nn.Module):
+    """From features (or waveforms) to embeddings.
+
+    Parameters
+    ----------
+    model : name in `vouch.models.MODELS` under "name", and options of that network
+    num_bins : dimensions of the features
+    normalization
+        "mean": subtract each dimension's mean over the utterance; "meanvar": divide by its standard deviation
+        too; "none"
+    feature
+        configuration of the front end that made the features (see `vouch.features.build_feature`); None when it is
+        not known, as for archives from elsewhere: such an encoder takes features only
+
+    Raises
+    ------
+    VouchError : an unknown name or option, or a front end of another dimension
+    """
+
+    def __init__(
+        self,
+        model: Mapping[str, object],
+        num_bins: int,
+        normalization: str = "mean",
+        feature: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "model": resolve_model(model),
+            "num_bins": num_bins,
+            "normalization": normalization,
+            "feature": None if feature is None else resolve_feature(feature),
+        }
+        if normalization != "none":
+            pick({**NORMALIZATIONS, "none": None}, normalization, "normalization")
+        self.feature = None if feature is None else build_feature(feature)
+        if self.feature is not None and self.feature.dim != num_bins:
+            raise VouchError(f"the front end gives {self.feature.dim} dimensions, the features have {num_bins}")
+        options = {name: value for name, value in self.config["model"].items() if name != "name"}
+        self.model = MODELS[self.config["model"]["name"]](num_bins, **options)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Size of an embedding."""
+        return self.model.embedding_dim
+
+    @property
+    def min_frames(self) -> int:
+        """Shortest input in frames."""
+        return self.model.min_frames
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Embed a batch of features.
+
+        Parameters
+        ----------
+        features : (batch, frames, num_bins) float32
+        lengths : (batch,) int64, optional
+            real frames of each utterance where shorter ones are padded
+
+        Returns
+        -------
+        (batch, embedding_dim) float32
+        """
+        normalization = self.config["normalization"]
+        if normalization != "none":
+            mask = None if lengths is None else length_mask(lengths.to(features.device), features.shape[1])[..., None]
+            features = NORMALIZATIONS[normalization](features - _mean(features, mask), mask)
+        return self.model(features, lengths)
+
+    def state(self) -> dict[str, object]:
+        """Return what `Encoder.from_state` needs: configuration and weights."""
+        return {"format": FORMAT, "config": self.config, "weights": self.model.state_dict()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, object], where: str | Path) -> Encoder:
+        """Rebuild an encoder; `VouchError` naming `where` when the state is not one."""
+        if not isinstance(state, Mapping) or state.get("format") != FORMAT:
+            raise VouchError(f"{where}: not a model of Vouch ({FORMAT})")
+        encoder = cls(**state["config"])
+        try:
+            encoder.model.load_state_dict(state["weights"])
+        except RuntimeError as error:
+            raise VouchError(
+                f"{where}: the weights do not fit the network: {str(error).splitlines()[-1].strip()}"
+            ) from None
+        return encoder
+
+
+def resolve_model(model: Mapping[str, object]) -> dict[str, object]:
+    """Return a model configuration with all defaults filled in; `VouchError` on an unknown name or option."""
+    name = str(model.get("name", ""))
+    options = {key: value for key, value in model.items() if key != "name"}
+    return {
+        "name": name,
+        **resolve_options(pick(MODELS, name, "model"), options, f"model '{name}'", given=["num_bins"]),
+    }
+
+
+def save_encoder(encoder: Encoder, path: str | Path) -> None:
+    """Write an encoder to a file, whole or not at all."""
+    with atomic_write(path, "wb") as file:
+        torch.save(encoder.state(), file)
+
+
+def load_encoder(path: str | Path, device: str | torch.device = "cpu") -> Encoder:
+    """Load an encoder for inference from `final.pt` or from a training checkpoint.
+
+    Raises
+    ------
+    VouchError : the file is missing, damaged, or not a model of Vouch
+    """
+    state = load_torch(path)
+    return Encoder.from_state(state.get("encoder", state), path).to(device).eval()
+
+
+def load_torch(path: str | Path) -> dict[str, object]:
+    """Read a file of `torch.save` as data only: nothing in it can run; `VouchError` when it cannot be read."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise VouchError(f"{path}: no such file; stage 3 (steps/train.py) makes it") from None
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise VouchError(f"{path}: not readable as a checkpoint ({str(error).splitlines()[0][:120]})") from None
+    if not isinstance(state, dict):
+        raise VouchError(f"{path}: not a checkpoint of Vouch")
+    return state
+
+
+def _mean(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Mean over time of `(batch, frames, bins)`, over real frames where there is a `(batch, frames, 1)` mask."""
+    if mask is None:
+        return x.mean(dim=1, keepdim=True)
+    return (x * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True)

@@ -1,0 +1,1 @@
+"""Training: configuration, sampling, batches, schedule, checkpoints and the loop."""

@@ -1,0 +1,41 @@
+"""Learning rates as functions of how much of the training is done, so that they depend on no batch or device count."""
+
+from __future__ import annotations
+
+import math
+
+# The cosine ends, and the steps come to, this share of the peak.
+FINAL_SHARE = 0.01
+STEPS = 10
+
+
+def cosine(progress: float) -> float:
+    """Half a cosine from 1 to `FINAL_SHARE` (Loshchilov and Hutter, SGDR, equation 5, one period)."""
+    return FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def step(progress: float) -> float:
+    """Ten steps of equal length that fall by equal factors from 1 to `FINAL_SHARE`."""
+    return FINAL_SHARE ** (min(int(progress * STEPS), STEPS - 1) / (STEPS - 1))
+
+
+def constant(progress: float) -> float:
+    """1 throughout."""
+    return 1.0
+
+
+SCHEDULES = {"cosine": cosine, "step": step, "constant": constant}
+
+
+def learning_rate_factor(schedule: str, warmup: float, progress: float) -> float:
+    """Return the factor on the peak learning rate.
+
+    Parameters
+    ----------
+    schedule : name in `SCHEDULES`; it runs over what remains after the warm-up
+    warmup : share of the training with a linear rise from 0 to 1
+    progress : share of the training that is done, 0 to 1
+    """
+    if progress < warmup:
+        return progress / warmup
+    return SCHEDULES[schedule]((progress - warmup) / (1 - warmup))

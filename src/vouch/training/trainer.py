@@ -1,0 +1,277 @@
+"""The training loop: `Trainer.run` reads top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from vouch.encoder import Encoder, load_torch, save_encoder
+from vouch.errors import VouchError
+from vouch.losses import LOSSES
+from vouch.training.batches import Batch, TrainingSet, prefetch
+from vouch.training.checkpoint import Progress, TrainingState, restore_checkpoint, save_checkpoint
+from vouch.training.config import Config
+from vouch.training.sampler import epoch_batches
+from vouch.training.schedule import learning_rate_factor
+from vouch.training.validation import ValidationSet
+
+SGD_MOMENTUM = 0.9
+# Reading the loss makes the host wait for the device, so it is done once in so many batches.
+BATCHES_BETWEEN_READINGS = 20
+
+
+class Interrupted(Exception):
+    """The run was asked to stop and has written a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """How a run talks to whoever started it.
+
+    Attributes
+    ----------
+    log : called with each line for the log
+    progress : called with the epoch, batches done, batches in the epoch, and the mean loss of the epoch so far
+    should_stop : asked after every batch; when it says so, a checkpoint is written and `Interrupted` raised
+    """
+
+    log: Callable[[str], None]
+    progress: Callable[[int, int, int, float], None] = lambda epoch, done, total, loss: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+class Trainer:
+    """Trains an encoder, or goes on where an interrupted run of the same configuration and data stopped.
+
+    Every random draw follows from the seed and the position in the training, and checkpoints hold the rest: on a CPU
+    a continued run ends with the weights of one that was never interrupted, bit for bit.
+
+    Parameters
+    ----------
+    config : resolved
+    data : training utterances
+    valid : trials of held-out speakers, which choose the epoch that is kept; None keeps the last epoch
+    feature : configuration of the front end that made the features, if it is known
+    folder : of the experiment; gets checkpoints/, tensorboard/ and final.pt
+    fingerprint : of configuration and data; an earlier checkpoint in the folder must have the same
+    device : where to train
+    calls : for log lines, progress and requests to stop
+
+    Raises
+    ------
+    VouchError : the configuration and the data do not fit each other, with the numbers
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        data: TrainingSet,
+        valid: ValidationSet | None,
+        feature: dict[str, object] | None,
+        folder: Path,
+        fingerprint: str,
+        device: torch.device,
+        calls: Callbacks,
+    ) -> None:
+        self.options = config.train
+        self.data, self.valid, self.device, self.calls = data, valid, device, calls
+        self.folder, self.fingerprint = folder, fingerprint
+        self.last, self.best = folder / "checkpoints/last.pt", folder / "checkpoints/best.pt"
+        torch.manual_seed(self.options.seed)
+        self.state = _build(config, data, feature, device)
+        if valid is not None and valid.dim != data.store.dim:
+            raise VouchError(f"validation features have {valid.dim} dimensions, training features {data.store.dim}")
+        self._parameters = [*self.state.encoder.parameters(), *self.state.loss.parameters()]
+        self._plan_epoch(0)  # a batch that the data cannot fill is an error now, not after hours
+
+    def run(self) -> Path:
+        """Train to the end and return the path of `final.pt`.
+
+        Raises
+        ------
+        VouchError : the loss became NaN or infinite
+        Interrupted : `should_stop` asked for it; the same run goes on from the checkpoint
+        """
+        if self.last.exists():
+            restore_checkpoint(self.state, self.last)
+            self.calls.log(f"continuing after epoch {self.progress.epoch}, batch {self.progress.batch}")
+        board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.progress.epoch + 1)
+        while self.progress.epoch < self.options.epochs:
+            clock = _Clock()
+            mean_loss, accuracy = self._train_epoch(clock)
+            eer = self._validate()
+            self._keep_if_best(eer)
+            self._report(board, clock, mean_loss, accuracy, eer)
+            self._start_next_epoch()
+            save_checkpoint(self.state, self.fingerprint, self.last)
+        board.close()
+        final = self.folder / "final.pt"
+        save_encoder(Encoder.from_state(load_torch(self.best), self.best), final)
+        self.calls.log(f"{final}: the encoder of epoch {self.progress.best_epoch}")
+        return final
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run is."""
+        return self.state.progress
+
+    def _plan_epoch(self, epoch: int) -> np.ndarray:
+        loss, options = self.state.loss, self.options
+        return epoch_batches(
+            self.data.labels,
+            options.batch_size,
+            loss.utterances_per_speaker,
+            loss.distinct_speakers,
+            options.max_utterances_per_speaker,
+            seed=options.seed + epoch,
+        )
+
+    def _train_epoch(self, clock: _Clock) -> tuple[float, float]:
+        """Do what is left of an epoch and return its mean loss and its accuracy."""
+        progress, options = self.progress, self.options
+        batches = self._plan_epoch(progress.epoch)
+        seed = (options.seed, progress.epoch)
+        crops = prefetch(self.data, batches, progress.batch, options.crop_frames, seed, self.device.type == "cuda")
+        self.state.encoder.train()
+        sums = torch.tensor([progress.loss_sum, progress.correct], dtype=torch.float64).to(self.device)
+        for batch in clock.timed(crops):
+            done = (progress.epoch + progress.batch / len(batches)) / options.epochs
+            sums += self._step(batch, done)
+            progress.batch += 1
+            progress.rows += len(batch.labels)
+            stop = self.calls.should_stop()
+            if stop or clock.minutes_since_checkpoint() > options.checkpoint_minutes:
+                progress.loss_sum, progress.correct = sums.tolist()
+                save_checkpoint(self.state, self.fingerprint, self.last)
+                clock.checkpoint_written()
+            if stop:
+                raise Interrupted
+            if progress.batch % BATCHES_BETWEEN_READINGS == 0 or progress.batch == len(batches):
+                self._show(float(sums[0]) / progress.rows, len(batches))
+        loss_sum, correct = sums.tolist()
+        return loss_sum / progress.rows, correct / progress.rows
+
+    def _step(self, batch: Batch, done: float) -> torch.Tensor:
+        """Learn from one batch; returns the sums of loss and of correct rows, on the device: `(2,) float64`."""
+        state, options = self.state, self.options
+        rate = options.learning_rate * learning_rate_factor(options.schedule, options.warmup, done)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        features = batch.features.to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+            embeddings = state.encoder(features)
+        # The loss checks the make-up of the batch where that costs nothing: on labels that are on the CPU.
+        result = state.loss(embeddings, batch.labels.to(self.device, non_blocking=True))
+        state.optimizer.zero_grad(set_to_none=True)
+        result.loss.backward()
+        if options.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self._parameters, options.clip_norm)
+        state.optimizer.step()
+        accuracy = (result.logits.detach().argmax(dim=1) == result.targets).double().mean()
+        return torch.stack([result.loss.detach().double(), accuracy]) * len(batch.labels)
+
+    def _show(self, loss: float, batches: int) -> None:
+        if not math.isfinite(loss):
+            raise VouchError(
+                f"the loss became {loss} in epoch {self.progress.epoch + 1}, batch {self.progress.batch}; "
+                f"try a smaller train.learning_rate or train.clip_norm"
+            )
+        self.calls.progress(self.progress.epoch + 1, self.progress.batch, batches, loss)
+
+    def _validate(self) -> float | None:
+        """EER on the validation set, 0 to 1, in the epochs that have one."""
+        epoch = self.progress.epoch + 1
+        if self.valid is None or (epoch % self.options.valid_interval and epoch < self.options.epochs):
+            return None
+        return self.valid.eer(self.state.encoder.eval())
+
+    def _keep_if_best(self, eer: float | None) -> None:
+        progress = self.progress
+        if self.valid is None:
+            progress.best_epoch = progress.epoch + 1
+        elif eer is not None and eer < progress.best_eer:
+            progress.best_eer, progress.best_epoch = eer, progress.epoch + 1
+        if progress.best_epoch == progress.epoch + 1:
+            save_encoder(self.state.encoder, self.best)
+
+    def _report(
+        self, board: SummaryWriter, clock: _Clock, mean_loss: float, accuracy: float, eer: float | None
+    ) -> None:
+        epoch, rate = self.progress.epoch + 1, self.state.optimizer.param_groups[0]["lr"]
+        speed, waiting = clock.utterances_per_second(), clock.waiting_share()
+        line = (
+            f"epoch {epoch}/{self.options.epochs}: loss {mean_loss:.4f}, accuracy {100 * accuracy:.1f} %,"
+            f" learning rate {rate:.1e}, {speed:.0f} utt/s, waiting for data {100 * waiting:.0f} %"
+        )
+        scalars = {"train/loss": mean_loss, "train/accuracy": accuracy, "train/learning_rate": rate}
+        scalars |= {"speed/utterances_per_second": speed, "speed/waiting_share": waiting}
+        if eer is not None:
+            line += f"; validation EER {100 * eer:.2f} % (best {100 * self.progress.best_eer:.2f} %)"
+            scalars["valid/eer"] = eer
+        for name, value in scalars.items():
+            board.add_scalar(name, value, epoch)
+        board.flush()
+        self.calls.log(line)
+
+    def _start_next_epoch(self) -> None:
+        progress = self.progress
+        progress.epoch += 1
+        progress.batch = progress.rows = 0
+        progress.loss_sum = progress.correct = 0.0
+
+
+class _Clock:
+    """Speed of an epoch, and the time since the last checkpoint."""
+
+    def __init__(self) -> None:
+        self._waited = self._worked = 0.0
+        self._utterances = 0
+        self._checkpoint = time.monotonic()
+
+    def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches, measuring how long each was waited for and worked on."""
+        asked = time.monotonic()
+        for batch in batches:
+            got = time.monotonic()
+            yield batch
+            self._waited += got - asked
+            asked = time.monotonic()
+            self._worked += asked - got
+            self._utterances += len(batch.labels)
+
+    def utterances_per_second(self) -> float:
+        return self._utterances / max(self._waited + self._worked, 1e-9)
+
+    def waiting_share(self) -> float:
+        return self._waited / max(self._waited + self._worked, 1e-9)
+
+    def minutes_since_checkpoint(self) -> float:
+        return (time.monotonic() - self._checkpoint) / 60
+
+    def checkpoint_written(self) -> None:
+        self._checkpoint = time.monotonic()
+
+
+def _build(config: Config, data: TrainingSet, feature: dict[str, object] | None, device: torch.device) -> TrainingState:
+    """Make encoder, loss and optimizer with fresh weights."""
+    options = config.train
+    encoder = Encoder(config.model, data.store.dim, config.normalization, feature).to(device)
+    if options.crop_frames < encoder.min_frames:
+        raise VouchError(f"train.crop_frames {options.crop_frames} is below the network's minimum {encoder.min_frames}")
+    loss_options = {name: value for name, value in config.loss.items() if name != "name"}
+    loss = LOSSES[str(config.loss["name"])](encoder.embedding_dim, len(data.speakers), **loss_options).to(device)
+    parameters = [*encoder.parameters(), *loss.parameters()]
+    if options.optimizer == "adam":
+        optimizer = torch.optim.Adam(parameters, options.learning_rate, weight_decay=options.weight_decay)
+    else:
+        optimizer = torch.optim.SGD(
+            parameters, options.learning_rate, momentum=SGD_MOMENTUM, weight_decay=options.weight_decay
+        )
+    return TrainingState(encoder, loss, optimizer)

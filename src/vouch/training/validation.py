@@ -1,0 +1,46 @@
+"""The EER on held-out speakers, measured with the extraction, scoring and metric that tests use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vouch.embedding import embed_store
+from vouch.encoder import Encoder
+from vouch.errors import VouchError
+from vouch.kaldi.feats import FeatureStore
+from vouch.kaldi.trials import read_trials
+from vouch.metrics import equal_error_rate
+from vouch.scoring.cosine import normalize_length, score_trials
+
+
+class ValidationSet:
+    """Features and trials of speakers that the training set does not have.
+
+    Parameters
+    ----------
+    path : data directory with feats.scp and trials
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
+        self._store = FeatureStore(path / "feats.scp")
+        trials = read_trials(path / "trials")
+        position = {utterance: index for index, utterance in enumerate(self._store.utterances)}
+        for number, pair in enumerate(zip(trials.enrol, trials.test, strict=True), start=1):
+            for utterance in pair:
+                if utterance not in position:
+                    raise VouchError(f"{path}/trials:{number}: '{utterance}' has no features in {path}/feats.scp")
+        self.dim = self._store.dim
+        self._used = np.array(sorted({position[u] for u in (*trials.enrol, *trials.test)}))
+        row = {int(index): row for row, index in enumerate(self._used)}
+        self._enrol = np.array([row[position[utterance]] for utterance in trials.enrol])
+        self._test = np.array([row[position[utterance]] for utterance in trials.test])
+        self._is_target = trials.is_target
+
+    def eer(self, encoder: Encoder) -> float:
+        """Return the equal error rate, 0 to 1, of cosine scores; `encoder` must be in evaluation mode."""
+        names = [self._store.utterances[index] for index in self._used]
+        unit = normalize_length(embed_store(encoder, self._store, self._used), names)
+        return equal_error_rate(score_trials(unit, self._enrol, self._test), self._is_target).value

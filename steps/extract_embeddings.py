@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Stage 4: extract an embedding of every utterance of a data directory.
+
+Reads feats.scp, or with --input wav the audio, which goes through the model's own front end; writes embedding.scp and
+the archives it lists.
+
+    steps/extract_embeddings.py egs/demo/data/test egs/demo/exp/mine/final.pt egs/demo/exp/mine/embeddings/test
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+
+from command_line import Parser, run_main
+from stage import add_job_options, pick_device, run_shards
+from vouch.embedding import MAX_FRAMES, store_embedder, wave_embedder
+from vouch.encoder import Encoder, load_encoder
+from vouch.errors import VouchError
+from vouch.features import resolve_feature
+from vouch.kaldi.datadir import DataDir
+from vouch.options import read_yaml
+from vouch.shards import Shards
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    parser.add_argument("data", type=Path, help="data directory with feats.scp, or wav.scp for --input wav")
+    parser.add_argument("model", type=Path, help="final.pt or a checkpoint of stage 3")
+    parser.add_argument("out", type=Path, help="folder for embedding.scp and the archives")
+    parser.add_argument("--input", choices=("feats", "wav"), default="feats", help="what to start from")
+    parser.add_argument("--max-frames", type=int, default=MAX_FRAMES, help="longer recordings are embedded in pieces")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--shard-size", type=int, default=1000, help="utterances an archive")
+    add_job_options(parser)
+    args = parser.parse_args()
+    encoder = load_encoder(args.model, pick_device(args.device))
+    if args.max_frames < encoder.min_frames:
+        raise VouchError(f"--max-frames {args.max_frames} is below the network's minimum {encoder.min_frames}")
+
+    if args.input == "feats":
+        data = DataDir.load(args.data, need=["feats.scp"])
+        check_front_end(encoder, args.data)
+        items, source = data.feats_scp, data.feats_scp
+    else:
+        data = DataDir.load(args.data, need=["wav.scp"])
+        items, source = data.segments, (data.wav_scp, data.segments)
+    model_digest = hashlib.sha256(args.model.read_bytes()).hexdigest()
+    shards = Shards(
+        args.out / "embedding", list(items), f"{model_digest} {args.max_frames} {source}", size=args.shard_size
+    )
+    embedder = store_embedder if args.input == "feats" else wave_embedder
+    outcome = run_shards(
+        args,
+        shards,
+        args.out / "embedding.scp",
+        lambda progress: embedder(encoder, data, args.max_frames, progress),
+    )
+    if outcome is not None:
+        print(f"{args.out}: {len(outcome.rows)} embeddings of {encoder.embedding_dim} dimensions")
+
+
+def check_front_end(encoder: Encoder, data: Path) -> None:
+    """Refuse features that another front end made than the one the model was trained with."""
+    path = data / "feature.yaml"
+    if encoder.config["feature"] is None or not path.exists():
+        return
+    feature = resolve_feature(read_yaml(path))
+    for name, wanted in encoder.config["feature"].items():
+        if feature.get(name) != wanted:
+            raise VouchError(
+                f"{path}: {name} is {feature.get(name)}, the model was trained with {wanted}; rerun stage 1"
+            )
+
+
+if __name__ == "__main__":
+    run_main(main)

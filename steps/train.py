@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Stage 3: train an encoder.
+
+Reads the features of the training set and, for the EER on held-out speakers, of the validation set with its trials;
+writes config.yaml, train.log, checkpoints/, tensorboard/ and final.pt. An interrupted run is continued by the same
+command; an experiment of another configuration or other data in the same folder is moved aside.
+
+    steps/train.py egs/demo/data/train egs/demo/exp/mine --valid egs/demo/data/valid --config conf/recipes/demo.yaml
+
+Any option of the configuration can be set on the command line: --train.epochs 3 --loss.margin 0.3
+"""
+
+import hashlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+import yaml
+from tqdm import tqdm
+
+from command_line import Parser, run_main
+from stage import pick_device
+from vouch.files import write_text
+from vouch.kaldi.tables import read_lines
+from vouch.options import read_yaml
+from vouch.training.batches import TrainingSet
+from vouch.training.checkpoint import read_fingerprint
+from vouch.training.config import Config, experiment_name, resolve_config
+from vouch.training.trainer import Callbacks, Interrupted, Trainer
+from vouch.training.validation import ValidationSet
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    parser.add_argument("data", type=Path, nargs="?", help="training set: a data directory with features")
+    parser.add_argument("exp", type=Path, nargs="?", help="folder of the experiment")
+    parser.add_argument("--valid", type=Path, help="validation set: a data directory with features and trials")
+    parser.add_argument("--config", type=Path, help="configuration file; see conf/recipes")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--print-name", action="store_true", help="check the configuration, print its name, and stop")
+    args, overrides = parser.parse_with_overrides(("model", "loss", "normalization", "train"))
+
+    config = resolve_config(read_yaml(args.config) if args.config else {}, overrides)
+    if args.print_name:
+        print(experiment_name(config, overrides))
+        return
+    if args.data is None or args.exp is None:
+        parser.error("needs the training set and the folder of the experiment")
+    device = pick_device(args.device)
+    data, valid = TrainingSet(args.data), ValidationSet(args.valid) if args.valid else None
+    feature_file = args.data / "feature.yaml"
+    feature = read_yaml(feature_file) if feature_file.exists() else None
+    fingerprint = describe(config, feature, [args.data, *([args.valid] if args.valid else [])])
+
+    final, last = args.exp / "final.pt", args.exp / "checkpoints/last.pt"
+    if args.exp.exists() and read_fingerprint(last) != fingerprint:
+        move_aside(args.exp)
+    elif final.exists():
+        print(f"{final}: is trained already, with this configuration and these data; remove the folder to train again")
+        return
+    write_text(args.exp / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
+    run(args.exp, lambda calls: Trainer(config, data, valid, feature, args.exp, fingerprint, device, calls))
+
+
+def run(exp: Path, make_trainer: Callable[[Callbacks], Trainer]) -> None:
+    """Train with a log file, a progress bar, and signals that stop after the batch in hand."""
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, frame: signals.append(received))
+    with open(exp / "train.log", "a", encoding="utf-8") as log, tqdm(unit="batch", disable=None) as bar:
+
+        def write(line: str) -> None:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+            log.flush()
+            bar.write(line)
+
+        def show(epoch: int, done: int, total: int, loss: float) -> None:
+            bar.total, bar.n = total, done
+            bar.set_description(f"epoch {epoch}, loss {loss:.3f}")
+
+        try:
+            make_trainer(Callbacks(write, show, lambda: bool(signals))).run()
+        except Interrupted:
+            write("interrupted; the same command goes on from here")
+            sys.exit(128 + signals[0])
+
+
+def describe(config: Config, feature: dict[str, object] | None, data_dirs: list[Path]) -> str:
+    """Fingerprint of everything that the weights depend on."""
+    digest = hashlib.sha256(json.dumps([config.as_dict(), feature], sort_keys=True).encode())
+    for path in data_dirs:
+        for name in ("utt2spk", "feats.scp", "utt2num_frames", "trials"):
+            if (path / name).exists():
+                digest.update("\n".join(read_lines(path / name)).encode())
+    return digest.hexdigest()
+
+
+def move_aside(exp: Path) -> None:
+    """Rename the folder of another experiment: what it took hours to compute is not overwritten."""
+    if not any(exp.iterdir()):
+        return
+    number = 1
+    while exp.with_name(f"{exp.name}.old{number}").exists():
+        number += 1
+    old = exp.rename(exp.with_name(f"{exp.name}.old{number}"))
+    print(f"{exp}: held an experiment with another configuration or other data; it is now {old}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_main(main)
