@@ -1,0 +1,184 @@
+#!/usr/bin/env bash
+# Vouch from raw audio to an equal error rate, in stages; ./run.sh --help lists them.
+set -euo pipefail
+# The folder of this script as it was called, so that paths given to it mean what they mean there; '' when called as ./run.sh.
+top=$(dirname "${BASH_SOURCE[0]}")/
+[ "$top" != ./ ] || top=''
+
+corpus=demo stage=0 stop_stage=7 nj=1 cmd='' device=auto feature=fbank40 norm=asnorm name='' dry_run=false
+recipe_option='' musan_option='' overrides=() prepare_values=()
+
+usage() {
+  cat <<'HELP'
+usage: ./run.sh [options]         walks the stages on a corpus; without options on the demo corpus
+
+  stage  script                         makes, in egs/CORPUS
+    0    local/prepare_CORPUS.py        data/{train,valid,test}/{wav.scp,utt2spk,...} and trials
+    1    steps/make_fbank.py            features: feats.scp and archives
+    2    steps/augment_data.py          data/train_aug: the training set and noisy copies of it
+    3    steps/train.py                 exp/NAME/final.pt, with train.log, checkpoints/, tensorboard/
+    4    steps/extract_embeddings.py    exp/NAME/embeddings/SET/embedding.scp
+    5    steps/score_trials.py          exp/NAME/scores: cosine of each trial
+    6    steps/normalize_scores.py      the same, normalised against the training speakers
+    7    steps/compute_metrics.py       exp/NAME/results: EER, minDCF, pictures; a table here
+
+which stages, on what
+  --corpus NAME           a folder of egs/ (demo)
+  --stage N               first stage (0)
+  --stop-stage N          last stage (7)
+  --dry-run               print the command of each stage and do nothing
+  --OPTION VALUE          whatever egs/CORPUS/corpus.sh passes on to stage 0, such as --root DIR of folders
+how
+  --model NAME            resnetse34l, xvector or lstm (what the recipe says)
+  --loss NAME             softmax, aamsoftmax or ge2e (what the recipe says)
+  --recipe NAME           conf/recipes/NAME.yaml (what corpus.sh says)
+  --model.X, --loss.X, --train.X VALUE    an option of the recipe, such as --loss.margin 0.3 or --train.epochs 10
+  --feature NAME          conf/features/NAME.yaml (fbank40)
+  --musan DIR             MUSAN-shaped folder of noises for stage 2; none: no augmentation (what corpus.sh says)
+  --norm NAME             score normalisation: znorm, tnorm, snorm or asnorm (asnorm)
+  --name NAME             folder of the experiment in exp/ (model_loss and what else was set by hand)
+where
+  --nj N                  jobs that stages 1, 2 and 4 are split into (1)
+  --cmd 'LAUNCHER ...'    who runs the jobs (utils/run.py: this machine)
+  --device NAME           auto, cpu or cuda (auto)
+HELP
+}
+
+die() {
+  echo "run.sh: error: $*" >&2
+  exit 1
+}
+
+nearest() { # WORD CHOICE...: a hint that names the choice that was probably meant
+  PYTHONPATH=${top}src python3 -c 'import sys; from vouch.errors import nearest; print(nearest(sys.argv[1], sys.argv[2:]))' "$@"
+}
+
+run() { # COMMAND...: run it, or only print it
+  if $dry_run; then
+    printf ' %q' "$@"
+    echo
+  else
+    "$@"
+  fi
+}
+
+begin() { # STAGE TITLE: whether this stage is asked for; announces it
+  [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2"
+}
+
+# The corpus comes first: it says which further options there are.
+for ((i = 1; i < $#; i++)); do
+  if [ "${!i}" = --corpus ]; then
+    i=$((i + 1))
+    corpus=${!i}
+  fi
+done
+if [ ! -d "${top}egs/$corpus" ]; then
+  mapfile -t corpora < <(cd "${top}egs" && printf '%s\n' */ | tr -d /)
+  die "unknown corpus '$corpus'$(nearest "$corpus" "${corpora[@]}"); a corpus is a folder of egs/"
+fi
+data=${top}egs/$corpus/data
+prepare='' prepare_options=() train_set=train valid_set=valid test_sets=(test) recipe=default musan=''
+if [ -f "${top}egs/$corpus/corpus.sh" ]; then
+  # shellcheck source=egs/demo/corpus.sh
+  . "${top}egs/$corpus/corpus.sh"
+fi
+
+known=(--help --corpus --stage --stop-stage --dry-run --model --loss --normalization --train --recipe --feature --musan --norm
+  --name --nj --cmd --device "${prepare_options[@]/#/--}")
+while [ $# -gt 0 ]; do
+  option=$1
+  case $option in
+    -h | --help) usage && exit 0 ;;
+    --dry-run) dry_run=true && shift && continue ;;
+    --*) ;;
+    *) die "unexpected argument '$option'; options begin with --" ;;
+  esac
+  [[ " ${known[*]} " == *" ${option%%.*} "* ]] || die "unknown option '$option'$(nearest "$option" "${known[@]}")"
+  [ $# -ge 2 ] && [[ $2 != --* ]] || die "option '$option' needs a value"
+  case $option in
+    --corpus) ;;
+    --stage) stage=$2 ;;
+    --stop-stage) stop_stage=$2 ;;
+    --recipe) recipe=$2 recipe_option=$2 ;;
+    --feature) feature=$2 ;;
+    --musan) musan=$2 musan_option=$2 ;;
+    --norm) norm=$2 ;;
+    --name) name=$2 ;;
+    --nj) nj=$2 ;;
+    --cmd) cmd=$2 ;;
+    --device) device=$2 ;;
+    --model | --loss | --normalization | --model.* | --loss.* | --train.*) overrides+=("$option" "$2") ;;
+    *) prepare_values+=("$option" "$2") ;;
+  esac
+  shift 2
+done
+for number in stage stop_stage nj; do
+  [[ ${!number} =~ ^[0-9]+$ ]] || die "--${number//_/-} needs a number, not '${!number}'"
+done
+[ "$stop_stage" -le 7 ] && [ "$stage" -le "$stop_stage" ] || die "stages are 0 to 7; --stage $stage --stop-stage $stop_stage"
+recipe_file=${top}conf/recipes/$recipe.yaml feature_file=${top}conf/features/$feature.yaml
+for file in "$recipe_file" "$feature_file"; do
+  mapfile -t there < <(basename -s .yaml "${file%/*}"/*.yaml)
+  base=${file##*/}
+  [ -f "$file" ] || die "$file: no such file$(nearest "${base%.yaml}" "${there[@]}")"
+done
+[ -z "$musan_option" ] || [ -d "$musan_option" ] || die "--musan $musan_option: no such folder"
+
+# shellcheck source=path.sh
+. "${top:-./}path.sh"
+train_options=(--config "$recipe_file" "${overrides[@]}")
+# Checks the options of stage 3 now, not after hours of other stages.
+experiment=$("${top}steps/train.py" --print-name "${train_options[@]}")
+name=${name:-$experiment${recipe_option:+_$recipe_option}}
+exp=${top}egs/$corpus/exp/$name
+jobs=(--nj "$nj" ${cmd:+--cmd "$cmd"})
+trained_on=$train_set${musan:+_aug}
+valid=()
+[ ! -d "$data/$valid_set" ] && [ -z "$prepare" ] || valid=("$valid_set")
+
+if begin 0 "prepare the corpus"; then
+  if [ -n "$prepare" ]; then
+    run "$top$prepare" "$data" "${prepare_values[@]}"
+  else
+    echo "egs/$corpus has no corpus.sh that prepares data: $data is used as it is"
+  fi
+fi
+if begin 1 "features"; then
+  for set in "$train_set" "${valid[@]}" "${test_sets[@]}"; do
+    run "${top}steps/make_fbank.py" "$data/$set" --config "$feature_file" "${jobs[@]}"
+  done
+fi
+if begin 2 "augmentation"; then
+  if [ -n "$musan" ]; then
+    run "${top}steps/augment_data.py" "$data/$train_set" "$data/$trained_on" --musan "$musan" "${jobs[@]}"
+  else
+    echo "no augmentation: there is no folder of noises (--musan DIR)"
+  fi
+fi
+if begin 3 "training"; then
+  run "${top}steps/train.py" "$data/$trained_on" "$exp" "${valid[@]/#/--valid=$data/}" --device "$device" "${train_options[@]}"
+fi
+if begin 4 "embeddings"; then
+  for set in "$train_set" "${test_sets[@]}"; do
+    run "${top}steps/extract_embeddings.py" "$data/$set" "$exp/final.pt" "$exp/embeddings/$set" --device "$device" "${jobs[@]}"
+  done
+fi
+for set in "${test_sets[@]}"; do
+  for trials in "$data/$set"/trials*; do
+    # A test set may have several lists: trials, trials_hard, ... The name stays a pattern where there is none yet.
+    list=${trials##*/} && list=${set}_${list%\*}
+    scores=$exp/scores/$list.txt normalized=$exp/scores/${list}_$norm.txt
+    if begin 5 "scores of $list"; then
+      run "${top}steps/score_trials.py" "${trials%\*}" "$exp/embeddings/$set/embedding.scp" "$scores"
+    fi
+    if begin 6 "normalised scores of $list"; then
+      run "${top}steps/normalize_scores.py" "$scores" "$exp/embeddings/$set/embedding.scp" \
+        "$exp/embeddings/$train_set/embedding.scp" "$normalized" --method "$norm" --cohort-utt2spk "$data/$train_set/utt2spk"
+    fi
+    if begin 7 "results on $list"; then
+      run "${top}steps/compute_metrics.py" "${trials%\*}" "$scores" "$normalized" --out-dir "$exp/results"
+      echo "log: $exp/train.log"
+    fi
+  done
+done
