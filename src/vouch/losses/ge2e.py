@@ -1,0 +1,122 @@
+"""Generalised end-to-end loss.
+
+Source: Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018), equations 4 to 9.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from vouch.errors import VouchError, pick
+from vouch.losses.base import LossOutput, SpeakerLoss, unit_length
+
+MIN_W = 1e-6
+
+
+def _softmax(similarity: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """Equation 6: cross-entropy of `similarity : (rows, speakers)` at the `own : (rows,)` columns."""
+    return functional.cross_entropy(similarity, own, reduction="none")
+
+
+def _contrast(similarity: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """Equation 7: distance of the own speaker plus closeness of the most similar other one."""
+    column = own[:, None]
+    others = similarity.scatter(1, column, -torch.inf)
+    return 1.0 - similarity.gather(1, column).squeeze(1).sigmoid() + others.amax(dim=1).sigmoid()
+
+
+VARIANTS = {"softmax": _softmax, "contrast": _contrast}
+REDUCTIONS = {"mean": torch.mean, "sum": torch.sum}
+
+
+class GE2E(SpeakerLoss):
+    """Each utterance against the centroid of every speaker in the batch, its own one computed without it.
+
+    Similarity is w cos + b with learned w > 0 and b; centroids are means of the embeddings as they come.
+
+    Parameters
+    ----------
+    embedding_dim, num_speakers : int
+        See `SpeakerLoss`; the loss has no weights per speaker.
+    utterances_per_speaker : int
+        At least 2. The default of 2 fits most speakers into a batch of given size, which matters more than
+        many utterances of each, and asks for only two utterances of a speaker; the paper takes 10.
+    variant : str
+        "softmax" (better for text-independent speech in the paper) or "contrast".
+    reduction : str
+        "mean" over the utterances, or "sum" as in the paper (the step then grows with the batch size).
+    min_cosine : float
+        Cosines below are raised to this value and lose their gradient; -1 leaves all as they are, 1e-6
+        reproduces implementations that clamp.
+
+    Raises
+    ------
+    VouchError
+        Fewer than two utterances per speaker, unknown variant or reduction, or `min_cosine` outside [-1, 1).
+    """
+
+    distinct_speakers = True
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        num_speakers: int,
+        utterances_per_speaker: int = 2,
+        variant: str = "softmax",
+        reduction: str = "mean",
+        min_cosine: float = -1.0,
+    ) -> None:
+        super().__init__(embedding_dim, num_speakers)
+        if utterances_per_speaker < 2:
+            raise VouchError(f"ge2e needs at least 2 utterances per speaker, not {utterances_per_speaker}")
+        if not -1.0 <= min_cosine < 1.0:
+            raise VouchError(f"min_cosine must be from -1 to below 1, not {min_cosine}")
+        self.utterances_per_speaker, self.min_cosine = utterances_per_speaker, min_cosine
+        self.row_loss = pick(VARIANTS, variant, "variant of ge2e")
+        self.reduce = pick(REDUCTIONS, reduction, "reduction of ge2e")
+        self.w = nn.Parameter(torch.tensor(10.0))
+        self.b = nn.Parameter(torch.tensor(-5.0))
+
+    def compute(self, embeddings: torch.Tensor, labels: torch.Tensor) -> LossOutput:
+        """See `SpeakerLoss.forward`; logits are `(batch, speakers of the batch)`, rows grouped by label.
+
+        Raises
+        ------
+        VouchError
+            The batch does not hold exactly `utterances_per_speaker` utterances of each of at least two
+            speakers. Of labels on a GPU only the number is checked: to look at them, the host would have to
+            wait for the device.
+        """
+        self._check_batch(labels)
+        order = labels.argsort(stable=True)
+        grouped = embeddings[order].view(-1, self.utterances_per_speaker, self.embedding_dim)
+        cosine = self._cosines(grouped).flatten(0, 1)
+        own = torch.arange(len(grouped), device=labels.device).repeat_interleave(self.utterances_per_speaker)
+        # Positive in value, yet with the gradient of w itself, so that a w pushed below zero can come back.
+        w = self.w + (self.w.clamp(min=MIN_W) - self.w).detach()
+        similarity = w * cosine.clamp(min=self.min_cosine) + self.b
+        return LossOutput(self.reduce(self.row_loss(similarity, own)), similarity, own)
+
+    def _cosines(self, grouped: torch.Tensor) -> torch.Tensor:
+        """Cosine of each utterance to each centroid, `(speakers, utterances, dim) -> (..., speakers)`."""
+        total = grouped.sum(dim=1)
+        centroids = unit_length(total / self.utterances_per_speaker)
+        without_self = unit_length((total[:, None] - grouped) / (self.utterances_per_speaker - 1))
+        unit = unit_length(grouped)
+        own = torch.eye(len(grouped), dtype=torch.bool, device=grouped.device)[:, None]
+        return torch.where(own, (unit * without_self).sum(dim=2, keepdim=True), unit @ centroids.T)
+
+    def _check_batch(self, labels: torch.Tensor) -> None:
+        """Raise unless the batch is made of complete groups of at least two speakers."""
+        wanted = self.utterances_per_speaker
+        complete = len(labels) % wanted == 0 and len(labels) >= 2 * wanted
+        found = f"{len(labels)} utterances"
+        if labels.device.type == "cpu":
+            counts = labels.unique(return_counts=True)[1]
+            complete = complete and bool((counts == wanted).all())
+            if len(counts):
+                found += f" of {len(counts)} speakers, {int(counts.min())} to {int(counts.max())} of each"
+        if not complete:
+            raise VouchError(f"ge2e needs {wanted} utterances of each of 2 or more speakers, not {found}")

@@ -1,0 +1,112 @@
+"""The x-vector network: a time-delay neural network with statistics pooling.
+
+Source: Snyder et al., "X-vectors: robust DNN embeddings for speaker recognition" (ICASSP 2018), table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from vouch.errors import VouchError, pick
+from vouch.models.inputs import check_features, length_mask
+from vouch.models.pooling import POOLINGS
+
+# Kernel size and dilation of frame1 to frame5.
+CONTEXTS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))
+# Frames that the valid convolutions consume, half on each side.
+CONTEXT_FRAMES = sum((size - 1) * dilation for size, dilation in CONTEXTS)
+
+
+class FrameLayer(nn.Module):
+    """Affine map over a window of frames, ReLU, batch normalisation without scale and offset."""
+
+    def __init__(self, in_channels: int, channels: int, kernel_size: int, dilation: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(in_channels, channels, kernel_size, dilation=dilation)
+        self.bn = nn.BatchNorm1d(channels, affine=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(batch, in_channels, frames) -> (batch, channels, frames - (kernel_size - 1) * dilation)`."""
+        return self.bn(torch.relu(self.conv(x)))
+
+
+class XVector(nn.Module):
+    """Five frame layers, statistics over time, and one affine layer whose output is the embedding.
+
+    The original classifies through two more layers (`segment7` and the output layer). Here the loss sits
+    directly on `segment6`, whose output before any ReLU is the x-vector: what is trained is what is used. In
+    training mode batch normalisation averages over padded frames too: train on crops of one length.
+
+    Parameters
+    ----------
+    num_bins : int
+        Cepstra or frequency bins of the features.
+    embedding_dim : int
+    pooling : str
+        A name in `POOLINGS`.
+    channels : five ints
+        Output channels of frame1 to frame5.
+
+    Attributes
+    ----------
+    min_frames : int
+        Shortest input in frames: the context of one output frame.
+
+    Raises
+    ------
+    VouchError
+        Unknown pooling or unusable channels.
+    """
+
+    input_kind = "features"
+
+    def __init__(
+        self,
+        num_bins: int,
+        embedding_dim: int = 512,
+        pooling: str = "stats",
+        channels: Sequence[int] = (512, 512, 512, 512, 1500),
+    ) -> None:
+        super().__init__()
+        if len(channels) != len(CONTEXTS) or min(channels) < 1:
+            raise VouchError(f"channels must be five positive numbers, not {list(channels)}")
+        self.num_bins, self.embedding_dim, self.min_frames = num_bins, embedding_dim, CONTEXT_FRAMES + 1
+
+        inputs = (num_bins, *channels[:-1])
+        self.frame1, self.frame2, self.frame3, self.frame4, self.frame5 = (
+            FrameLayer(previous, width, size, dilation)
+            for previous, width, (size, dilation) in zip(inputs, channels, CONTEXTS, strict=True)
+        )
+        self.pooling = pick(POOLINGS, pooling, "pooling")(channels[-1])
+        self.segment6 = nn.Linear(self.pooling.out_channels, embedding_dim)
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Embed a batch of utterances.
+
+        Parameters
+        ----------
+        features : (batch, frames, bins) float
+        lengths : (batch,) int64, optional
+            Real frames of each utterance; in evaluation mode padding does not change an embedding.
+
+        Returns
+        -------
+        embeddings : (batch, embedding_dim) float
+
+        Raises
+        ------
+        VouchError
+            Wrong shape, or an utterance shorter than `min_frames`.
+        """
+        check_features(features, lengths, self.num_bins, self.min_frames)
+        x = features.transpose(1, 2)
+        for layer in (self.frame1, self.frame2, self.frame3, self.frame4, self.frame5):
+            x = layer(x)
+        mask = None
+        if lengths is not None:
+            # Nothing is padded inside, so the first outputs see real frames only; pooling takes just those.
+            mask = length_mask(lengths.to(x.device) - CONTEXT_FRAMES, x.shape[2])
+        return self.segment6(self.pooling(x, mask))
