@@ -1,0 +1,108 @@
+"""Score files: `enrol-id test-id score`, and their labels from a trial list."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vouch.errors import VouchError
+from vouch.files import write_text
+from vouch.kaldi.tables import read_lines
+from vouch.kaldi.trials import Trials
+
+
+class Scores(NamedTuple):
+    """Scored trials, in the order of their file.
+
+    Attributes
+    ----------
+    enrol, test : (trials,) list of str
+    score : (trials,) float64 ndarray, finite, larger for the same speaker
+    """
+
+    enrol: list[str]
+    test: list[str]
+    score: np.ndarray
+
+
+def read_scores(path: str | Path) -> Scores:
+    """Read a score file; `VouchError` names file and line of a malformed one or of a score that is not finite."""
+    enrol: list[str] = []
+    test: list[str] = []
+    scores: list[float] = []
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            enrol_id, test_id, text = line.split()
+            scores.append(float(text))
+        except ValueError:
+            raise VouchError(f"{path}:{number}: '{line.strip()}' is not '<enrol-id> <test-id> <score>'") from None
+        enrol.append(enrol_id)
+        test.append(test_id)
+    score = np.array(scores)
+    if not np.isfinite(score).all():
+        number = next(number for number, value in enumerate(scores, start=1) if not math.isfinite(value))
+        raise VouchError(f"{path}:{number}: the score is not a finite number; find out what went wrong in scoring")
+    return Scores(enrol, test, score)
+
+
+def write_scores(path: str | Path, scores: Scores) -> None:
+    """Write a score file, whole or not at all, with the 9 digits that tell any two float32 scores apart."""
+    rows = zip(scores.enrol, scores.test, scores.score.tolist(), strict=True)
+    write_text(path, "".join([f"{enrol} {test} {score:.9g}\n" for enrol, test, score in rows]))
+
+
+def join_scores(
+    trials: Trials, scores: Scores, trials_path: str | Path, scores_path: str | Path, allow_missing: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bring scores and labels of trials together.
+
+    Parameters
+    ----------
+    trials, scores : in the same or in any other order
+    trials_path, scores_path : where they were read, for messages
+    allow_missing : leave out trials without a score instead of refusing them
+
+    Returns
+    -------
+    score : (scored trials,) float64 ndarray
+    is_target : (scored trials,) bool ndarray
+
+    Raises
+    ------
+    VouchError
+        naming file and line: a score without a trial, a trial without a score, or two different scores of one trial
+    """
+    if trials.enrol == scores.enrol and trials.test == scores.test:
+        return scores.score, trials.is_target
+    by_pair = _by_pair(scores, scores_path)
+    pairs = list(zip(trials.enrol, trials.test, strict=True))
+    listed = set(pairs)
+    for number, pair in enumerate(zip(scores.enrol, scores.test, strict=True), start=1):
+        if pair not in listed:
+            raise VouchError(f"{scores_path}:{number}: '{pair[0]} {pair[1]}' is not a trial of {trials_path}")
+    # No score is NaN, so NaN can stand for none.
+    score = np.fromiter((by_pair.get(pair, math.nan) for pair in pairs), np.float64, len(pairs))
+    scored = ~np.isnan(score)
+    if not allow_missing and not scored.all():
+        row = int(np.argmin(scored))
+        raise VouchError(
+            f"{trials_path}:{row + 1}: '{' '.join(pairs[row])}' has no score in {scores_path}"
+            f" ({len(pairs) - np.count_nonzero(scored)} such)"
+        )
+    return score[scored], trials.is_target[scored]
+
+
+def _by_pair(scores: Scores, path: str | Path) -> dict[tuple[str, str], float]:
+    by_pair: dict[tuple[str, str], float] = {}
+    rows = zip(scores.enrol, scores.test, scores.score.tolist(), strict=True)
+    for number, (enrol, test, score) in enumerate(rows, start=1):
+        # Trial lists repeat trials now and then; that is harmless while the scores agree.
+        if by_pair.setdefault((enrol, test), score) != score:
+            raise VouchError(
+                f"{path}:{number}: '{enrol} {test}' has score {score:.9g} here and"
+                f" {by_pair[enrol, test]:.9g} further up"
+            )
+    return by_pair

@@ -1,0 +1,185 @@
+"""Pictures of score files: the DET curve and the histogram of target and non-target scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy.special import ndtri
+
+from vouch.files import atomic_write
+from vouch.metrics import Roc, roc
+from vouch.report import PRIORS, Result
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; other dashes help on paper without colour.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1)))
+_MARKERS = ("o", "s", "^")  # EER, then one for each of PRIORS
+_MARKER_STYLE = {"markersize": 7, "markeredgecolor": "#333333", "markeredgewidth": 0.8}
+_INK = "#333333"
+# Rates at which a DET axis may begin, end and be marked.
+_TICKS = np.array(
+    [1e-6, 1e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99]
+)
+# Those whose labels are kept first where space is short.
+_TICKS_BY_RANK = (0.01, 0.1, 0.001, 1e-4, 0.4, 0.05, 0.005, 5e-4, 0.2, 0.8, 0.6, 0.9, *_TICKS)
+_DOTS = 1000  # along one axis; finer steps cannot be seen
+_PARTS = np.arange(1, 50) / 50  # of a step
+_CEILING = 1 - 1e-9  # a rate of 1, far outside the axes but not infinite
+_LONGEST_NAME = 40  # characters
+
+
+class System(NamedTuple):
+    """What a picture shows of one system: figures, (trials,) scores and (trials,) bool labels."""
+
+    result: Result
+    scores: np.ndarray
+    is_target: np.ndarray
+
+
+def plot_det(path: str | Path, systems: Sequence[System]) -> None:
+    """Draw the detection error trade-off of one or several systems as PNG (Martin et al., 1997).
+
+    Both axes are warped by the inverse normal distribution, so that normally distributed scores give straight lines.
+    A circle marks the EER of each system, a square and a triangle its minimum detection costs; those with a rate
+    outside the axes, such as 0, are drawn on the edge.
+    """
+    curves = [roc(system.scores, system.is_target) for system in systems]
+    optima = [_optima(curve, system.result) for curve, system in zip(curves, systems, strict=True)]
+    low, high = _det_limits(systems, np.concatenate(optima))
+    # The legend below the axes has a line for each system.
+    figure, axes = _new_figure(6.4, 7.35 + 0.2 * len(systems))
+    axes.plot(ndtri([low, high]), ndtri([low, high]), color="#bbbbbb", linewidth=0.8, zorder=1)
+    for number, (curve, points) in enumerate(zip(curves, optima, strict=True)):
+        colour = _COLOURS[number % len(_COLOURS)]
+        x, y = _warped(curve, systems[number].result, low, high)
+        axes.plot(x, y, color=colour, linestyle=_DASHES[number % len(_DASHES)], linewidth=1.8, zorder=3)
+        for marker, (false_alarm, miss) in zip(_MARKERS, points, strict=True):
+            x, y = ndtri(np.clip([false_alarm, miss], low, high))
+            axes.plot(x, y, marker, **_MARKER_STYLE, markerfacecolor=colour, clip_on=False, zorder=4)
+    _warp_axes(axes, low, high)
+    axes.set_title("Detection error trade-off", pad=30)
+    _det_legends(axes, systems)
+    _save(path, figure)
+
+
+def plot_histogram(path: str | Path, system: System) -> None:
+    """Draw the densities of target and non-target scores and the threshold of the EER as PNG."""
+    result, scores, is_target = system
+    figure, axes = _new_figure(7.2, 4.4)
+    bins = int(np.clip(np.sqrt(min(result.targets, result.nontargets)), 10, 100))
+    edges = np.histogram_bin_edges(scores, bins)
+    kinds = (("non-target", ~is_target, _COLOURS[0]), ("target", is_target, _COLOURS[1]))
+    for name, chosen, colour in kinds:
+        density, _ = np.histogram(scores[chosen], edges, density=True)
+        axes.stairs(density, edges, fill=True, color=colour, alpha=0.35)
+        axes.stairs(density, edges, color=colour, linewidth=1.4, label=f"{name} ({np.count_nonzero(chosen):,} trials)")
+    threshold = f"EER {result.eer.value:.2f} % at score {result.eer.threshold:.4g}"
+    axes.axvline(result.eer.threshold, color=_INK, linestyle="--", linewidth=1.2, label=threshold)
+    axes.set_title(_legible(result.system), pad=12)
+    axes.set_xlabel("score")
+    axes.set_ylabel("density")
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False, fontsize=9)
+    _save(path, figure)
+
+
+def _optima(curve: Roc, result: Result) -> np.ndarray:
+    """Return the (false alarm, miss) rates of the EER and of each minimum detection cost: (markers, 2)."""
+    rows = np.searchsorted(curve.threshold, [result.min_dcf[prior].threshold for prior in PRIORS])
+    equal = [result.eer.value / 100] * 2
+    return np.vstack([equal, np.column_stack([curve.false_alarm[rows], curve.miss[rows]])])
+
+
+def _det_limits(systems: Sequence[System], optima: np.ndarray) -> tuple[float, float]:
+    """Return the ends of both axes: all optima inside, no rates that the number of trials cannot resolve."""
+    resolution = 0.5 / max(max(system.result.targets, system.result.nontargets) for system in systems)
+    wanted = max(resolution, min(optima[optima > 0], default=1) / 3)
+    low = np.clip(np.searchsorted(_TICKS, wanted, side="right") - 1, 0, np.searchsorted(_TICKS, 0.02))
+    # The largest EER lies clearly off the upper right corner.
+    needed = max(ndtri(0.4), ndtri(min(0.99, optima[:: len(_MARKERS)].max())) + 1.0)
+    high = min(np.searchsorted(ndtri(_TICKS), needed), len(_TICKS) - 1)
+    return float(_TICKS[low]), float(_TICKS[high])
+
+
+def _warped(curve: Roc, result: Result, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return warped (false alarm, miss) rates without the points that fall on the same dot as both neighbours."""
+    rates = np.column_stack([curve.false_alarm, curve.miss])
+    # A rate of 0 has no place on the axis. It is drawn on the edge if that is below one error in all trials.
+    trials = np.array([result.nontargets, result.targets])
+    floor = np.where(low * trials < 1, low, _TICKS[0] / 100)
+    dot = (ndtri(high) - ndtri(low)) / _DOTS
+    dots = np.rint(ndtri(np.clip(rates, floor, _CEILING)) / dot)
+    moves = np.any(np.diff(dots, axis=0), axis=1)
+    keep = np.append(True, moves) | np.append(moves, True)
+    rates, dots = rates[keep], dots[keep]
+    # Tied scores give slanted steps. They are straight lines between rates, which the warped axes bend.
+    slanted = np.flatnonzero(np.all(np.abs(np.diff(dots, axis=0)) > 2, axis=1))
+    rows = np.sort(np.append(np.arange(len(rates)), slanted[:, None] + _PARTS))
+    x, y = (np.interp(rows, np.arange(len(rates)), rate) for rate in rates.T)
+    return ndtri(np.clip(x, floor[0], _CEILING)), ndtri(np.clip(y, floor[1], _CEILING))
+
+
+def _warp_axes(axes: Axes, low: float, high: float) -> None:
+    start, end = ndtri([low, high])
+    ticks: list[float] = []
+    for tick in (low, high, *_TICKS_BY_RANK):
+        if low <= tick <= high and all(abs(ndtri(tick) - ndtri(other)) > 0.055 * (end - start) for other in ticks):
+            ticks.append(tick)
+    labels = [f"{100 * tick:g}" for tick in ticks]
+    axes.set_xticks(ndtri(ticks), labels)
+    axes.set_yticks(ndtri(ticks), labels)
+    axes.set_xlim(start, end)
+    axes.set_ylim(start, end)
+    axes.set_aspect("equal")
+    axes.set_xlabel("false-alarm rate (%)")
+    axes.set_ylabel("miss rate (%)")
+
+
+def _det_legends(axes: Axes, systems: Sequence[System]) -> None:
+    names = ("EER", *(f"minDCF({prior})" for prior in PRIORS))
+    key = [
+        Line2D([], [], linestyle="", marker=marker, markerfacecolor="white", **_MARKER_STYLE, label=name)
+        for marker, name in zip(_MARKERS, names, strict=True)
+    ]
+    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(key)}
+    axes.add_artist(axes.legend(handles=key, frameon=False, fontsize=9, **above))
+    lines = []
+    for number, (result, _, _) in enumerate(systems):
+        costs = " / ".join(f"{result.min_dcf[prior].value:.3f}" for prior in PRIORS)
+        label = f"{_legible(result.system)}: EER {result.eer.value:.2f} %, minDCF {costs}"
+        style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _DASHES[number % len(_DASHES)]}
+        lines.append(Line2D([], [], linewidth=1.8, label=label, **style))
+    axes.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False, fontsize=9)
+
+
+def _legible(name: str) -> str:
+    """Shorten a long name in the middle and keep matplotlib from reading formulas between dollar signs."""
+    if len(name) > _LONGEST_NAME:
+        half = _LONGEST_NAME // 2
+        name = f"{name[:half]}…{name[-half:]}"
+    return name.replace("$", r"\$")
+
+
+def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.grid(color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(color="#999999", labelcolor=_INK, labelsize=9)
+    for spine in axes.spines.values():
+        spine.set_color("#999999")
+    return figure, axes
+
+
+def _save(path: str | Path, figure: Figure) -> None:
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png")

@@ -1,0 +1,62 @@
+"""Embeddings of enrolments, test utterances and cohorts, read from files."""
+
+import numpy as np
+import pytest
+
+from vouch.errors import VouchError
+from vouch.kaldi.ark import open_ark
+from vouch.scoring.sides import check_rows, load_cohort, load_sides, rows_of
+
+EMBEDDINGS = {"a-1": [2.0, 0.0], "a-2": [0.0, 0.5], "b-1": [-3.0, 0.0]}
+
+
+@pytest.fixture
+def scp(tmp_path):
+    with open_ark(tmp_path / "e.ark", tmp_path / "e.scp") as ark:
+        for key, embedding in EMBEDDINGS.items():
+            ark.write(key, np.array(embedding))
+    return tmp_path / "e.scp"
+
+
+def test_without_a_map_both_sides_are_utterances(scp):
+    sides = load_sides(scp)
+    assert sides.enrol == sides.test == {"a-1": 0, "a-2": 1, "b-1": 2}
+    assert sides.names == list(EMBEDDINGS)
+    assert sides.unit.tolist() == [[1, 0], [0, 1], [-1, 0]]
+
+
+def test_map_gives_means_and_keeps_the_sides_apart(scp, tmp_path):
+    # An enrolment may be called like an utterance and still be something else.
+    (tmp_path / "map").write_text("a a-1 a-2\nb-1 a-2\n")
+    sides = load_sides(scp, tmp_path / "map")
+    assert sides.unit[sides.enrol["a"]] == pytest.approx(np.sqrt([0.5, 0.5]))
+    assert sides.unit[sides.enrol["b-1"]].tolist() == [0, 1]
+    assert sides.unit[sides.test["b-1"]].tolist() == [-1, 0]
+    assert "a" not in sides.test
+    assert [sides.names[row] for row in sides.enrol.values()] == ["a", "b-1"]
+
+
+def test_map_with_an_unknown_utterance_is_refused(scp, tmp_path):
+    (tmp_path / "map").write_text("a a-1\nb b-1 b-9\n")
+    with pytest.raises(VouchError, match=r"map:2: 'b-9' of 'b' is not in .*e\.scp"):
+        load_sides(scp, tmp_path / "map")
+
+
+def test_cohort_by_utterance_and_by_speaker(scp, tmp_path):
+    assert load_cohort(scp).tolist() == [[1, 0], [0, 1], [-1, 0]]
+    (tmp_path / "utt2spk").write_text("a-1 a\na-2 a\na-3 a\nb-1 b\n")
+    assert load_cohort(scp, tmp_path / "utt2spk") == pytest.approx(np.array([np.sqrt([0.5, 0.5]), [-1, 0]]))
+
+
+def test_cohort_utterance_without_speaker_is_refused(scp, tmp_path):
+    (tmp_path / "utt2spk").write_text("a-1 a\nb-1 b\n")
+    with pytest.raises(VouchError, match=r"e\.scp:2: 'a-2' has no speaker"):
+        load_cohort(scp, tmp_path / "utt2spk")
+
+
+def test_unknown_ids_are_found_by_line():
+    index = rows_of(["x", "y", "z", "y"], {"x": 7, "z": 2})
+    assert index.tolist() == [7, -1, 2, -1]
+    with pytest.raises(VouchError, match=r"trials:2: 'y' is not in e\.scp \(2 such\)"):
+        check_rows(index, ["x", "y", "z", "y"], "trials", "e.scp")
+    check_rows(index[[0, 2]], ["x", "z"], "trials", "e.scp")

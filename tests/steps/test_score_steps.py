@@ -1,0 +1,247 @@
+"""Stages 5 to 7 as a user runs them, with good and with bad input."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+
+from vouch.kaldi.ark import open_ark
+from vouch.metrics import equal_error_rate
+from vouch.report import PRIORS
+
+STEPS = Path(__file__).parents[2] / "steps"
+IDS = [f"s{speaker}-{utterance}" for speaker in range(6) for utterance in range(4)]
+COHORT = [f"c{speaker}-{utterance}" for speaker in range(5) for utterance in range(2)]
+
+
+def write_embeddings(folder: Path, name: str, embeddings: dict[str, np.ndarray]) -> Path:
+    with open_ark(folder / f"{name}.ark", folder / f"{name}.scp") as ark:
+        for key, embedding in embeddings.items():
+            ark.write(key, embedding)
+    return folder / f"{name}.scp"
+
+
+def speakers(seed: int, ids: list[str]) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    voices = {name.split("-")[0]: rng.standard_normal(8) for name in ids}
+    return {name: (voices[name.split("-")[0]] + 0.8 * rng.standard_normal(8)) * rng.uniform(1, 9) for name in ids}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder with embeddings, a cohort of 5 speakers with 2 utterances each, and all pairs as trials."""
+    write_embeddings(tmp_path, "test", speakers(0, IDS))
+    write_embeddings(tmp_path, "cohort", speakers(1, COHORT))
+    (tmp_path / "cohort_utt2spk").write_text("".join(f"{name} {name[:2]}\n" for name in COHORT))
+    pairs = [(a, b) for row, a in enumerate(IDS) for b in IDS[:row]]
+    lines = [f"{a} {b} {'target' if a[:2] == b[:2] else 'nontarget'}\n" for a, b in pairs]
+    (tmp_path / "trials").write_text("".join(lines))
+    return tmp_path
+
+
+def step(name: str, *arguments: object, cwd: Path, python_path: str = "", **options: object) -> CompletedProcess:
+    command = [sys.executable, str(STEPS / f"{name}.py"), *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": python_path}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, **options)
+
+
+def fails(done: CompletedProcess, message: str) -> None:
+    """Check that a step ended with one line that says why."""
+    assert done.returncode == 1, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "error: " in done.stderr
+    assert message in done.stderr
+
+
+def read_scores(path: Path) -> dict[tuple[str, str], float]:
+    return {(a, b): float(score) for a, b, score in map(str.split, path.read_text().splitlines())}
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
+
+
+def test_from_embeddings_to_results(data):
+    assert step("score_trials", "trials", "test.scp", "scores/t.txt", cwd=data).returncode == 0
+    scores = read_scores(data / "scores/t.txt")
+    embeddings = {name: unit(vector) for name, vector in speakers(0, IDS).items()}
+    assert list(scores) == [tuple(line.split()[:2]) for line in (data / "trials").read_text().splitlines()]
+    assert list(scores.values()) == pytest.approx([embeddings[a] @ embeddings[b] for a, b in scores], abs=1e-6)
+
+    arguments = ("scores/t.txt", "test.scp", "cohort.scp", "scores/t_asnorm.txt", "--cohort-utt2spk", "cohort_utt2spk")
+    done = step("normalize_scores", *arguments, "--top-n", 3, cwd=data)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 5 cohort members" in done.stdout
+    cohort = [unit(vector) for vector in speakers(1, COHORT).values()]
+    members = [unit(cohort[row] + cohort[row + 1]) for row in range(0, 10, 2)]
+
+    def side(name: str, score: float) -> float:
+        highest = sorted(embeddings[name] @ member for member in members)[-3:]
+        return (score - np.mean(highest)) / np.std(highest)
+
+    expected = [(side(a, score) + side(b, score)) / 2 for (a, b), score in scores.items()]
+    assert list(read_scores(data / "scores/t_asnorm.txt").values()) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+    done = step("compute_metrics", "trials", "scores/t.txt", "scores/t_asnorm.txt", "--out-dir", "results", cwd=data)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "results/t_all_det.png" in done.stdout
+    endings = [f"{stem}{end}" for stem in ("t", "t_asnorm") for end in (".json", ".txt", "_det.png", "_hist.png")]
+    assert {path.name for path in (data / "results").iterdir()} == {*endings, "t_all_det.png"}
+    is_target = np.array([a[:2] == b[:2] for a, b in scores])
+    record = json.loads((data / "results/t.json").read_text())
+    rate = 100 * equal_error_rate(np.array(list(scores.values())), is_target).value
+    assert record["eer"]["percent"] == pytest.approx(rate)
+    assert (record["targets"], record["nontargets"]) == (36, 240)
+    assert list(record["min_dcf"]) == [str(prior) for prior in PRIORS]
+    assert f"{rate:.2f} [" in (data / "results/t.txt").read_text()
+
+
+def test_enrolment_of_several_utterances(data):
+    (data / "map").write_text("m0 s0-0 s0-1 s0-2\nm1 s1-3\n")
+    (data / "trials").write_text("m0 s0-3 target\nm1 s0-3 nontarget\n")
+    assert step("score_trials", "trials", "test.scp", "t.txt", "--enrol-map", "map", cwd=data).returncode == 0
+    embeddings = {name: unit(vector) for name, vector in speakers(0, IDS).items()}
+    model = unit(sum(embeddings[f"s0-{utterance}"] for utterance in range(3)))
+    expected = [model @ embeddings["s0-3"], embeddings["s1-3"] @ embeddings["s0-3"]]
+    assert list(read_scores(data / "t.txt").values()) == pytest.approx(expected, abs=1e-6)
+    arguments = ("t.txt", "test.scp", "cohort.scp", "z.txt", "--method", "znorm")
+    assert step("normalize_scores", *arguments, "--enrol-map", "map", cwd=data).returncode == 0
+    assert list(read_scores(data / "z.txt")) == [("m0", "s0-3"), ("m1", "s0-3")]
+    fails(step("normalize_scores", *arguments, cwd=data), "t.txt:1: 'm0' is not in test.scp")
+
+
+def test_unknown_utterance_is_named_or_left_out(data):
+    with open(data / "trials", "a") as trials:
+        trials.write("s0-0 s9-9 nontarget\n")
+    fails(step("score_trials", "trials", "test.scp", "t.txt", cwd=data), "trials:277: 's9-9' is not in test.scp")
+    assert not (data / "t.txt").exists()
+    done = step("score_trials", "trials", "test.scp", "t.txt", "--allow-missing", cwd=data)
+    assert done.returncode == 0
+    assert "1 of 277 trials left out" in done.stderr
+    assert len(read_scores(data / "t.txt")) == 276
+    judge = ("compute_metrics", "trials", "t.txt", "--out-dir", "r")
+    fails(step(*judge, cwd=data), "trials:277: 's0-0 s9-9' has no score in t.txt")
+    assert not (data / "r").exists()
+    done = step(*judge, "--allow-missing", cwd=data)
+    assert "t: 1 trials without a score were left out" in done.stdout
+    assert json.loads((data / "r/t.json").read_text())["unscored"] == 1
+
+
+def test_no_known_utterance_at_all_is_an_error(data):
+    (data / "trials").write_text("x y target\n")
+    done = step("score_trials", "trials", "test.scp", "t.txt", "--allow-missing", cwd=data)
+    fails(done, "trials: no trial has the embeddings of both sides")
+
+
+def damage_truncated(data: Path) -> str:
+    ark = data / "test.ark"
+    ark.write_bytes(ark.read_bytes()[:-5])
+    return "'s5-3': the archive is truncated"
+
+
+def damage_nan(data: Path) -> str:
+    ark = bytearray((data / "test.ark").read_bytes())
+    ark[ark.index(b"s2-2 ") - 4 : ark.index(b"s2-2 ")] = np.float32(np.nan).tobytes()
+    (data / "test.ark").write_bytes(ark)
+    return "'s2-1' holds NaN"
+
+
+def damage_zero(data: Path) -> str:
+    write_embeddings(data, "test", speakers(0, IDS) | {"s3-0": np.zeros(8)})
+    return "'s3-0': the embedding is zero"
+
+
+def damage_duplicate(data: Path) -> str:
+    lines = (data / "test.scp").read_text().splitlines(keepends=True)
+    (data / "test.scp").write_text("".join([lines[0], *lines]))
+    return "test.scp:2: 's0-0' is repeated"
+
+
+def damage_trials(data: Path) -> str:
+    (data / "trials").write_text("s0-0 s0-1 target\ns0-0 s1-1 maybe\n")
+    return "trials:2: 's0-0 s1-1 maybe' is not"
+
+
+@pytest.mark.parametrize("damage", [damage_truncated, damage_nan, damage_zero, damage_duplicate, damage_trials])
+def test_bad_input_is_one_line_and_keeps_old_scores(data, damage):
+    message = damage(data)
+    (data / "t.txt").write_text("old\n")
+    fails(step("score_trials", "trials", "test.scp", "t.txt", cwd=data), message)
+    assert (data / "t.txt").read_text() == "old\n"
+
+
+def test_full_disk_leaves_nothing(data):
+    limits = (1000, 1000)
+    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)}
+    (data / "t.txt").write_text("old\n")
+    assert step("score_trials", "trials", "test.scp", "t.txt", cwd=data, **limit).returncode != 0
+    assert (data / "t.txt").read_text() == "old\n"
+    assert not list(data.glob(".t.txt*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--top-n", "11"], "top-n is 11, but must be between 2 and the size of the cohort, 10"),
+        (["--top-n", "6", "--cohort-utt2spk", "cohort_utt2spk"], "the size of the cohort, 5"),
+        (["--method", "znorm", "--top-n", "4"], "--top-n is for --method asnorm"),
+        (["--cohort-utt2spk", "nowhere"], "nowhere: no such file"),
+    ],
+)
+def test_impossible_normalisations_are_refused(data, options, message):
+    (data / "t.txt").write_text("s0-0 s0-1 0.5\n")
+    done = step("normalize_scores", "t.txt", "test.scp", "cohort.scp", "n.txt", *options, cwd=data)
+    fails(done, message)
+    assert not (data / "n.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "asnrm"], "did you mean 'asnorm'?"),
+        (["--top-n", "many"], "'many' is neither a number nor 'auto'"),
+        (["--topn", "3"], "did you mean '--top-n'?"),
+    ],
+)
+def test_misspelt_options_are_refused(data, options, message):
+    done = step("normalize_scores", "t.txt", "test.scp", "cohort.scp", "n.txt", *options, cwd=data)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert message in done.stderr
+
+
+def test_scores_that_cannot_be_judged(data):
+    (data / "trials").write_text("s0-0 s0-1 target\ns0-0 s0-2 target\n")
+    (data / "t.txt").write_text("s0-0 s0-1 0.5\ns0-0 s0-2 0.25\n")
+    judge = ("compute_metrics", "trials", "t.txt", "--out-dir", "r")
+    fails(step(*judge, cwd=data), "t.txt: error rates need target and non-target trials; these are 2 target")
+    (data / "t.txt").write_text("s0-0 s0-1 0.5\ns0-0 s0-2 nan\n")
+    fails(step(*judge, cwd=data), "t.txt:2: the score is not a finite number")
+    fails(step("compute_metrics", "trials", "t.txt", "x/t.txt", "--out-dir", "r", cwd=data), "are called 't'")
+    fails(step(*judge, "--name", "a", "--name", "b", cwd=data), "1 score files but 2 --name")
+    assert not (data / "r").exists()
+
+
+def test_no_step_imports_torch(data):
+    (data / "without" / "torch").mkdir(parents=True)
+    (data / "without" / "torch" / "__init__.py").write_text("raise ImportError('slow to import')\n")
+    for name, *arguments in (
+        ("score_trials", "trials", "test.scp", "t.txt"),
+        ("normalize_scores", "t.txt", "test.scp", "cohort.scp", "n.txt"),
+        ("compute_metrics", "trials", "t.txt", "n.txt", "--out-dir", "r"),
+    ):
+        done = step(name, *arguments, cwd=data, python_path=str(data / "without"))
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["score_trials", "normalize_scores", "compute_metrics"])
+def test_help_says_what_the_step_does(name, tmp_path):
+    done = step(name, "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"steps/{name}.py" in done.stdout

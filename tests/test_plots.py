@@ -1,0 +1,110 @@
+"""Pictures: they appear for every kind of score set, and what they draw is right."""
+
+import warnings
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from scipy.stats import norm
+
+from vouch import plots
+from vouch.metrics import Roc
+from vouch.plots import System, plot_det, plot_histogram
+from vouch.report import evaluate
+
+
+def system(scores: np.ndarray, is_target: np.ndarray, name: str = "mine") -> System:
+    return System(evaluate(name, scores, is_target, draws=10), scores, is_target)
+
+
+def overlapping(number: int, shift: float, decimals: int = 9, name: str = "mine") -> System:
+    rng = np.random.default_rng(number)
+    is_target = np.arange(number) < number // 3
+    return system(np.round(rng.standard_normal(number) + shift * is_target, decimals), is_target, name)
+
+
+SETS = {
+    "two trials": system(np.array([1.0, 0.0]), np.array([True, False])),
+    "equal scores": system(np.zeros(6), np.arange(6) < 2),
+    "separable": overlapping(60, 20),
+    "inverted": overlapping(60, -20),
+    "tied": overlapping(500, 1.5, 0),
+    "chance": overlapping(500, 0),
+    "small": overlapping(40, 1),
+    "large": overlapping(20_000, 4.5),
+    "formula": overlapping(60, 1, name="a $x_1 b " + "very_" * 30 + "long"),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_set_gives_whole_pictures(tmp_path, name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot_det(tmp_path / "det.png", [SETS[name]])
+        plot_histogram(tmp_path / "hist.png", SETS[name])
+    for picture in ("det.png", "hist.png"):
+        pixels = matplotlib.image.imread(tmp_path / picture)
+        assert min(pixels.shape[:2]) > 500
+        # Nothing touches the border: no text is cut off.
+        border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        assert (border == 1).all()
+    assert {path.name for path in tmp_path.iterdir()} == {"det.png", "hist.png"}
+
+
+def drawn_lines(monkeypatch, systems: list[System], path) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+    """Return the lines that `plot_det` draws: the diagonal, then a curve for each system; markers are no lines."""
+    curves = []
+    plot = Axes.plot
+
+    def record(axes, x, y, *rest, **options):
+        if np.ndim(x):
+            curves.append((np.asarray(x), np.asarray(y)))
+        return plot(axes, x, y, *rest, **options)
+
+    monkeypatch.setattr(Axes, "plot", record)
+    plot_det(path, systems)
+    return curves
+
+
+@pytest.mark.parametrize("name", ["tied", "small", "large", "equal scores"])
+def test_curve_follows_the_error_rates(monkeypatch, tmp_path, name):
+    chosen = SETS[name]
+    x, y = drawn_lines(monkeypatch, [chosen], tmp_path / "det.png")[1]
+    false_alarm, miss = norm.cdf(x), norm.cdf(y)
+    assert (np.diff(false_alarm) <= 1e-9).all()
+    assert (np.diff(miss) >= -1e-9).all()
+    curve = plots.roc(chosen.scores, chosen.is_target)
+    # Rates of 0 and 1 are drawn elsewhere.
+    edge = 0.003 if name == "large" else 0.021
+    inside = np.all([rate > edge for rate in (false_alarm, 1 - false_alarm, miss, 1 - miss)], axis=0)
+    assert inside.sum() > 5
+    # Among many points only those that make a visible difference are drawn.
+    tolerance = 2e-3 if name == "large" else 1e-6
+    for a, b in zip(false_alarm[inside], miss[inside], strict=True):
+        assert distance_to_roc(curve, np.array([a, b])) < tolerance
+    if name == "large":
+        assert len(x) < 5000
+
+
+def distance_to_roc(curve: Roc, point: np.ndarray) -> float:
+    """Return how far a point is from the lines between neighbouring points of the ROC."""
+    corners = np.column_stack([curve.false_alarm, curve.miss])
+    steps, offsets = np.diff(corners, axis=0), point - corners[:-1]
+    along = np.clip((offsets * steps).sum(axis=1) / (steps**2).sum(axis=1), 0, 1)
+    return float(np.linalg.norm(offsets - along[:, None] * steps, axis=1).min())
+
+
+def test_several_systems_have_a_curve_each(monkeypatch, tmp_path):
+    systems = [overlapping(300, shift, name=f"s{shift}") for shift in range(8)]
+    assert len(drawn_lines(monkeypatch, systems, tmp_path / "det.png")) == 1 + len(systems)
+
+
+def test_axes_hold_every_equal_error_rate(tmp_path):
+    for chosen in SETS.values():
+        rates = plots._optima(plots.roc(chosen.scores, chosen.is_target), chosen.result)
+        low, high = plots._det_limits([chosen], rates)
+        assert 0 < low <= 0.02
+        assert 0.4 <= high < 1
+        assert chosen.result.eer.value == 0 or low < chosen.result.eer.value / 100
+        assert chosen.result.eer.value / 100 < high or chosen.result.eer.value == 100
