@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""Make data directories of a folder of recordings: speaker/utterance.wav or speaker/session/utterance.wav, or deeper.
+
+    local/prepare_folders.py egs/folders/data --root /data/speakers
+    local/prepare_folders.py egs/folders/data --root /data/speakers --test-speakers test.txt --trials easy --trials hard
+    local/prepare_folders.py egs/folders/data --root /data/another --test-only
+
+Writes <data>/train, <data>/valid and <data>/test, which share no speaker, with trial lists for valid and test. Nothing
+is converted: wav, flac, ogg, mp3 and (through ffmpeg) m4a files of any rate and number of channels stay where they are.
+An utterance is <speaker>-<folders>-<file name without suffix>; characters that Kaldi's tables do not allow become '_',
+'-' too in a speaker's name.
+
+Without --test-speakers or --trials a tenth of the speakers, at least 2, are the test speakers; in any case a tenth of
+the rest, at least 2, are held out for validation. Trial lists not given are made: up to 10,000 target trials, across
+sessions for speakers that have several (a session is a folder below the speaker's), and 10 non-target trials for each.
+The same folder gives the same sets and trials every time.
+"""
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+from command_line import Parser, run_main
+from folders.headers import read_durations
+from folders.protocol import LEAST, check_list, choose_speakers, name_lists, read_speakers
+from folders.tree import Recording, scan
+from prepared import DataSet, check_free, write_data_sets
+from splits import make_trials
+from trial_lists import Names, read_trial_list
+from vouch.audio import FFMPEG_SUFFIXES
+from vouch.errors import VouchError
+from vouch.kaldi.trials import Trials
+from vouch.shards import describe_failures
+
+MAX_FAILED = 0.05
+
+
+def main() -> None:
+    options = parse_options()
+    root = Path(os.path.abspath(options.root))
+    check_free(options.data, ("test",) if options.test_only else ("train", "valid", "test"))
+    recordings, durations, left_out = drop_unreadable(root, scan(root), options.nj)
+    utt2spk = {recording.utterance: recording.speaker for recording in recordings}
+    spellings = (options.root, str(root), os.path.realpath(root))
+    names = Names({recording.path: recording.utterance for recording in recordings}, spellings, left_out)
+    files = name_lists(options.trials)
+    lists = {name: read_trial_list(path, names) for name, path in files.items()}
+    if options.test_only:
+        speakers = {"test": set(utt2spk.values())}
+    else:
+        test = None
+        if options.test_speakers:
+            test = read_speakers(options.test_speakers, root, recordings)
+        elif lists:
+            test = {utt2spk[utterance] for trials in lists.values() for utterance in (*trials.enrol, *trials.test)}
+        speakers = choose_speakers(root, recordings, test, options.valid_speakers)
+    for name, trials in lists.items():
+        disagreeing = check_list(files[name], trials, utt2spk, speakers["test"])
+        if disagreeing:
+            warn(f"{files[name]}: {disagreeing} of {len(trials.enrol)} trials are labelled against their folders")
+    sets = {}
+    for name, members in speakers.items():
+        chosen = [recording for recording in recordings if recording.speaker in members]
+        sets[name] = make_set(root, chosen, durations, name, lists)
+    write_data_sets(options.data, sets)
+    for name, made in sets.items():
+        print(describe(options.data / name, made))
+
+
+def parse_options() -> Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("data", type=Path, help="folder for the sets; those that an earlier run made are replaced")
+    parser.add_argument("--root", required=True, help="folder whose folders are the speakers")
+    parser.add_argument("--test-speakers", type=Path, metavar="FILE", help="names of the test speakers, one a line")
+    parser.add_argument(
+        "--trials", type=Path, metavar="FILE", action="append",
+        help="trial list for test, 'ID ID target|nontarget' or '1|0 PATH PATH' lines with paths below the root; may be"
+        " given several times: lists are then named trials_<file name>. Alone, it also says who the test speakers are",
+    )  # fmt: skip
+    parser.add_argument("--valid-speakers", default="auto", metavar="N|auto", help="number of validation speakers")
+    parser.add_argument(
+        "--test-only", nargs="?", const="true", default="false", choices=("true", "false"),
+        help="put all speakers into test, to score them with a model that exists; train and valid are left alone",
+    )  # fmt: skip
+    parser.add_argument("--nj", type=int, default=8, help="files looked at in parallel")
+    options = parser.parse_args()
+    options.test_only = options.test_only == "true"
+    options.trials = options.trials or []
+    if options.nj < 1:
+        raise VouchError(f"--nj {options.nj}: must be at least 1")
+    wanted = options.valid_speakers
+    if wanted != "auto" and not (wanted.isascii() and wanted.isdigit() and int(wanted) >= LEAST):
+        raise VouchError(f"--valid-speakers {wanted}: must be 'auto' or a number of at least {LEAST}")
+    options.valid_speakers = None if wanted == "auto" else int(wanted)
+    if options.test_only and (options.test_speakers or options.valid_speakers):
+        raise VouchError("--test-only puts all speakers into test: leave out --test-speakers and --valid-speakers")
+    return options
+
+
+def drop_unreadable(
+    root: Path, recordings: list[Recording], threads: int
+) -> tuple[list[Recording], dict[str, float | None], dict[str, str]]:
+    """Return the usable recordings, durations in seconds by utterance, and the reason for each path left out."""
+    full = {str(root / recording.path): recording for recording in recordings}
+    found, failed = read_durations(list(full), threads)
+    left_out = {full[path].path: reason for path, reason in failed.items()}
+    if len(failed) > MAX_FAILED * len(full):
+        raise VouchError(
+            f"{root}: {len(failed)} of {len(full)} files are not usable, more than {MAX_FAILED:.0%}:"
+            f" {describe_failures(left_out)}; mend or remove them"
+        )
+    for path, reason in left_out.items():
+        warn(f"{root / path}: left out: {reason}")
+    unknown = [path for path, seconds in found.items() if seconds is None]
+    if unknown:
+        tool = " (which takes ffprobe)" if Path(unknown[0]).suffix.lower() in FFMPEG_SUFFIXES else ""
+        warn(f"{len(unknown)} durations are not known, so utt2dur is not written; the first is of {unknown[0]}{tool}")
+    return [full[path] for path in found], {full[path].utterance: seconds for path, seconds in found.items()}, left_out
+
+
+def make_set(
+    root: Path,
+    recordings: list[Recording],
+    durations: Mapping[str, float | None],
+    name: str,
+    lists: Mapping[str, Trials],
+) -> DataSet:
+    utt2spk = {recording.utterance: recording.speaker for recording in recordings}
+    # Durations are for all sets or for none, so that no set is treated differently from another.
+    utt2dur = None if None in durations.values() else {utterance: durations[utterance] for utterance in utt2spk}
+    trials: Mapping[str, Trials] = {}
+    if name == "test" and lists:
+        trials = lists
+    elif name != "train":
+        trials = {"trials": make_trials(utt2spk, {r.utterance: r.session for r in recordings})}
+    return DataSet({r.utterance: str(root / r.path) for r in recordings}, utt2spk, utt2dur, trials)
+
+
+def describe(folder: Path, made: DataSet) -> str:
+    """One line on what a set holds."""
+    hours = f", {sum(made.utt2dur.values()) / 3600:.2f} h" if made.utt2dur else ""
+    text = f"{folder}: {len(set(made.utt2spk.values()))} speakers, {len(made.utt2spk)} utterances{hours}"
+    for name, trials in made.trials.items():
+        targets = int(trials.is_target.sum())
+        text += f"; {name}: {targets} target, {len(trials.enrol) - targets} nontarget"
+    return text
+
+
+def warn(text: str) -> None:
+    print(f"{Path(sys.argv[0]).name}: warning: {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_main(main)
