@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+"""Make the demo corpus: speech of synthetic voices, recorded over random rooms, noises and microphones.
+
+    local/prepare_demo.py egs/demo/data --nj 2
+
+Writes 16 kHz recordings to <data>/wav/<speaker>/<session>/, the data directories <data>/{train,valid,test}, which share
+no speaker, trial lists for valid and test, whose two sides are never of one session, and a small folder of noises,
+music and speech in the layout of MUSAN, <data>/musan. The same seed gives the same samples, whatever --nj.
+"""
+
+import itertools
+import math
+import multiprocessing
+import shutil
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from command_line import Parser, run_main
+from demo.noise import NOISES, music
+from demo.score import SAMPLE_RATE
+from demo.session import draw_session, record, to_int16
+from demo.speaker import Manner, draw_speaker
+from demo.voice import synthesise
+from vouch.errors import VouchError
+from vouch.files import atomic_write, write_text
+from vouch.kaldi.datadir import write_data_dir
+from vouch.kaldi.tables import write_table
+from vouch.kaldi.trials import Trials, write_trials
+
+SETS = ("train", "valid", "test")
+MARKER = "demo_corpus"  # says that this script made the folder and may make it anew
+MUSAN_FILES = {"noise": 4, "music": 6, "speech": 8}  # per sub-folder
+MUSAN_SECONDS = 8.0
+# First word of the random seeds, so that no two kinds of draws share a stream.
+SPEAKER, SESSION, UTTERANCE, TRIALS, MUSAN = range(5)
+
+
+class Utterance(NamedTuple):
+    """Where an utterance belongs; speakers, sessions and utterances are numbered from 1."""
+
+    speaker: int
+    session: int
+    number: int
+
+    @property
+    def speaker_id(self) -> str:
+        return f"d{self.speaker:04d}"
+
+    @property
+    def id(self) -> str:
+        return f"{self.speaker_id}-s{self.session}-{self.number:02d}"
+
+    @property
+    def female(self) -> bool:
+        return self.speaker % 2 == 0
+
+    def path(self, data: Path) -> Path:
+        return data / "wav" / self.speaker_id / f"s{self.session}" / f"{self.id}.wav"
+
+
+def main() -> None:
+    options = parse_options()
+    data = options.data.resolve()
+    clear(data)
+    first, sets = 1, {}
+    for name, speakers in zip(SETS, options.speakers, strict=True):
+        numbers = range(first, first + speakers), range(1, options.sessions + 1), range(1, options.utterances + 1)
+        sets[name] = [Utterance(*triple) for triple in itertools.product(*numbers)]
+        first += speakers
+    everything = [utterance for utterances in sets.values() for utterance in utterances]
+    make = partial(make_utterance, data, options.seed)
+    durations = dict(run_jobs(make, everything, options.nj, "utterances"))
+    noises = list(musan_files(data / "musan"))
+    for _ in run_jobs(partial(make_musan, options.seed), noises, options.nj, "noises"):
+        pass
+    # Last, and utt2spk after all else: a run that was killed leaves no directory that a later stage would accept.
+    for position, name in enumerate(SETS):
+        if name != "train":
+            rng = np.random.default_rng([options.seed, TRIALS, position])
+            write_trials(data / name / "trials", draw_trials(sets[name], rng))
+        write_set(data, name, sets[name], durations)
+
+
+def parse_options() -> Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("data", type=Path, help="folder to make; what an earlier run made there is replaced")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another corpus")
+    parser.add_argument("--nj", type=int, default=2, help="parallel processes")
+    parser.add_argument("--speakers", default="96,12,24", help="numbers of training, validation and test speakers")
+    parser.add_argument("--sessions", type=int, default=4, help="recording sessions of each speaker")
+    parser.add_argument("--utterances", type=int, default=3, help="utterances in each session")
+    options = parser.parse_args()
+    counts = options.speakers.split(",")
+    if len(counts) != 3 or not all(count.isdecimal() and int(count) >= 2 for count in counts):
+        raise VouchError(f"--speakers {options.speakers}: give three numbers of at least 2, such as 96,12,24")
+    options.speakers = [int(count) for count in counts]
+    for name, least in {"seed": 0, "nj": 1, "sessions": 2, "utterances": 1}.items():
+        if getattr(options, name) < least:
+            raise VouchError(f"--{name} {getattr(options, name)}: must be at least {least}")
+    return options
+
+
+def clear(data: Path) -> None:
+    """Remove what an earlier run made, features included, for they would belong to other audio."""
+    folders = [data / name for name in (*SETS, "wav", "musan")]
+    found = [folder for folder in folders if folder.exists()]
+    if found and not (data / MARKER).exists():
+        raise VouchError(f"{found[0]}: was not made by this script; give another folder, or remove it yourself")
+    write_text(data / MARKER, "Made by local/prepare_demo.py, which replaces train, valid, test, wav and musan here.\n")
+    for folder in found:
+        shutil.rmtree(folder)
+
+
+def run_jobs(job: Callable, items: list, processes: int, what: str) -> Iterator:
+    """Yield job(item) of all items, in their order."""
+    progress = partial(tqdm, total=len(items), unit="file", desc=what, mininterval=1.0)
+    with multiprocessing.Pool(processes, initializer=_leave_signals_to_parent) as pool:
+        yield from progress(pool.imap(job, items, chunksize=4))
+
+
+def _leave_signals_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def make_utterance(data: Path, seed: int, utterance: Utterance) -> tuple[str, float]:
+    """Synthesise and record one utterance; returns its id and its length in seconds."""
+    speaker_number, session_number, number = utterance
+    speaker = draw_speaker(np.random.default_rng([seed, SPEAKER, speaker_number]), utterance.female)
+    session = draw_session(np.random.default_rng([seed, SESSION, speaker_number, session_number]))
+    rng = np.random.default_rng([seed, UTTERANCE, speaker_number, session_number, number])
+    speech = synthesise(speaker, session.manner, rng.uniform(2.2, 4.0), rng)
+    samples = record(speech, session, rng)
+    write_wav(utterance.path(data), samples)
+    return utterance.id, len(samples) / SAMPLE_RATE
+
+
+def musan_files(folder: Path) -> Iterator[tuple[int, str, str, Path]]:
+    """Yield number, class, sub-folder and path of each file."""
+    subs = {"noise": list(NOISES), "music": ["melody"], "speech": ["voices"]}
+    names = ((kind, sub, k) for kind in subs for sub in subs[kind] for k in range(MUSAN_FILES[kind]))
+    for number, (kind, sub, k) in enumerate(names):
+        yield number, kind, sub, folder / kind / sub / f"{kind}-{sub}-{k:04d}.wav"
+
+
+def make_musan(seed: int, file: tuple[int, str, str, Path]) -> None:
+    number, kind, sub, path = file
+    rng = np.random.default_rng([seed, MUSAN, number])
+    samples = int(MUSAN_SECONDS * SAMPLE_RATE)
+    if kind == "noise":
+        sound = NOISES[sub](samples, rng)
+    elif kind == "music":
+        sound = music(samples, rng)
+    else:
+        sound = synthesise(draw_speaker(rng, number % 2 == 0), Manner(), MUSAN_SECONDS, rng)
+    write_wav(path, to_int16(sound, -24.0, rng))
+
+
+def write_wav(path: Path, samples: np.ndarray) -> None:
+    with atomic_write(path, "wb") as file:
+        soundfile.write(file, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+
+
+def draw_trials(utterances: list[Utterance], rng: np.random.Generator) -> Trials:
+    """All target trials across sessions, and as many non-target trials, half of them within a gender if there are any.
+
+    A non-target trial compares sessions of different numbers too, so that it differs from a target trial in the
+    speaker alone.
+    """
+    pairs = [(a, b) for a, b in itertools.combinations(utterances, 2) if a.session != b.session]
+    targets = [(a, b) for a, b in pairs if a.speaker == b.speaker]
+    same = [(a, b) for a, b in pairs if a.speaker != b.speaker and a.female == b.female]
+    cross = [(a, b) for a, b in pairs if a.female != b.female]
+    half = min(math.ceil(len(targets) / 2), len(same))
+    chosen = [same[k] for k in rng.choice(len(same), half, replace=False)] if same else []
+    rest = min(len(targets) - half, len(cross))
+    chosen += [cross[k] for k in rng.choice(len(cross), rest, replace=False)]
+    labelled = sorted([(a.id, b.id, True) for a, b in targets] + [(a.id, b.id, False) for a, b in chosen])
+    enrol, test, is_target = zip(*labelled, strict=True)
+    return Trials(list(enrol), list(test), np.array(is_target))
+
+
+def write_set(data: Path, name: str, utterances: list[Utterance], durations: dict[str, float]) -> None:
+    write_table(data / name / "spk2gender", {u.speaker_id: "f" if u.female else "m" for u in utterances})
+    write_data_dir(
+        data / name,
+        {u.id: str(u.path(data)) for u in utterances},
+        {u.id: u.speaker_id for u in utterances},
+        {u.id: durations[u.id] for u in utterances},
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)
