@@ -12,8 +12,8 @@ from vouch.errors import VouchError, pick
 # Kaldi works on 16-bit integers and floors energies at float32's epsilon on that scale.
 INT16_SCALE = 32768.0
 EPSILON = torch.finfo(torch.float32).eps
-# An hour of audio must not need an hour of spectra in memory.
-BLOCK_FRAMES = 2000
+# Frames computed at once: their spectra stay in the cache of a core, and an hour of audio needs no more memory.
+BLOCK_FRAMES = 512
 
 
 class Fbank(nn.Module):
