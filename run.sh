@@ -117,11 +117,16 @@ for number in stage stop_stage nj; do
   [[ ${!number} =~ ^[0-9]+$ ]] || die "--${number//_/-} needs a number, not '${!number}'"
 done
 [ "$stop_stage" -le 7 ] && [ "$stage" -le "$stop_stage" ] || die "stages are 0 to 7; --stage $stage --stop-stage $stop_stage"
+[ "$nj" -ge 1 ] || die "--nj $nj: needs at least 1 job"
+one_of() { # WHAT NAME CHOICE...: fail unless the name is one of the choices
+  [[ " ${*:3} " == *" $2 "* ]] || die "unknown $1 '$2'$(nearest "$2" "${@:3}")"
+}
+one_of device "$device" auto cpu cuda
+one_of normalisation "$norm" znorm tnorm snorm asnorm
 recipe_file=${top}conf/recipes/$recipe.yaml feature_file=${top}conf/features/$feature.yaml
 for file in "$recipe_file" "$feature_file"; do
   mapfile -t there < <(basename -s .yaml "${file%/*}"/*.yaml)
-  base=${file##*/}
-  [ -f "$file" ] || die "$file: no such file$(nearest "${base%.yaml}" "${there[@]}")"
+  one_of "${file%/*}" "$(basename -s .yaml "$file")" "${there[@]}"
 done
 [ -z "$musan_option" ] || [ -d "$musan_option" ] || die "--musan $musan_option: no such folder"
 

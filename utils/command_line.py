@@ -13,6 +13,13 @@ from typing import NoReturn
 from vouch.errors import VouchError, nearest
 
 
+# What a full disk, a missing permission or a file in the place of a folder are called: mishaps of the user's, not bugs.
+_MISHAPS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EMFILE),
+}
+
+
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Defaults after each option, the description as it is written."""
 
@@ -93,7 +100,7 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in _MISHAPS:
             raise
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(f"{program}: error: {where}{error.strerror}; nothing half-written was kept")

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # read by run.sh, which sets data
 # The demo corpus: speech-like audio that Vouch synthesises itself, the same at every run. Nothing to download.
 prepare=local/prepare_demo.py
-prepare_options=(seed) # run.sh passes --NAME VALUE of these on to it
+prepare_options=(seed speakers sessions utterances) # run.sh passes --NAME VALUE of these on to it
 train_set=train
 valid_set=valid
 test_sets=(test)

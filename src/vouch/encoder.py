@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,9 +113,13 @@ class Encoder(nn.Module):
         """Rebuild an encoder; `VouchError` naming `where` when the state is not one."""
         if not isinstance(state, Mapping) or state.get("format") != FORMAT:
             raise VouchError(f"{where}: not a model of Vouch ({FORMAT})")
-        encoder = cls(**state["config"])
         try:
+            encoder = cls(**state["config"])
             encoder.model.load_state_dict(state["weights"])
+        except VouchError as error:
+            raise VouchError(f"{where}: {error}") from None
+        except (KeyError, TypeError):
+            raise VouchError(f"{where}: damaged: it does not hold a configuration and weights") from None
         except RuntimeError as error:
             raise VouchError(
                 f"{where}: the weights do not fit the network: {str(error).splitlines()[-1].strip()}"
@@ -134,8 +139,7 @@ def resolve_model(model: Mapping[str, object]) -> dict[str, object]:
 
 def save_encoder(encoder: Encoder, path: str | Path) -> None:
     """Write an encoder to a file, whole or not at all."""
-    with atomic_write(path, "wb") as file:
-        torch.save(encoder.state(), file)
+    save_torch(encoder.state(), path)
 
 
 def load_encoder(path: str | Path, device: str | torch.device = "cpu") -> Encoder:
@@ -147,6 +151,20 @@ def load_encoder(path: str | Path, device: str | torch.device = "cpu") -> Encode
     """
     state = load_torch(path)
     return Encoder.from_state(state.get("encoder", state), path).to(device).eval()
+
+
+def save_torch(content: Mapping[str, object], path: str | Path) -> None:
+    """Write a file that `load_torch` reads, whole or not at all.
+
+    Raises
+    ------
+    OSError : the disk is full
+    """
+    buffer = io.BytesIO()
+    # Into memory first: when a file cannot be written, torch hides the reason behind an error of its own.
+    torch.save(content, buffer)
+    with atomic_write(path, "wb") as file:
+        file.write(buffer.getbuffer())
 
 
 def load_torch(path: str | Path) -> dict[str, object]:

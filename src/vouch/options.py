@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -35,7 +36,7 @@ def resolve_options(
     }
     for name in options:
         if name not in parameters:
-            raise VouchError(f"unknown option '{name}' of {what}{nearest(name, parameters)}")
+            raise VouchError(f"unknown option '{name}' of {what}{nearest(str(name), parameters)}")
     resolved: dict[str, object] = {}
     for name, parameter in parameters.items():
         if name in options:
@@ -61,22 +62,32 @@ def convert(value: object, kind: object, what: str) -> object:
             return None
         return convert(value, next(part for part in typing.get_args(kind) if part is not type(None)), what)
     if origin is Sequence:
-        parts = yaml.safe_load(value) if isinstance(value, str) else value
+        parts = _parse(value, what) if isinstance(value, str) else value
         if isinstance(parts, (list, tuple)):
             return [convert(part, typing.get_args(kind)[0], what) for part in parts]
+        raise VouchError(f"{what}: {value!r} is not a list such as [1, 2]")
     if isinstance(value, str) and kind in (int, float, bool):
-        value = yaml.safe_load(value)
+        value = _parse(value, what)
         if kind is float and isinstance(value, str):  # YAML 1.1 takes 5e-05, without a point, for text
             try:
                 value = float(value)
             except ValueError:
                 raise VouchError(f"{what}: '{value}' is not a number") from None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise VouchError(f"{what}: {value} is not a finite number")
     if isinstance(kind, type) and isinstance(value, kind) and (kind is bool) == isinstance(value, bool):
         return value
     expected = getattr(kind, "__name__", str(kind))
     raise VouchError(f"{what}: {value!r} is not of type {expected}")
+
+
+def _parse(text: str, what: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise VouchError(f"{what}: '{text}' is neither a plain value nor a list such as [1, 2]") from None
 
 
 def read_yaml(path: str | Path) -> dict[str, object]:
@@ -85,6 +96,8 @@ def read_yaml(path: str | Path) -> dict[str, object]:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise VouchError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise VouchError(f"{path}: not UTF-8 text") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

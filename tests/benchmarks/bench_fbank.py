@@ -64,7 +64,7 @@ def main() -> None:
             f"   (lowest {speeds[0]:.0f}, highest {speeds[-1]:.0f})"
         )
     ratios = sorted(peer / own for own, peer in zip(*times, strict=True))
-    print(f"ratio, pair by pair: median {statistics.median(ratios):.2f} (lowest {ratios[0]:.2f}, highest {ratios[-1]:.2f})")
+    print(f"ratio, pair by pair: median {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
 
 
 def make_data(folder: Path) -> Path:

@@ -15,6 +15,10 @@ from vouch.errors import VouchError
 from vouch.options import resolve_options
 
 
+# Mean squares below this count as silence: -200 dB, far under what any recording resolves.
+SILENCE = 1e-20
+
+
 @dataclass(frozen=True)
 class NoiseKind:
     """One way of adding noise.
@@ -61,7 +65,7 @@ def mix(speech: torch.Tensor, noise: torch.Tensor, snr_db: torch.Tensor) -> torc
     power = speech.square().mean(dim=-1)
     noise_power = noise.square().mean(dim=-1)
     gain = (power / (noise_power * 10 ** (snr_db / 10))).sqrt()
-    gain = torch.where(noise_power > 0, gain, torch.zeros_like(gain))
+    gain = torch.where(noise_power > SILENCE, gain, torch.zeros_like(gain))
     return speech + gain[..., None] * noise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -37,7 +38,7 @@ def unit_length(vectors: torch.Tensor) -> torch.Tensor:
     return functional.normalize(vectors, dim=-1, eps=NORM_FLOOR)
 
 
-class SpeakerLoss(nn.Module):
+class SpeakerLoss(nn.Module, ABC):
     """Base of the losses: a new one writes `compute` and, unless it classifies, the two class attributes.
 
     Parameters
@@ -83,6 +84,6 @@ class SpeakerLoss(nn.Module):
         with torch.autocast(embeddings.device.type, enabled=False):
             return self.compute(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), labels)
 
+    @abstractmethod
     def compute(self, embeddings: torch.Tensor, labels: torch.Tensor) -> LossOutput:
         """Compute the loss of `embeddings : (batch, embedding_dim) float32`, `labels : (batch,) int64`."""
-        raise NotImplementedError

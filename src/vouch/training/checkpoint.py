@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 
-from vouch.encoder import Encoder, load_torch
+from vouch.encoder import Encoder, load_torch, save_torch
 from vouch.errors import VouchError
-from vouch.files import atomic_write
 from vouch.losses.base import SpeakerLoss
 
 FORMAT = "vouch-training-1"
@@ -64,8 +63,7 @@ def save_checkpoint(state: TrainingState, fingerprint: str, path: Path) -> None:
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
     }
-    with atomic_write(path, "wb") as file:
-        torch.save(content, file)
+    save_torch(content, path)
 
 
 def read_fingerprint(path: Path) -> str:

@@ -111,7 +111,7 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
     """
     for section in file:
         if section not in SECTIONS:
-            raise VouchError(f"unknown section '{section}' of the configuration{nearest(section, SECTIONS)}")
+            raise VouchError(f"unknown section '{section}' of the configuration{nearest(str(section), SECTIONS)}")
     model = _named(file.get("model", "resnetse34l"), "model")
     loss = _named(file.get("loss", "aamsoftmax"), "loss")
     train = file.get("train", {})

@@ -147,16 +147,16 @@ class Trainer:
             progress.batch += 1
             progress.rows += len(batch.labels)
             stop = self.calls.should_stop()
-            if stop or clock.minutes_since_checkpoint() > options.checkpoint_minutes:
+            due = stop or clock.minutes_since_checkpoint() > options.checkpoint_minutes
+            if due or progress.batch % BATCHES_BETWEEN_READINGS == 0 or progress.batch == len(batches):
                 progress.loss_sum, progress.correct = sums.tolist()
+                self._show(progress.loss_sum / progress.rows, len(batches))
+            if due:
                 save_checkpoint(self.state, self.fingerprint, self.last)
                 clock.checkpoint_written()
             if stop:
                 raise Interrupted
-            if progress.batch % BATCHES_BETWEEN_READINGS == 0 or progress.batch == len(batches):
-                self._show(float(sums[0]) / progress.rows, len(batches))
-        loss_sum, correct = sums.tolist()
-        return loss_sum / progress.rows, correct / progress.rows
+        return progress.loss_sum / progress.rows, progress.correct / progress.rows
 
     def _step(self, batch: Batch, done: float) -> torch.Tensor:
         """Learn from one batch; returns the sums of loss and of correct rows, on the device: `(2,) float64`."""

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from vouch.errors import VouchError
+from vouch.kaldi.trials import Trials, read_trials, write_trials
+
+
+def test_written_trials_are_read_back(tmp_path):
+    trials = Trials(["b", "a", "b"], ["x y".replace(" ", "_"), "話", "x"], np.array([True, False, True]))
+    write_trials(tmp_path / "trials", trials)
+    assert (tmp_path / "trials").read_text() == "b x_y target\na 話 nontarget\nb x target\n"
+    again = read_trials(tmp_path / "trials")
+    assert (again.enrol, again.test) == (trials.enrol, trials.test)
+    assert again.is_target.dtype == bool
+    assert again.is_target.tolist() == [True, False, True]
+
+
+def test_blanks_may_be_many(tmp_path):
+    (tmp_path / "trials").write_text("  a\tb   target \n a c nontarget")
+    assert read_trials(tmp_path / "trials").test == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("a b target\na b\n", 2),
+        ("a b target\na b yes\n", 2),
+        ("a b Target\n", 1),
+        ("1 a b\n", 1),
+        ("a b target\n\na c target\n", 2),
+        ("a b target c\na c\n", 1),
+        ("a b\ntarget c d target\n", 1),
+        ("a b target\r\n", 1),
+    ],
+)
+def test_malformed_lines_are_named(tmp_path, content, line):
+    path = tmp_path / "trials"
+    path.write_bytes(content.encode())
+    with pytest.raises(VouchError) as caught:
+        read_trials(path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_list_is_an_error(tmp_path):
+    (tmp_path / "trials").touch()
+    with pytest.raises(VouchError, match="trials: the file is empty"):
+        read_trials(tmp_path / "trials")
+
+
+def test_columns_of_different_length_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="shorter"):
+        write_trials(tmp_path / "trials", Trials(["a", "b"], ["c"], np.array([True, False])))
+    assert not (tmp_path / "trials").exists()

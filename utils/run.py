@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""Run a command on this machine, once or as an array of numbered jobs, each with its own log.
+
+  utils/run.py [options] [NAME=first:last] log-file command ...
+  utils/run.py --max-jobs-run 2 JOB=1:8 exp/log/work.JOB.log my_program --part JOB
+
+Every occurrence of NAME in the log name and in the command is replaced by the job's number. Bash runs the command, so
+that '|', '>' and ';' may be given as quoted words; words with blanks stay whole. The exit status is 0 when all jobs
+succeed, 1 when one fails and 255 when the line cannot be understood.
+
+  --max-jobs-run N   how many jobs run at once (default: those for which there are processors, or GPUs with --gpu)
+  --num-threads N    processors that each job uses (default: 1)
+  --gpu N            GPUs that each job uses (default: 0)
+  --mem, --time      taken and ignored: they mean something on a cluster only
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, NamedTuple
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+from command_line import run_main
+from vouch.errors import VouchError
+from vouch.launcher import JobArray, parse_launch
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+GRACE = 5.0  # seconds between asking a job to stop and killing it
+
+
+class Job(NamedTuple):
+    """A running job; its process leads a group of its own, so that all it starts can be stopped with it."""
+
+    process: subprocess.Popen
+    log: IO[bytes]
+    started: float
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    if words and words[0] in ("-h", "--help"):
+        print(__doc__)
+        return
+    try:
+        array = parse_launch(words)
+        at_once = count_at_once(array)
+    except VouchError as error:
+        print(f"run.py: error: {error}", file=sys.stderr)
+        sys.exit(255)
+    array.check_logs()
+    failed = run_all(array, at_once)
+    if failed:
+        print(f"run.py: {array.failure(failed)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def count_at_once(array: JobArray) -> int:
+    """Return how many jobs of `array` run at the same time."""
+    threads, gpus = array.number("--num-threads", 1), array.number("--gpu", 0, least=0)
+    fitting = count_gpus() // gpus if gpus else count_processors() // threads
+    return array.number("--max-jobs-run", max(1, fitting))
+
+
+def count_processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def count_gpus() -> int:
+    """Return how many GPUs the driver lists; 0 without a driver."""
+    with contextlib.suppress(OSError):
+        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
+        return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    return 0
+
+
+def run_all(array: JobArray, at_once: int) -> int:
+    """Run all tasks, at most `at_once` at a time, and return how many failed; stops them when it is interrupted."""
+    waiting = list(reversed(array.tasks))
+    running: dict[int, Job] = {}
+    failed = 0
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                job = start(array, waiting.pop())
+                running[job.process.pid] = job
+            pid, status = os.wait()
+            job = running.pop(pid)
+            job.process.returncode = os.waitstatus_to_exitcode(status)
+            close_log(array, job)
+            failed += job.process.returncode != 0
+    except BaseException:
+        stop(array, running)
+        raise
+    return failed
+
+
+def start(array: JobArray, task: int) -> Job:
+    """Start one task; its log begins with the command and the time."""
+    path, line = Path(array.log_of(task)), array.line_of(task)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Appending: the job's processes and the last lines, written here, share the end of the file.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        log = open(os.open(path, flags, 0o666), "ab", buffering=0)  # noqa: SIM115 - closed by close_log
+        log.write(os.fsencode(f"# {line}\n# Started at {time.ctime()}\n#\n"))
+        process = subprocess.Popen(
+            ["bash", "-c", line],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        )
+    except OSError as error:
+        raise VouchError(f"{path}: the job cannot be started ({error.strerror})") from None
+    return Job(process, log, time.time())
+
+
+def die_with_parent() -> Callable[[], None] | None:
+    """Return what makes a child die when this process is killed without a chance to stop it (Linux only)."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
+
+
+def stop(array: JobArray, running: dict[int, Job]) -> None:
+    """Ask the running jobs to stop, kill what is left after a while, and finish their logs."""
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE
+    for pid, job in running.items():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            job.process.wait(max(0.0, deadline - time.monotonic()))
+        # Also when the leader ended in time: members of its group may not have.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        job.process.wait()
+        close_log(array, job)
+
+
+def close_log(array: JobArray, job: Job) -> None:
+    """Write how the job ended."""
+    seconds, code = round(time.time() - job.started), job.process.returncode
+    status = f"code {code}" if code >= 0 else f"code 0; signal {-code}"
+    threads = array.number("--num-threads", 1)
+    with job.log as log:
+        log.write(
+            f"# Accounting: time={seconds} threads={threads}\n"
+            f"# Ended ({status}) at {time.ctime()}, elapsed time {seconds} seconds\n".encode()
+        )
+
+
+if __name__ == "__main__":
+    run_main(main)
