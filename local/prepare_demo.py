@@ -32,14 +32,12 @@ from demo.score import SAMPLE_RATE
 from demo.session import draw_session, record, to_int16
 from demo.speaker import Manner, draw_speaker
 from demo.voice import synthesise
+from prepared import DataSet, claim, write_data_sets
 from vouch.errors import VouchError
-from vouch.files import atomic_write, write_text
-from vouch.kaldi.datadir import write_data_dir
-from vouch.kaldi.tables import write_table
-from vouch.kaldi.trials import Trials, write_trials
+from vouch.files import atomic_write
+from vouch.kaldi.trials import Trials
 
 SETS = ("train", "valid", "test")
-MARKER = "demo_corpus"  # says that this script made the folder and may make it anew
 MUSAN_FILES = {"noise": 4, "music": 6, "speech": 8}  # per sub-folder
 MUSAN_SECONDS = 8.0
 # First word of the random seeds, so that no two kinds of draws share a stream.
@@ -72,7 +70,10 @@ class Utterance(NamedTuple):
 def main() -> None:
     options = parse_options()
     data = options.data.resolve()
-    clear(data)
+    folders = (*SETS, "wav", "musan")
+    claim(data, folders)
+    for folder in folders:  # features included: they would belong to other audio
+        shutil.rmtree(data / folder, ignore_errors=True)
     first, sets = 1, {}
     for name, speakers in zip(SETS, options.speakers, strict=True):
         numbers = range(first, first + speakers), range(1, options.sessions + 1), range(1, options.utterances + 1)
@@ -84,12 +85,15 @@ def main() -> None:
     noises = list(musan_files(data / "musan"))
     for _ in run_jobs(partial(make_musan, options.seed), noises, options.nj, "noises"):
         pass
-    # Last, and utt2spk after all else: a run that was killed leaves no directory that a later stage would accept.
-    for position, name in enumerate(SETS):
-        if name != "train":
-            rng = np.random.default_rng([options.seed, TRIALS, position])
-            write_trials(data / name / "trials", draw_trials(sets[name], rng))
-        write_set(data, name, sets[name], durations)
+    # Last: a run that was killed leaves no directory that a later stage would accept.
+    made = {}
+    for position, (name, utterances) in enumerate(sets.items()):
+        rng = np.random.default_rng([options.seed, TRIALS, position])
+        trials = {} if name == "train" else {"trials": draw_trials(utterances, rng)}
+        paths = {utterance.id: str(utterance.path(data)) for utterance in utterances}
+        speakers = {utterance.id: utterance.speaker_id for utterance in utterances}
+        made[name] = DataSet(paths, speakers, {utterance: durations[utterance] for utterance in paths}, trials)
+    write_data_sets(data, made)
 
 
 def parse_options() -> Namespace:
@@ -109,17 +113,6 @@ def parse_options() -> Namespace:
         if getattr(options, name) < least:
             raise VouchError(f"--{name} {getattr(options, name)}: must be at least {least}")
     return options
-
-
-def clear(data: Path) -> None:
-    """Remove what an earlier run made, features included, for they would belong to other audio."""
-    folders = [data / name for name in (*SETS, "wav", "musan")]
-    found = [folder for folder in folders if folder.exists()]
-    if found and not (data / MARKER).exists():
-        raise VouchError(f"{found[0]}: was not made by this script; give another folder, or remove it yourself")
-    write_text(data / MARKER, "Made by local/prepare_demo.py, which replaces train, valid, test, wav and musan here.\n")
-    for folder in found:
-        shutil.rmtree(folder)
 
 
 def run_jobs(job: Callable, items: list, processes: int, what: str) -> Iterator:
@@ -189,16 +182,6 @@ def draw_trials(utterances: list[Utterance], rng: np.random.Generator) -> Trials
     labelled = sorted([(a.id, b.id, True) for a, b in targets] + [(a.id, b.id, False) for a, b in chosen])
     enrol, test, is_target = zip(*labelled, strict=True)
     return Trials(list(enrol), list(test), np.array(is_target))
-
-
-def write_set(data: Path, name: str, utterances: list[Utterance], durations: dict[str, float]) -> None:
-    write_table(data / name / "spk2gender", {u.speaker_id: "f" if u.female else "m" for u in utterances})
-    write_data_dir(
-        data / name,
-        {u.id: str(u.path(data)) for u in utterances},
-        {u.id: u.speaker_id for u in utterances},
-        {u.id: durations[u.id] for u in utterances},
-    )
 
 
 if __name__ == "__main__":

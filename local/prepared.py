@@ -51,6 +51,12 @@ def check_free(data: Path, names: Collection[str]) -> set[str]:
     return made
 
 
+def claim(data: Path, names: Collection[str]) -> None:
+    """Record that the folders `names` of `data` are an adapter's; `VouchError` if one is there and was not."""
+    made = check_free(data, names)
+    write_text(data / RECORD, json.dumps({"sets": sorted(made | set(names))}) + "\n")
+
+
 def write_data_sets(data: Path, sets: Mapping[str, DataSet]) -> None:
     """Write `<data>/<set>` for each set, in the place of what an earlier run made there.
 
@@ -61,8 +67,7 @@ def write_data_sets(data: Path, sets: Mapping[str, DataSet]) -> None:
     ------
     VouchError : a folder is there that no adapter made
     """
-    made = check_free(data, sets)
-    write_text(data / RECORD, json.dumps({"sets": sorted(made | sets.keys())}) + "\n")
+    claim(data, sets)
     for name, new in sets.items():
         _clear(data / name, keep_features=_tables_are(data / name, new))
     for name, new in sets.items():

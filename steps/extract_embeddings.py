@@ -13,7 +13,6 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-
 from command_line import Parser, run_main
 from stage import add_job_options, pick_device, run_shards
 from vouch.embedding import MAX_FRAMES, store_embedder, wave_embedder
@@ -37,26 +36,29 @@ def main() -> None:
     add_job_options(parser)
     args = parser.parse_args()
     encoder = load_encoder(args.model, pick_device(args.device))
-    if args.max_frames < encoder.min_frames:
-        raise VouchError(f"--max-frames {args.max_frames} is below the network's minimum {encoder.min_frames}")
+    if args.max_frames < 2 * encoder.min_frames:
+        raise VouchError(
+            f"--max-frames {args.max_frames} is below {2 * encoder.min_frames}, twice the network's minimum"
+        )
 
     if args.input == "feats":
         data = DataDir.load(args.data, need=["feats.scp"])
         check_front_end(encoder, args.data)
-        items, source = data.feats_scp, data.feats_scp
+        # Stage 1 run again may leave the same table above other features.
+        items, source = data.feats_scp, (data.feats_scp, (args.data / "feats.scp").stat().st_mtime_ns)
     else:
         data = DataDir.load(args.data, need=["wav.scp"])
         items, source = data.segments, (data.wav_scp, data.segments)
     model_digest = hashlib.sha256(args.model.read_bytes()).hexdigest()
-    shards = Shards(
-        args.out / "embedding", list(items), f"{model_digest} {args.max_frames} {source}", size=args.shard_size
-    )
+    fingerprint = f"{model_digest} {args.max_frames} {source}"
+    shards = Shards(args.out / "embedding", list(items), fingerprint, size=args.shard_size)
     embedder = store_embedder if args.input == "feats" else wave_embedder
     outcome = run_shards(
         args,
         shards,
         args.out / "embedding.scp",
         lambda progress: embedder(encoder, data, args.max_frames, progress),
+        threads=0,
     )
     if outcome is not None:
         print(f"{args.out}: {len(outcome.rows)} embeddings of {encoder.embedding_dim} dimensions")
