@@ -12,12 +12,14 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
+import yaml
+
 from command_line import Parser, run_main
 from stage import add_job_options, run_shards
 from vouch.augment.noise import NoiseFolder, draw_kinds, read_kinds
 from vouch.augment.offline import noisy_feature_extractor
 from vouch.errors import VouchError
-from vouch.features import build_feature
+from vouch.features import build_feature, resolve_feature
 from vouch.files import write_text
 from vouch.kaldi.datadir import DataDir, write_data_dir
 from vouch.kaldi.tables import read_table, write_table
@@ -40,10 +42,18 @@ def main() -> None:
     if args.out.resolve() == args.data.resolve():
         raise VouchError(f"{args.out}: the output must be another data directory than the input")
 
+    if (args.out / "wav.scp").exists():
+        raise VouchError(f"{args.out}: holds recordings of its own (wav.scp); give another folder for the noisy copies")
+    if args.copies < 1:
+        raise VouchError(f"--copies {args.copies}: needs at least 1")
+
     data = DataDir.load(args.data, need=["wav.scp", "feats.scp"])
     config_file = args.data / "feature.yaml"
-    feature_text = config_file.read_text(encoding="utf-8") if config_file.exists() else ""
-    feature = build_feature(read_yaml(config_file))
+    if not config_file.exists():
+        raise VouchError(f"{config_file}: no such file; the copies need the front end of stage 1 (steps/make_fbank.py)")
+    config = yaml.safe_dump(resolve_feature(read_yaml(config_file)), sort_keys=False)
+    feature = build_feature(yaml.safe_load(config))
+    num_frames = read_table(args.data / "utt2num_frames")
     kinds = read_kinds(read_yaml(args.config))
     noises = NoiseFolder(args.musan, kinds)
     originals = {
@@ -51,29 +61,34 @@ def main() -> None:
         for utterance in data.feats_scp
         for kind in draw_kinds(utterance, noises.kinds, args.copies, args.seed)
     }
-    fingerprint = f"{feature_text}{kinds}{args.musan}{args.seed}{data.wav_scp}{data.segments}"
+    for copy in originals:
+        if copy in data.feats_scp:
+            raise VouchError(f"{args.data}/feats.scp: '{copy}' is there already; was this set augmented before?")
+    fingerprint = f"{config}{kinds}{noises.files}{args.seed}{data.wav_scp}{data.segments}"
     shards = Shards(args.out / "noisy", sorted(originals), fingerprint, size=args.shard_size)
 
     def write_beside(outcome: Outcome) -> None:
-        (args.out / "feats.scp").unlink(missing_ok=True)
-        uniq = {copy: originals[copy][0] for copy in outcome.rows} | {
-            utterance: utterance for utterance in data.feats_scp
-        }
+        copies = {copy: originals[copy][0] for copy in outcome.rows}
+        uniq = {utterance: utterance for utterance in data.feats_scp} | copies
         write_table(args.out / "utt2uniq", uniq)
         write_data_dir(args.out, {}, {copy: data.utt2spk[utterance] for copy, utterance in uniq.items()})
-        rows = read_table(args.data / "utt2num_frames") | {copy: str(count) for copy, count in outcome.rows.items()}
-        write_table(args.out / "utt2num_frames", rows)
-        write_text(args.out / "feature.yaml", feature_text)
+        rows = {copy: str(count) for copy, count in outcome.rows.items()}
+        write_table(args.out / "utt2num_frames", num_frames | rows)
+        write_text(args.out / "feature.yaml", config)
 
     outcome = run_shards(
         args,
         shards,
-        args.out / "noisy.scp",
+        args.out / "feats.scp",
         lambda progress: noisy_feature_extractor(data, feature, noises, originals, args.seed, progress),
         write_beside,
+        data.feats_scp,
     )
     if outcome is not None:
-        write_table(args.out / "feats.scp", data.feats_scp | read_table(args.out / "noisy.scp"))
+        for kind in kinds.keys() - noises.kinds.keys():
+            print(
+                f"{args.musan}: no recordings for '{kind}' in {kinds[kind].folder}/; copies without it", file=sys.stderr
+            )
         print(f"{args.out}: {len(data.feats_scp)} utterances and {len(outcome.rows)} noisy copies")
 
 

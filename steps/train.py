@@ -58,7 +58,8 @@ def main() -> None:
     fingerprint = describe(config, feature, [args.data, *([args.valid] if args.valid else [])])
 
     final, last = args.exp / "final.pt", args.exp / "checkpoints/last.pt"
-    if args.exp.exists() and read_fingerprint(last) != fingerprint:
+    # A run that was killed before its first checkpoint leaves nothing worth keeping: it starts again in its place.
+    if (final.exists() or last.exists()) and read_fingerprint(last) != fingerprint:
         move_aside(args.exp)
     elif final.exists():
         print(f"{final}: is trained already, with this configuration and these data; remove the folder to train again")
@@ -102,8 +103,6 @@ def describe(config: Config, feature: dict[str, object] | None, data_dirs: list[
 
 def move_aside(exp: Path) -> None:
     """Rename the folder of another experiment: what it took hours to compute is not overwritten."""
-    if not any(exp.iterdir()):
-        return
     number = 1
     while exp.with_name(f"{exp.name}.old{number}").exists():
         number += 1

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+# The tensors of tests are tiny: threads that share them only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
+from processes import ScriptServer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,3 +36,11 @@ def start_python():
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def scripts(tmp_path_factory):
+    """A `processes.ScriptServer`."""
+    server = ScriptServer(tmp_path_factory.mktemp("printed"))
+    yield server
+    server.stop()

@@ -12,7 +12,6 @@ from typing import NoReturn
 
 from vouch.errors import VouchError, nearest
 
-
 # What a full disk, a missing permission or a file in the place of a folder are called: mishaps of the user's, not bugs.
 _MISHAPS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),

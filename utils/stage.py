@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from tqdm import tqdm
@@ -44,6 +45,8 @@ def run_shards(
     scp: Path,
     work: Callable[[Callable[[int], object]], Work],
     beside: Callable[[Outcome], None] = lambda outcome: None,
+    listed_too: Mapping[str, str] = MappingProxyType({}),
+    threads: int = 1,
 ) -> Outcome | None:
     """Make all shards, here or in `args.nj` jobs, and write the table that lists their archives.
 
@@ -54,6 +57,8 @@ def run_shards(
     scp : the table to write; the logs of jobs go to `log/` beside it
     work : given a progress callback, returns the work of one shard
     beside : writes what belongs to the same output, before the table
+    listed_too : further lines of the table
+    threads : of torch when there is one job; 0: all that there are
 
     Returns
     -------
@@ -61,6 +66,10 @@ def run_shards(
     """
     if args.nj < 1:
         raise VouchError(f"--nj {args.nj}: needs at least 1 job")
+    if shards.size < 1:
+        raise VouchError(f"--shard-size {shards.size}: an archive holds at least 1 utterance")
+    if not 0 <= args.max_failed <= 1:
+        raise VouchError(f"--max-failed {args.max_failed}: is a share, from 0 to 1")
     if args.job:
         # One thread a job: jobs that each take all cores only wait for each other.
         torch.set_num_threads(1)
@@ -71,14 +80,16 @@ def run_shards(
     if done:
         print(f"{scp}: {done} of {len(shards)} parts are there from a run that was interrupted", file=sys.stderr)
     if args.nj == 1:
-        torch.set_num_threads(1)
-        with tqdm(total=len(shards.items), initial=done * shards.size, unit="utt", disable=None) as bar:
+        if threads:
+            torch.set_num_threads(threads)
+        already = min(done * shards.size, len(shards.items))
+        with tqdm(total=len(shards.items), initial=already, unit="utt", disable=None) as bar:
             shards.run(work(bar.update))
     else:
         script = Path(sys.argv[0]).resolve()
         cmd = args.cmd or str(Path(__file__).resolve().with_name("run.py"))
         launch(cmd, args.nj, scp.parent / "log", script.stem, [sys.executable, str(script), *sys.argv[1:]])
-    outcome = shards.finish(scp, args.max_failed, beside)
+    outcome = shards.finish(scp, args.max_failed, beside, listed_too)
     for note, count in sorted(outcome.notes.items()):
         print(f"{scp}: {count} recordings {note}", file=sys.stderr)
     if outcome.failed:

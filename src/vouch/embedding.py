@@ -23,7 +23,7 @@ MAX_FRAMES = 10_000
 
 
 def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames: int = MAX_FRAMES) -> np.ndarray:
-    """Embed utterances that are similar in length as one batch.
+    """Embed a few utterances.
 
     An utterance shorter than the network's minimum is repeated up to it. One longer than `max_frames` is cut into
     pieces of equal length (within a frame), whose embeddings are averaged with the numbers of their frames as weights.
@@ -38,7 +38,16 @@ def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames:
     Returns
     -------
     (len(matrices), embedding_dim) float32
+
+    Raises
+    ------
+    VouchError : `max_frames` is so low that a piece could be shorter than the network's minimum
     """
+    least = 2 * encoder.min_frames
+    if max_frames < least:
+        raise VouchError(
+            f"max_frames {max_frames} is below {least}, twice the network's minimum: pieces would be too short"
+        )
     pieces: list[np.ndarray] = []
     owners: list[int] = []
     for owner, matrix in enumerate(matrices):
@@ -47,20 +56,26 @@ def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames:
         cut = np.array_split(matrix, -(-len(matrix) // max_frames))
         pieces += cut
         owners += [owner] * len(cut)
+    lengths = np.array([len(piece) for piece in pieces])
+    embeddings = np.empty((len(pieces), encoder.embedding_dim), np.float32)
+    device = next(encoder.parameters()).device
+    # The pieces of one long recording may be many more than fit into the memory at once.
+    for batch in batches_by_length(lengths, BATCH_FRAMES[device.type]):
+        embeddings[batch] = _embed_padded(encoder, [pieces[row] for row in batch], device)
+    sums = np.zeros((len(matrices), encoder.embedding_dim))
+    np.add.at(sums, owners, lengths[:, None] * embeddings.astype(np.float64))
+    return (sums / np.bincount(owners, weights=lengths)[:, None]).astype(np.float32)
+
+
+def _embed_padded(encoder: Encoder, pieces: Sequence[np.ndarray], device: torch.device) -> np.ndarray:
+    """Embed `(frames, bins)` matrices as one batch, padded to the longest: `(len(pieces), embedding_dim)`."""
     lengths = torch.tensor([len(piece) for piece in pieces])
     padded = torch.zeros(len(pieces), int(lengths.max()), pieces[0].shape[1])
     for row, piece in enumerate(pieces):
         padded[row, : len(piece)] = torch.from_numpy(piece)
-    device = next(encoder.parameters()).device
+    same = bool((lengths == lengths[0]).all())
     with torch.inference_mode():
-        same = bool((lengths == lengths[0]).all())
-        embeddings = encoder(padded.to(device), None if same else lengths.to(device)).float().cpu()
-    if len(pieces) == len(matrices):
-        return embeddings.numpy()
-    weights = lengths[:, None].float()
-    totals = torch.zeros(len(matrices), 1).index_add_(0, torch.tensor(owners), weights)
-    sums = torch.zeros(len(matrices), embeddings.shape[1]).index_add_(0, torch.tensor(owners), weights * embeddings)
-    return (sums / totals).numpy()
+        return encoder(padded.to(device), None if same else lengths.to(device)).float().cpu().numpy()
 
 
 def batches_by_length(num_frames: np.ndarray, batch_frames: int) -> Iterator[np.ndarray]:
@@ -96,7 +111,7 @@ def embed_store(encoder: Encoder, store: FeatureStore, indices: np.ndarray, max_
 
     Raises
     ------
-    VouchError : an utterance whose embedding is not finite, or features of another dimension than the encoder's
+    VouchError : features of another dimension than the encoder's, or see `embed_matrices`
     """
     if store.dim != encoder.config["num_bins"]:
         raise VouchError(f"{store.path}: {store.dim} dimensions, the model takes {encoder.config['num_bins']}")

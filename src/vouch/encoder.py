@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -170,11 +170,18 @@ def save_torch(content: Mapping[str, object], path: str | Path) -> None:
 def load_torch(path: str | Path) -> dict[str, object]:
     """Read a file of `torch.save` as data only: nothing in it can run; `VouchError` when it cannot be read."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise VouchError(f"{path}: no such file; stage 3 (steps/train.py) makes it") from None
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise VouchError(f"{path}: not readable as a checkpoint ({str(error).splitlines()[0][:120]})") from None
+    except OSError as error:
+        raise VouchError(f"{path}: {error.strerror or error}") from None
+    except Exception:
+        # A damaged file makes torch fail in one of many ways, with advice that is not meant for our users.
+        raise VouchError(
+            f"{path}: not readable as a checkpoint: damaged, of another kind, or with code in it"
+        ) from None
     if not isinstance(state, dict):
         raise VouchError(f"{path}: not a checkpoint of Vouch")
     return state

@@ -6,7 +6,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -90,10 +90,23 @@ def _parse(text: str, what: str) -> object:
         raise VouchError(f"{what}: '{text}' is neither a plain value nor a list such as [1, 2]") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain YAML, except that a key given twice is an error: the first value would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        mapping: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in mapping:
+                raise yaml.MarkedYAMLError(problem=f"'{key}' is there twice", problem_mark=key_node.start_mark)
+            mapping.add(key)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: str | Path) -> dict[str, object]:
-    """Read a YAML mapping; `VouchError` names the file, and the line where the syntax is broken."""
+    """Read a YAML mapping; `VouchError` names the file, and the line where it is broken or a key is repeated."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise VouchError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -101,7 +114,7 @@ def read_yaml(path: str | Path) -> dict[str, object]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise VouchError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', 'syntax')})") from None
+        raise VouchError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or 'syntax'}") from None
     if not isinstance(content, dict):
         raise VouchError(f"{path}: holds no 'key: value' lines")
     return content

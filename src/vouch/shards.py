@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -116,8 +118,11 @@ class Shards:
             where = {item: f"{quote(item, safe='')}.npy" for item in items}
 
             def write_npy(item: str, array: np.ndarray) -> None:
+                buffer = io.BytesIO()
+                np.save(buffer, np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
+                # Through memory: numpy, writing to a file itself, does not tell a full disk from another error.
                 with atomic_write(self.work / where[item], "wb") as file:
-                    np.save(file, np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
+                    file.write(buffer.getbuffer())
                 rows[item] = len(array)
 
             writer = ShardWriter(write_npy)
@@ -144,7 +149,11 @@ class Shards:
         write_text(self._record(shard), json.dumps(record))
 
     def finish(
-        self, scp: Path, max_failed: float = 0.05, beside: Callable[[Outcome], None] = lambda outcome: None
+        self,
+        scp: Path,
+        max_failed: float = 0.05,
+        beside: Callable[[Outcome], None] = lambda outcome: None,
+        listed_too: Mapping[str, str] = MappingProxyType({}),
     ) -> Outcome:
         """Put the archives in the place of the output and write the `scp` that lists them.
 
@@ -153,6 +162,7 @@ class Shards:
         scp : table to write; taken away first and written last, so that what it lists is always there
         max_failed : largest share of items that may fail
         beside : writes what belongs to the same output, before the scp
+        listed_too : further lines of the scp, for items that are elsewhere already
 
         Raises
         ------
@@ -186,7 +196,7 @@ class Shards:
         outcome = Outcome({item: rows for item, (_, rows) in sorted(entries.items())}, failed, notes)
         beside(outcome)
         folder = self.output.absolute()
-        write_table(scp, {item: f"{folder}/{where}" for item, (where, _) in entries.items()})
+        write_table(scp, {**listed_too, **{item: f"{folder}/{where}" for item, (where, _) in entries.items()}})
         return outcome
 
 

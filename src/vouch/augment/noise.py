@@ -14,7 +14,6 @@ from vouch.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, read_excerpt
 from vouch.errors import VouchError
 from vouch.options import resolve_options
 
-
 # Mean squares below this count as silence: -200 dB, far under what any recording resolves.
 SILENCE = 1e-20
 
@@ -80,6 +79,7 @@ class NoiseFolder:
     Attributes
     ----------
     kinds : those that the folder has recordings for
+    files : recordings of each kind, sorted
 
     Raises
     ------
@@ -87,7 +87,7 @@ class NoiseFolder:
     """
 
     def __init__(self, path: str | Path, kinds: Mapping[str, NoiseKind]) -> None:
-        self._files: dict[str, list[Path]] = {}
+        self.files: dict[str, list[Path]] = {}
         for name, kind in kinds.items():
             found = sorted(
                 file
@@ -95,8 +95,8 @@ class NoiseFolder:
                 if file.suffix.lower() in AUDIO_SUFFIXES - FFMPEG_SUFFIXES and file.is_file()
             )
             if found:
-                self._files[name] = found
-        self.kinds = {name: kind for name, kind in kinds.items() if name in self._files}
+                self.files[name] = found
+        self.kinds = {name: kind for name, kind in kinds.items() if name in self.files}
         if not self.kinds:
             folders = sorted({kind.folder for kind in kinds.values()})
             raise VouchError(
@@ -117,7 +117,7 @@ class NoiseFolder:
         -------
         (samples,) float32; not clipped, the result is meant for a front end
         """
-        kind, files = self.kinds[name], self._files[name]
+        kind, files = self.kinds[name], self.files[name]
         speech = torch.from_numpy(samples)
         mixed = speech
         for _ in range(int(rng.integers(kind.files_min, kind.files_max + 1))):

@@ -40,7 +40,21 @@ class ValidationSet:
         self._is_target = trials.is_target
 
     def eer(self, encoder: Encoder) -> float:
-        """Return the equal error rate, 0 to 1, of cosine scores; `encoder` must be in evaluation mode."""
+        """Return the equal error rate, 0 to 1, of cosine scores; `encoder` must be in evaluation mode.
+
+        Raises
+        ------
+        VouchError : an embedding is zero, NaN or infinite, as those of a network whose training diverged
+        """
         names = [self._store.utterances[index] for index in self._used]
-        unit = normalize_length(embed_store(encoder, self._store, self._used), names)
+        embeddings = embed_store(encoder, self._store, self._used)
+        length = np.linalg.norm(embeddings, axis=1)
+        useless = np.flatnonzero(~(np.isfinite(length) & (length > 0)))
+        if len(useless):
+            raise VouchError(
+                f"the embeddings of {len(useless)} of {len(names)} validation utterances are zero, NaN or infinite, the"
+                f" first is that of '{names[useless[0]]}': try a smaller train.learning_rate, or look for NaN in"
+                f" {self._store.path}"
+            )
+        unit = normalize_length(embeddings, names)
         return equal_error_rate(score_trials(unit, self._enrol, self._test), self._is_target).value

@@ -1,0 +1,196 @@
+"""Stage 4 as a user runs it, with good and with bad input."""
+
+import signal
+import struct
+
+import numpy as np
+import pytest
+import torch
+from corpus import assert_same_features, read_features, slow_pipes, tiny_encoder, write_features, write_recordings
+from processes import fails, succeeds, wait_for
+
+from vouch.embedding import embed_matrices
+from vouch.encoder import save_encoder
+from vouch.features import resolve_feature
+from vouch.kaldi.ark import open_ark, read_vectors
+from vouch.kaldi.tables import read_table, write_table
+
+EXTRACT = "steps/extract_embeddings.py"
+FRONT_END = {"type": "fbank", "num_mel_bins": 20}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Features of 24 utterances, and a model for them."""
+    write_features(tmp_path / "data")
+    save_encoder(tiny_encoder(), tmp_path / "final.pt")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def recordings(scripts, tmp_path):
+    """Recordings with their features, and a model that knows the front end."""
+    write_recordings(tmp_path / "data")
+    (tmp_path / "fbank.yaml").write_text("type: fbank\nnum_mel_bins: 20\n")
+    succeeds(scripts.run("steps/make_fbank.py", "data", "--config", "fbank.yaml", cwd=tmp_path))
+    save_encoder(tiny_encoder(num_bins=20, feature=FRONT_END), tmp_path / "final.pt")
+    return tmp_path / "data"
+
+
+def embeddings(folder):
+    return dict(zip(*read_vectors(folder / "embedding.scp"), strict=True))
+
+
+def unfinished(out):
+    return list(out.glob("embedding.work-*/*.json"))
+
+
+def test_help_is_for_people(scripts, tmp_path):
+    done = succeeds(scripts.run(EXTRACT, "--help", cwd=tmp_path))
+    for word in ("embedding.scp", "--max-frames", "(default: 10000)", "--device"):
+        assert word in " ".join(done.stdout.split())
+
+
+def test_every_utterance_gets_its_embedding_however_they_are_split(scripts, data, tmp_path):
+    done = succeeds(scripts.run(EXTRACT, "data", "final.pt", "out", cwd=tmp_path))
+    assert (done.stdout, done.stderr) == ("out: 24 embeddings of 8 dimensions\n", "")
+    alone = embeddings(tmp_path / "out")
+    encoder = tiny_encoder()
+    expected = {name: embed_matrices(encoder, [x])[0] for name, x in read_features(data / "feats.scp").items()}
+    assert_same_features(alone, expected, 1e-5)
+    options = ("--nj", 2, "--shard-size", 5, "--device", "cpu")
+    succeeds(scripts.run(EXTRACT, data, tmp_path / "final.pt", "out", *options, cwd=tmp_path))
+    assert_same_features(embeddings(tmp_path / "out"), alone, 1e-5)
+    assert len(list((tmp_path / "out/embedding").glob("*.ark"))) == 5
+
+
+def test_audio_gives_what_its_features_give(scripts, recordings, tmp_path):
+    succeeds(scripts.run(EXTRACT, "data", "final.pt", "feats", cwd=tmp_path))
+    succeeds(scripts.run(EXTRACT, "data", "final.pt", "wav", "--input", "wav", cwd=tmp_path))
+    assert_same_features(embeddings(tmp_path / "wav"), embeddings(tmp_path / "feats"), 1e-5)
+
+
+def test_long_recordings_are_cut(scripts, data, tmp_path):
+    succeeds(scripts.run(EXTRACT, "data", "final.pt", "out", "--max-frames", 20, cwd=tmp_path))
+    encoder = tiny_encoder()
+    with torch.inference_mode():
+        for name, matrix in read_features(data / "feats.scp").items():
+            pieces = np.array_split(matrix, -(-len(matrix) // 20))
+            each = [encoder(torch.from_numpy(piece)[None])[0].numpy() for piece in pieces]
+            expected = np.average(each, axis=0, weights=[len(piece) for piece in pieces])
+            np.testing.assert_allclose(embeddings(tmp_path / "out")[name], expected, atol=1e-5)
+
+
+def test_bad_input_is_refused(scripts, data, tmp_path):
+    def refused(message, *words, status=1):
+        fails(scripts.run(EXTRACT, *words, cwd=tmp_path), message, status)
+
+    (tmp_path / "text.pt").write_text("weights")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "final.pt").read_bytes()[:-1000])
+    (tmp_path / "a_file").write_text("")
+    refused("final.py: no such file; stage 3", "data", "final.py", "out")
+    refused("text.pt: not readable as a checkpoint", "data", "text.pt", "out")
+    refused("cut.pt: not readable as a checkpoint", "data", "cut.pt", "out")
+    refused("none: no such data directory", "none", "final.pt", "out")
+    refused("--max-frames 1 is below 2", "data", "final.pt", "out", "--max-frames", 1)
+    refused("unknown device 'gpu'", "data", "final.pt", "out", "--device", "gpu")
+    refused("unknown value 'wave' (did you mean 'wav'?)", "data", "final.pt", "out", "--input", "wave", status=2)
+    refused("did you mean '--max-frames'?", "data", "final.pt", "out", "--max-frame", 9, status=2)
+    refused("wav.scp: no such file", "data", "final.pt", "out", "--input", "wav")
+    refused("a_file", "data", "final.pt", "a_file")
+    save_encoder(tiny_encoder(num_bins=9), tmp_path / "nine.pt")
+    refused("8 dimensions, the model takes 9", "data", "nine.pt", "out")
+    (data / "feats.scp").unlink()
+    refused("feats.scp: no such file; run stage 1", "data", "final.pt", "out")
+    assert not (tmp_path / "out/embedding.scp").exists()
+
+
+def test_features_of_another_front_end_are_refused(scripts, recordings, tmp_path):
+    other = resolve_feature({**FRONT_END, "low_freq": 60})
+    save_encoder(tiny_encoder(num_bins=20, feature=other), tmp_path / "other.pt")
+    done = scripts.run(EXTRACT, "data", "other.pt", "out", cwd=tmp_path)
+    fails(done, "data/feature.yaml: low_freq is 20.0, the model was trained with 60.0")
+    save_encoder(tiny_encoder(num_bins=20), tmp_path / "unknown.pt")
+    succeeds(scripts.run(EXTRACT, "data", "unknown.pt", "out", cwd=tmp_path))
+    fails(
+        scripts.run(EXTRACT, "data", "unknown.pt", "out2", "--input", "wav", cwd=tmp_path),
+        "this model was trained on features of an unknown front end",
+    )
+
+
+def spoil_one(data, utterance):
+    """Put NaN into the features of one utterance, which the writer of archives would refuse to write."""
+    features = read_features(data / "feats.scp")
+    with open_ark(data / "feats.ark", data / "feats.scp") as ark:
+        for name, matrix in features.items():
+            ark.write(name, matrix)
+    where, offset = read_table(data / "feats.scp")[utterance].rsplit(":", 1)
+    with open(where, "r+b") as file:
+        file.seek(int(offset) + 15 + 4 * 8 * 3)
+        file.write(struct.pack("<f", np.nan))
+
+
+def test_nan_features_fail_their_utterance_only(scripts, data, tmp_path):
+    succeeds(scripts.run(EXTRACT, "data", "final.pt", "out", cwd=tmp_path))
+    expected = embeddings(tmp_path / "out")
+    spoil_one(data, "s1-2")
+    done = succeeds(scripts.run(EXTRACT, "data", "final.pt", "out", cwd=tmp_path))
+    assert "1 failed: 's1-2': the embedding is NaN or infinite" in done.stderr
+    del expected["s1-2"]
+    assert_same_features(embeddings(tmp_path / "out"), expected, 1e-5)
+    done = scripts.run(EXTRACT, "data", "final.pt", "out", "--max-failed", 0.04, cwd=tmp_path)
+    fails(done, "1 of 24 items failed: 's1-2'")
+
+
+def test_a_truncated_archive_is_named(scripts, data, tmp_path):
+    with open(data / "feats.ark", "r+b") as file:
+        file.truncate(2000)
+    fails(scripts.run(EXTRACT, "data", "final.pt", "out", cwd=tmp_path), "'s0-1': the archive is truncated")
+
+
+def test_a_full_disk(scripts, data, tmp_path):
+    done = scripts.run(EXTRACT, "data", "final.pt", "out", cwd=tmp_path, largest_file=500)
+    fails(done, "File too large; nothing half-written was kept")
+    assert not (tmp_path / "out/embedding.scp").exists()
+    assert not list(tmp_path.glob("out/**/*.partial"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_in_the_middle(scripts, recordings, tmp_path, number):
+    words = ("data", "final.pt", "out", "--input", "wav", "--shard-size", 2)
+    succeeds(scripts.run(EXTRACT, *words, cwd=tmp_path))
+    expected = embeddings(tmp_path / "out")
+    reads = slow_pipes(recordings)
+    process = scripts.start(EXTRACT, *words, cwd=tmp_path)
+    wait_for(lambda: unfinished(tmp_path / "out"), process)
+    process.send(number)
+    done = process.wait()
+    assert done.returncode == (130 if number == signal.SIGINT else -9)
+    assert "Traceback" not in done.stderr
+    # The old embeddings are valid until the new ones are complete.
+    assert_same_features(embeddings(tmp_path / "out"), expected)
+    finished = 2 * len(unfinished(tmp_path / "out"))
+
+    done = succeeds(scripts.run(EXTRACT, *words, cwd=tmp_path))
+    assert f"{finished // 2} of 3 parts are there" in done.stderr
+    assert_same_features(embeddings(tmp_path / "out"), expected, 1e-6)
+    read = reads.read_text().split()
+    assert [read.count(name) for name in list(expected)[:finished]] == [1] * finished
+    assert not unfinished(tmp_path / "out")
+
+
+def test_another_model_does_not_take_over_the_parts_of_an_interrupted_run(scripts, recordings, tmp_path):
+    wavs = read_table(recordings / "wav.scp")
+    slow_pipes(recordings)
+    words = ("data", "final.pt", "out", "--input", "wav", "--shard-size", 2)
+    process = scripts.start(EXTRACT, *words, cwd=tmp_path)
+    wait_for(lambda: unfinished(tmp_path / "out"), process)
+    process.send(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "out/embedding.scp").exists()
+    write_table(recordings / "wav.scp", wavs)
+    other = tiny_encoder(num_bins=20, seed=1, feature=FRONT_END)
+    save_encoder(other, tmp_path / "final.pt")
+    succeeds(scripts.run(EXTRACT, *words, cwd=tmp_path))
+    expected = {name: embed_matrices(other, [x])[0] for name, x in read_features(recordings / "feats.scp").items()}
+    assert_same_features(embeddings(tmp_path / "out"), expected, 1e-5)

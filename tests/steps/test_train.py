@@ -1,0 +1,208 @@
+"""Stage 3 as a user runs it, with good and with bad input."""
+
+import signal
+
+import pytest
+import torch
+import yaml
+from corpus import TINY, write_all_trials, write_features
+from processes import fails, succeeds, wait_for
+
+from vouch.encoder import load_encoder, load_torch
+from vouch.features import resolve_feature
+from vouch.kaldi.tables import read_table
+
+TRAIN = "steps/train.py"
+TRAINING = {"epochs": 2, "batch_size": 8, "crop_frames": 20, "checkpoint_minutes": 0}
+WORDS = ("train", "exp", "--valid", "valid", "--config", "tiny.yaml")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a training set, a validation set and a configuration."""
+    write_features(tmp_path / "train")
+    write_features(tmp_path / "valid", speakers=range(4, 8), utterances=range(3))
+    write_all_trials(tmp_path / "valid")
+    config = {"model": TINY["lstm"], "loss": "softmax", "train": TRAINING}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+def weights(path):
+    return load_torch(path)["weights"]
+
+
+def assert_same_weights(path, other):
+    expected = weights(other)
+    assert weights(path).keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in weights(path).items())
+
+
+def test_help_is_for_people(scripts, tmp_path):
+    text = " ".join(succeeds(scripts.run(TRAIN, "--help", cwd=tmp_path)).stdout.split())
+    for word in ("final.pt", "--valid", "--train.epochs 3", "auto, cpu or cuda (default: auto)"):
+        assert word in text
+
+
+def test_a_training_leaves_all_that_it_should(scripts, folder):
+    feature = resolve_feature({"type": "fbank", "num_mel_bins": 8})
+    (folder / "train/feature.yaml").write_text(yaml.safe_dump(feature))
+    done = succeeds(
+        scripts.run(TRAIN, *WORDS, "--train.epochs", 3, "--loss=aamsoftmax", "--loss.margin", 0.3, cwd=folder)
+    )
+    assert done.stderr == ""
+    config = yaml.safe_load((folder / "exp/config.yaml").read_text())
+    assert (config["loss"]["margin"], config["train"]["epochs"], config["train"]["batch_size"]) == (0.3, 3, 8)
+    encoder = load_encoder(folder / "exp/final.pt")
+    assert encoder.config["model"] == TINY["lstm"]
+    assert encoder.config["feature"] == feature
+    lines = (folder / "exp/train.log").read_text().splitlines()
+    assert [line.split()[3] for line in lines[:3]] == ["1/3:", "2/3:", "3/3:"]
+    assert "validation EER" in lines[2]
+    assert "final.pt: the encoder of epoch" in lines[3]
+    assert [line.split(maxsplit=2)[2] for line in lines] == done.stdout.splitlines()
+    assert sorted(path.name for path in (folder / "exp").iterdir()) == [
+        *("checkpoints", "config.yaml", "final.pt", "tensorboard", "train.log")
+    ]
+
+
+def test_a_finished_training_is_not_repeated(scripts, folder):
+    succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
+    before = {path: path.stat().st_mtime_ns for path in (folder / "exp").rglob("*")}
+    done = succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
+    assert "exp/final.pt: is trained already" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in (folder / "exp").rglob("*")} == before
+
+
+def test_another_configuration_or_data_moves_the_old_experiment_aside(scripts, folder):
+    succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
+    first = (folder / "exp/final.pt").read_bytes()
+    done = succeeds(scripts.run(TRAIN, *WORDS, "--train.seed", 1, cwd=folder))
+    assert "exp: held an experiment with another configuration or other data; it is now exp.old1" in done.stderr
+    assert (folder / "exp.old1/final.pt").read_bytes() == first
+    assert (folder / "exp/final.pt").read_bytes() != first
+    write_features(folder / "train", utterances=range(7))
+    succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
+    assert (folder / "exp.old2/final.pt").exists()
+    assert "continuing" not in (folder / "exp/train.log").read_text()
+
+
+def test_what_a_run_leaves_that_was_killed_before_its_first_checkpoint_is_used_again(scripts, folder):
+    (folder / "exp/tensorboard").mkdir(parents=True)
+    (folder / "exp/checkpoints").mkdir()
+    (folder / "exp/config.yaml").write_text("model: {name: xvector}\n")
+    (folder / "exp/train.log").write_text("")
+    (folder / "exp/checkpoints/.last.pt.partial").write_bytes(b"half a checkpoint")
+    done = succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
+    assert done.stderr == ""
+    assert sorted(path.name for path in folder.glob("exp*")) == ["exp"]
+    assert "name: lstm" in (folder / "exp/config.yaml").read_text()
+    assert not list(folder.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_training_is_continued_to_the_last_bit(scripts, folder, number):
+    long = ("--train.epochs", 15)
+    succeeds(scripts.run(TRAIN, "train", "whole", *WORDS[2:], *long, cwd=folder))
+    process = scripts.start(TRAIN, *WORDS, *long, cwd=folder)
+    log = folder / "exp/train.log"
+    wait_for(lambda: log.exists() and "epoch 2/" in log.read_text(), process)
+    process.send(number)
+    done = process.wait()
+    assert not (folder / "exp/final.pt").exists()
+    if number == signal.SIGKILL:
+        assert done.returncode == -9
+    else:
+        assert (done.returncode, done.stderr) == (128 + number, "")
+        assert done.stdout.splitlines()[-1] == "interrupted; the same command goes on from here"
+    load_encoder(folder / "exp/checkpoints/last.pt")
+
+    done = succeeds(scripts.run(TRAIN, *WORDS, *long, cwd=folder))
+    assert done.stdout.startswith("continuing after epoch ")
+    assert_same_weights(folder / "exp/final.pt", folder / "whole/final.pt")
+    assert_same_weights(folder / "exp/checkpoints/best.pt", folder / "whole/checkpoints/best.pt")
+    assert sorted(path.name for path in folder.glob("exp*")) == ["exp"]
+
+
+def test_names_of_experiments(scripts, folder):
+    name = ("--print-name", "--config", "tiny.yaml")
+    assert scripts.run(TRAIN, *name, cwd=folder).stdout == "lstm_softmax\n"
+    options = ("--loss", "ge2e", "--train.epochs=9")
+    assert scripts.run(TRAIN, *options, *name, cwd=folder).stdout == "lstm_ge2e_train.epochs9\n"
+    fails(scripts.run(TRAIN, "--loss", "gee", *name, cwd=folder), "unknown loss 'gee' (did you mean 'ge2e'?)")
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "status"),
+    [
+        (["--los", "ge2e"], "unknown option '--los' (did you mean '--loss'?)", 2),
+        (["--loss.margin"], "option '--loss.margin' needs a value", 2),
+        (["--loss", "--train.epochs", "3"], "option '--loss' needs a value", 2),
+        (["--valdi", "valid"], "unknown option '--valdi' (did you mean '--valid'?)", 2),
+        (["--trian.epochs", "3"], "unknown option '--trian.epochs'", 2),
+        (["another"], "unexpected argument 'another'", 2),
+        (["--loss", "aamsofmax"], "unknown loss 'aamsofmax' (did you mean 'aamsoftmax'?)", 1),
+        (["--train.epoch", "3"], "unknown option 'epoch' of train (did you mean 'epochs'?)", 1),
+        (["--train.epochs", "some"], "'some' is not of type int", 1),
+        (["--model.hidden_size", "[3"], "'[3' is neither a plain value nor a list", 1),
+        (["--train.learning_rate", "nan"], "nan is not a finite number", 1),
+        (["--device", "tpu"], "unknown device 'tpu'", 1),
+        (["--config", "none.yaml"], "none.yaml: No such file", 1),
+        (["--valid", "none"], "none/feats.scp: no such file", 1),
+        (["--train.batch_size", "25"], "24 training utterances do not fill a batch", 1),
+        (["--loss", "ge2e", "--train.batch_size", "10"], "batches of 5 speakers x 2 utterances need 5 speakers", 1),
+    ],
+)
+def test_mistakes_are_refused_before_training(scripts, folder, options, message, status):
+    fails(scripts.run(TRAIN, *WORDS, *options, cwd=folder), message, status)
+    assert not (folder / "exp/checkpoints").exists()
+
+
+def test_bad_data_are_refused(scripts, folder):
+    def refused(message, *words):
+        fails(scripts.run(TRAIN, *(words or WORDS), cwd=folder), message)
+
+    refused("none: no such data directory", "none", "exp")
+    fails(scripts.run(TRAIN, "train", cwd=folder), "needs the training set and the folder of the experiment", 2)
+    (folder / "a_file").write_text("")
+    refused("a_file", "train", "a_file", "--config", "tiny.yaml")
+    (folder / "train/feature.yaml").write_text("type: fbank\nnum_mel_bins: 40\n")
+    refused("the front end gives 40 dimensions, the features have 8")
+    (folder / "train/feature.yaml").unlink()
+    (folder / "valid/trials").write_text("s4-0 s4-1 yes\n")
+    refused("valid/trials:1: ")
+    write_all_trials(folder / "valid")
+    archive = next(iter(read_table(folder / "train/feats.scp").values())).rsplit(":", 1)[0]
+    with open(archive, "r+b") as file:
+        file.truncate(5000)
+    refused("the archive is truncated")
+    (folder / "train/feats.scp").unlink()
+    refused("feats.scp: no such file; run stage 1")
+    assert not (folder / "exp/checkpoints").exists()
+
+
+def test_a_damaged_checkpoint_is_named(scripts, folder):
+    (folder / "exp/checkpoints").mkdir(parents=True)
+    (folder / "exp/checkpoints/last.pt").write_bytes(b"damaged")
+    fails(scripts.run(TRAIN, *WORDS, cwd=folder), "exp/checkpoints/last.pt: not readable as a checkpoint")
+
+
+def test_a_diverging_training_is_one_line(scripts, folder):
+    done = scripts.run(
+        TRAIN, *WORDS, "--train.learning_rate", 1e30, "--train.clip_norm", 0, "--train.epochs", 9, cwd=folder
+    )
+    fails(done, "try a smaller train.learning_rate")
+    assert not (folder / "exp/final.pt").exists()
+
+
+def test_a_full_disk(scripts, folder):
+    """Whatever does not fit any more, the run ends with one line and goes on when there is room again."""
+    succeeds(scripts.run(TRAIN, "train", "whole", *WORDS[2:], cwd=folder))
+    for size in (100, 4000, 16000):
+        done = scripts.run(TRAIN, *WORDS, cwd=folder, largest_file=size)
+        fails(done, "File too large; nothing half-written was kept")
+        assert not (folder / "exp/final.pt").exists()
+        assert not list(folder.rglob("*.partial"))
+    succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
+    assert_same_weights(folder / "exp/final.pt", folder / "whole/final.pt")
+    assert sorted(path.name for path in folder.glob("exp*")) == ["exp"]

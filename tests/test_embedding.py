@@ -1,0 +1,183 @@
+"""Embeddings of whole utterances: neither batch, order nor length of the others may matter."""
+
+import os
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from corpus import RATE, tiny_encoder, voice, write_features, write_recordings
+
+from vouch import embedding
+from vouch.embedding import batches_by_length, embed_matrices, embed_store, store_embedder, wave_embedder
+from vouch.errors import VouchError
+from vouch.features.extract import compute
+from vouch.kaldi.datadir import DataDir
+from vouch.kaldi.feats import FeatureStore
+from vouch.models import MODELS
+from vouch.shards import ShardWriter
+
+LENGTHS = [60, 3, 31, 1, 200, 32, 31, 14, 15, 75]
+
+
+@pytest.fixture(params=MODELS)
+def encoder(request):
+    return tiny_encoder(request.param)
+
+
+@pytest.fixture
+def matrices():
+    rng = np.random.default_rng(0)
+    return [(2 + rng.standard_normal((length, 8))).astype(np.float32) for length in LENGTHS]
+
+
+def embed_one(encoder, matrix):
+    """The network itself on one utterance without padding."""
+    with torch.inference_mode():
+        return encoder(torch.from_numpy(matrix)[None])[0].numpy()
+
+
+def test_neither_the_batch_nor_its_order_matters(encoder, matrices):
+    together = embed_matrices(encoder, matrices)
+    backwards = embed_matrices(encoder, matrices[::-1])[::-1]
+    alone = np.concatenate([embed_matrices(encoder, [matrix]) for matrix in matrices])
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(together, backwards, atol=1e-5)
+    for matrix, found in zip(matrices, together, strict=True):
+        if len(matrix) >= encoder.min_frames:
+            np.testing.assert_allclose(found, embed_one(encoder, matrix), atol=1e-5)
+
+
+def test_short_utterances_are_repeated():
+    encoder = tiny_encoder("xvector")
+    assert encoder.min_frames == 15
+    short = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+    repeated = np.concatenate([short] * 4)[:15]
+    np.testing.assert_allclose(embed_matrices(encoder, [short])[0], embed_one(encoder, repeated), atol=1e-6)
+
+
+@pytest.mark.parametrize("max_frames", [30, 31, 45, 199, 200])
+def test_long_utterances_are_the_weighted_means_of_their_pieces(encoder, matrices, max_frames):
+    found = embed_matrices(encoder, matrices, max_frames)
+    for matrix, mean in zip(matrices, found, strict=True):
+        if len(matrix) < encoder.min_frames:
+            continue
+        count = -(-len(matrix) // max_frames)
+        size, longer = divmod(len(matrix), count)
+        ends = np.cumsum([size + (piece < longer) for piece in range(count)])
+        total = np.zeros(mean.shape)
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            assert encoder.min_frames <= end - start <= max_frames
+            total += (end - start) * embed_one(encoder, matrix[start:end])
+        np.testing.assert_allclose(mean, total / len(matrix), atol=1e-5)
+
+
+def test_pieces_that_the_network_cannot_take_are_refused():
+    """16 frames in pieces of at most 15 would be two of 8."""
+    encoder = tiny_encoder("xvector")
+    with pytest.raises(VouchError, match="max_frames 29 is below 30, twice the network's minimum"):
+        embed_matrices(encoder, [np.zeros((16, 8), np.float32)], 29)
+    assert embed_matrices(encoder, [np.zeros((31, 8), np.float32)], 30).shape == (1, 8)
+
+
+def test_the_pieces_of_a_long_recording_do_not_go_through_the_network_at_once(monkeypatch):
+    monkeypatch.setitem(embedding.BATCH_FRAMES, "cpu", 100)
+    encoder = tiny_encoder()
+    seen = []
+    encoder.model.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].shape[:2].numel()))
+    matrix = np.random.default_rng(0).standard_normal((1000, 8)).astype(np.float32)
+    found = embed_matrices(encoder, [matrix], 30)
+    assert max(seen) <= 100
+    assert sum(seen) >= 1000
+    monkeypatch.undo()
+    np.testing.assert_allclose(found, embed_matrices(encoder, [matrix], 30), atol=1e-5)
+
+
+@pytest.mark.parametrize("budget", [1, 31, 100, 1000, 10**9])
+def test_batches_cover_all_once_within_the_budget(budget):
+    rng = np.random.default_rng(0)
+    for count in (0, 1, 2, 50):
+        num_frames = rng.integers(1, 120, count)
+        batches = list(batches_by_length(num_frames, budget))
+        assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(count))
+        for batch in batches:
+            assert len(batch) == 1 or len(batch) * num_frames[batch].max() <= budget
+        if budget == 10**9:
+            assert len(batches) == min(count, 1)
+
+
+def test_a_store_in_any_order_and_batch(tmp_path, encoder, monkeypatch):
+    write_features(tmp_path)
+    store = FeatureStore(tmp_path / "feats.scp")
+    everything = embed_store(encoder, store, np.arange(len(store)))
+    for row in range(len(store)):
+        np.testing.assert_allclose(everything[row], embed_one(encoder, store.matrix(row)), atol=1e-5)
+    monkeypatch.setitem(embedding.BATCH_FRAMES, "cpu", 130)
+    some = np.array([20, 3, 3, 11, 0])
+    np.testing.assert_allclose(embed_store(encoder, store, some), everything[some], atol=1e-5)
+    assert embed_store(encoder, store, np.array([], np.int64)).shape == (0, 8)
+
+
+def test_features_of_another_dimension_are_refused(tmp_path):
+    write_features(tmp_path, dim=9)
+    with pytest.raises(VouchError, match=r"feats\.scp: 9 dimensions, the model takes 8"):
+        embed_store(tiny_encoder(), FeatureStore(tmp_path / "feats.scp"), np.arange(2))
+
+
+class Written(ShardWriter):
+    """A writer that keeps what it is given."""
+
+    def __init__(self):
+        self.found = {}
+        super().__init__(self.found.__setitem__)
+
+
+def test_nan_features_fail_their_utterance_and_no_other(tmp_path, encoder, monkeypatch):
+    write_features(tmp_path)
+    data = DataDir.load(tmp_path, need=["feats.scp"])
+    names = list(data.feats_scp)
+    clean, spoilt, done = Written(), Written(), []
+    store_embedder(encoder, data, 10_000, done.append)(names, clean)
+    assert list(clean.found) == names
+    assert sum(done) == len(names)
+    whole = FeatureStore.matrix
+
+    def matrix_with_nan(store, index):
+        matrix = whole(store, index)
+        if store.utterances[index] == names[5]:
+            matrix[7, 2] = np.nan
+        return matrix
+
+    monkeypatch.setattr(FeatureStore, "matrix", matrix_with_nan)
+    store_embedder(encoder, data, 10_000, done.append)(names, spoilt)
+    assert list(spoilt.failed) == [names[5]]
+    assert "NaN" in spoilt.failed[names[5]]
+    assert list(spoilt.found) == [name for name in names if name != names[5]]
+    for name, vector in spoilt.found.items():
+        np.testing.assert_array_equal(vector, clean.found[name])
+
+
+def test_audio_goes_through_the_front_end_of_the_model(tmp_path):
+    encoder = tiny_encoder(num_bins=20, feature={"type": "fbank", "num_mel_bins": 20})
+    names = write_recordings(tmp_path / "data")
+    data = DataDir.load(tmp_path / "data", need=["wav.scp"])
+    soundfile.write(data.wav_scp[names[1]], voice(1, 1, rate=8000), 8000)
+    os.truncate(data.wav_scp[names[2]], 0)
+    writer, done = Written(), []
+    wave_embedder(encoder, data, 10_000, done.append)(names, writer)
+    assert list(writer.found) == [name for name in names if name != names[2]]
+    assert "0 bytes" in writer.failed[names[2]]
+    assert writer.notes == {"resampled from 8000 Hz": 1}
+    assert sum(done) == len(names)
+    samples, rate = soundfile.read(data.wav_scp[names[0]], dtype="float32")
+    assert rate == RATE
+    expected = embed_one(encoder, compute(encoder.feature, samples))
+    np.testing.assert_allclose(writer.found[names[0]], expected, atol=1e-6)
+
+
+def test_audio_for_a_model_of_an_unknown_front_end_is_refused(tmp_path):
+    write_recordings(tmp_path / "data")
+    data = DataDir.load(tmp_path / "data", need=["wav.scp"])
+    with pytest.raises(VouchError, match="give it features, not audio"):
+        wave_embedder(tiny_encoder(), data, 10_000, lambda count: None)

@@ -1,0 +1,196 @@
+"""Encoders: normalisation, and files."""
+
+import itertools
+import os
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from corpus import TINY, tiny_encoder
+
+from vouch.encoder import NORMALIZATIONS, Encoder, load_encoder, load_torch, save_encoder
+from vouch.errors import VouchError
+from vouch.models import MODELS
+
+
+def features(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_there_is_a_tiny_network_of_each_kind():
+    assert set(TINY) == set(MODELS)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_saved_encoder_gives_the_same_embeddings(model, tmp_path):
+    encoder = tiny_encoder(model, normalization="meanvar", feature={"type": "fbank", "num_mel_bins": 8})
+    save_encoder(encoder, tmp_path / "final.pt")
+    loaded = load_encoder(tmp_path / "final.pt")
+    x = features(3, 40, 8)
+    assert not loaded.training
+    assert loaded.config == encoder.config
+    with torch.inference_mode():
+        assert torch.equal(loaded(x), encoder(x))
+        assert torch.equal(loaded.feature(x[:, :, 0]), encoder.feature(x[:, :, 0]))
+    assert os.listdir(tmp_path) == ["final.pt"]
+
+
+def test_the_configuration_holds_every_option():
+    encoder = Encoder({"name": "xvector"}, 30)
+    options = {"embedding_dim": 512, "pooling": "stats", "channels": [512, 512, 512, 512, 1500]}
+    assert encoder.config["model"] == {"name": "xvector", **options}
+    front_end = Encoder({"name": "lstm"}, 80, feature={"type": "fbank"}).config["feature"]
+    assert (front_end["num_mel_bins"], front_end["frame_shift"]) == (80, 10.0)
+
+
+def normalized(x, kind):
+    """One utterance, (frames, bins) float64 ndarray, by the definition."""
+    if kind == "none":
+        return x
+    x = x - x.mean(axis=0)
+    return x if kind == "mean" else x / np.sqrt((x**2).mean(axis=0) + 1e-5)
+
+
+@pytest.mark.parametrize(("model", "kind"), list(itertools.product(MODELS, [*NORMALIZATIONS, "none"])))
+def test_normalisation_over_real_frames_only(model, kind):
+    """What the network is given, and what comes out, for padded utterances as for each alone."""
+    encoder = tiny_encoder(model, normalization=kind)
+    lengths = torch.tensor([40, 17, 30])
+    x = 5 + 3 * features(3, 40, 8)
+    for row, length in enumerate(lengths):
+        x[row, length:] = 1e4
+    given = []
+    encoder.model.register_forward_pre_hook(lambda module, arguments: given.append(arguments[0]))
+    with torch.inference_mode():
+        together = encoder(x, lengths)
+        for row, length in enumerate(lengths.tolist()):
+            expected = normalized(x[row, :length].double().numpy(), kind)
+            np.testing.assert_allclose(given[0][row, :length], expected, atol=1e-4)
+            alone = encoder(x[row : row + 1, :length])
+            torch.testing.assert_close(together[row], alone[0], atol=1e-5, rtol=1e-5)
+
+
+def test_constant_features_stay_finite():
+    """Digital silence has no variance."""
+    encoder = tiny_encoder(normalization="meanvar")
+    with torch.inference_mode():
+        assert encoder(torch.full((1, 30, 8), -15.9)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": {"name": "resnetse34"}}, r"unknown model 'resnetse34' \(did you mean 'resnetse34l'\?\)"),
+        ({"model": {}}, "unknown model ''"),
+        ({"model": {"name": "lstm", "hiden_size": 3}}, r"of model 'lstm' \(did you mean 'hidden_size'\?\)"),
+        ({"model": {"name": "lstm", "num_bins": 3}}, "unknown option 'num_bins'"),
+        ({"normalization": "meanvr"}, r"unknown normalization 'meanvr' \(did you mean 'meanvar'\?\)"),
+        ({"feature": {"type": "fbank"}}, "the front end gives 80 dimensions, the features have 8"),
+        ({"feature": {"type": "mfcc"}}, "unknown feature type 'mfcc'"),
+    ],
+)
+def test_wrong_configurations_are_refused(options, message):
+    with pytest.raises(VouchError, match=message):
+        Encoder(**{"model": TINY["lstm"], "num_bins": 8, **options})
+
+
+class Bomb:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_file_that_holds_code_is_refused_and_not_run(tmp_path):
+    state = {**tiny_encoder().state(), "extra": Bomb(tmp_path / "boom")}
+    torch.save(state, tmp_path / "bomb.pt")
+    (tmp_path / "bomb.pkl").write_bytes(pickle.dumps(state))
+    for name in ("bomb.pt", "bomb.pkl"):
+        with pytest.raises(VouchError, match=rf"{name}: not readable as a checkpoint") as caught:
+            load_encoder(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "boom").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"weights", b"\x80", b"\x80\x02", b"PK\x03\x04", b"\0" * 100, b"[1, 2]\n", b"."]
+)
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "x.pt"
+    path.write_bytes(content)
+    with pytest.raises(VouchError, match=r"x\.pt: not ") as caught:
+        load_encoder(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_truncated_and_damaged_files_are_refused_or_unharmed(tmp_path):
+    """Cut anywhere, and with bytes changed anywhere: an error of one line, or the same weights."""
+    encoder, path = tiny_encoder("lstm"), tmp_path / "x.pt"
+    save_encoder(encoder, path)
+    whole = path.read_bytes()
+    rng = random.Random(0)
+    for cut in [*range(0, 300, 7), *(rng.randrange(len(whole)) for _ in range(50)), len(whole) - 1]:
+        path.write_bytes(whole[:cut])
+        with pytest.raises(VouchError, match=r"x\.pt: "):
+            load_encoder(path)
+    for _ in range(150):
+        damaged = bytearray(whole)
+        position = rng.randrange(len(whole))
+        damaged[position] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            load_encoder(path)
+        except VouchError as error:
+            assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"epoch": 3},
+        {"encoder": 5},
+        {"encoder": {"format": "other"}},
+        {"format": "vouch-encoder-1"},
+        {"format": "vouch-encoder-1", "config": {"model": {"name": "lstm"}}, "weights": {}},
+        {"format": "vouch-encoder-1", "config": {"model": {"name": "lstm"}, "bins": 3}, "weights": {}},
+        {"format": "vouch-encoder-1", "config": {"model": {"name": "gone"}, "num_bins": 3}, "weights": {}},
+        {"format": "vouch-encoder-1", "config": {"model": {"name": "lstm"}, "num_bins": 3}, "weights": {}},
+        {"format": "vouch-encoder-1", "config": {"model": {"name": "lstm"}, "num_bins": 3}, "weights": 4},
+        [1, 2],
+        torch.zeros(3),
+    ],
+)
+def test_other_contents_are_refused_with_the_file(tmp_path, content):
+    path = tmp_path / "x.pt"
+    torch.save(content, path)
+    with pytest.raises(VouchError, match=r"x\.pt: ") as caught:
+        load_encoder(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_size_are_refused(tmp_path):
+    state = tiny_encoder("lstm").state()
+    state["config"] = {**state["config"], "num_bins": 9}
+    torch.save(state, tmp_path / "x.pt")
+    with pytest.raises(VouchError, match=r"x\.pt: the weights do not fit the network: size mismatch"):
+        load_encoder(tmp_path / "x.pt")
+
+
+def test_missing_files_and_folders(tmp_path):
+    with pytest.raises(VouchError, match=r"x\.pt: no such file; stage 3"):
+        load_torch(tmp_path / "x.pt")
+    with pytest.raises(VouchError, match="Is a directory"):
+        load_torch(tmp_path)
+
+
+def test_an_encoder_inside_a_training_checkpoint(tmp_path):
+    encoder = tiny_encoder()
+    torch.save({"format": "vouch-training-1", "encoder": encoder.state()}, tmp_path / "last.pt")
+    x = features(1, 30, 8)
+    with torch.inference_mode():
+        assert torch.equal(load_encoder(tmp_path / "last.pt")(x), encoder(x))

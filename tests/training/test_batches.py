@@ -1,0 +1,137 @@
+"""Training crops."""
+
+import itertools
+import threading
+
+import numpy as np
+import pytest
+import torch
+from corpus import read_features, write_features
+
+from vouch.errors import VouchError
+from vouch.kaldi.feats import FeatureStore
+from vouch.kaldi.tables import read_table, write_table
+from vouch.training.batches import QUEUED_BATCHES, TrainingSet, prefetch
+
+FRAMES = 33
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_features(tmp_path)
+    return TrainingSet(tmp_path)
+
+
+@pytest.fixture
+def batches():
+    return np.random.default_rng(0).permutation(24).reshape(6, 4)
+
+
+def places(matrix, frames):
+    """All crops of a matrix: its slices, or the one of its repetitions that begins at the start."""
+    if len(matrix) <= frames:
+        return [np.concatenate([matrix] * (frames // len(matrix) + 1))[:frames]]
+    return [matrix[start : start + frames] for start in range(len(matrix) - frames + 1)]
+
+
+def test_crops_are_slices_and_every_place_is_drawn(data, tmp_path):
+    features = read_features(tmp_path / "feats.scp")
+    names = list(features)
+    drawn = [set() for _ in names]
+    for seed in range(400):
+        batch = data.gather(np.arange(24), FRAMES, np.random.default_rng(seed))
+        assert batch.features.shape == (24, FRAMES, 8)
+        for row, name in enumerate(names):
+            crop = batch.features[row].numpy()
+            equal = [place for place, x in enumerate(places(features[name], FRAMES)) if np.array_equal(crop, x)]
+            assert len(equal) == 1
+            drawn[row].add(equal[0])
+    assert drawn == [set(range(len(places(features[name], FRAMES)))) for name in names]
+
+
+@pytest.mark.parametrize("frames", [1, 30, 48, 49, 100, 333])
+def test_crops_of_any_length(data, tmp_path, frames):
+    features = list(read_features(tmp_path / "feats.scp").values())
+    crops = data.gather(np.arange(24), frames, np.random.default_rng(0)).features.numpy()
+    for crop, matrix in zip(crops, features, strict=True):
+        assert any(np.array_equal(crop, place) for place in places(matrix, frames))
+
+
+def test_labels_are_positions_of_sorted_speakers(data, tmp_path):
+    assert data.speakers == ["s0", "s1", "s2", "s3"]
+    utt2spk = read_table(tmp_path / "utt2spk")
+    assert [data.speakers[label] for label in data.labels] == [utt2spk[name] for name in data.store.utterances]
+    batch = data.gather(np.array([23, 0, 7]), FRAMES, np.random.default_rng(0))
+    assert (batch.labels.tolist(), batch.labels.dtype) == ([3, 0, 1], torch.int64)
+
+
+def test_a_resumed_epoch_draws_what_it_would_have_drawn(data, batches):
+    whole = list(prefetch(data, batches, 0, FRAMES, (3, 1)))
+    assert len(whole) == 6
+    for first in (1, 4, 6):
+        rest = list(prefetch(data, batches, first, FRAMES, (3, 1)))
+        assert len(rest) == 6 - first
+        for found, expected in zip(rest, whole[first:], strict=True):
+            assert torch.equal(found.features, expected.features)
+            assert torch.equal(found.labels, expected.labels)
+
+
+def test_seed_epoch_and_batch_each_change_the_draws(data):
+    same = np.tile(np.arange(24), (2, 1))
+    starts = [
+        [batch.features.numpy().tobytes() for batch in prefetch(data, same, 0, FRAMES, seed)]
+        for seed in ((0, 0), (0, 1), (1, 0))
+    ]
+    assert len(set(itertools.chain.from_iterable(starts))) == 6
+
+
+def test_an_error_of_the_thread_reaches_the_consumer(data, batches, monkeypatch):
+    read, count = FeatureStore.crop, itertools.count()
+
+    def fail_at_the_tenth(store, index, first, out):
+        if next(count) == 10:
+            raise VouchError("the disk is gone")
+        read(store, index, first, out)
+
+    monkeypatch.setattr(FeatureStore, "crop", fail_at_the_tenth)
+    got = []
+    with pytest.raises(VouchError, match="the disk is gone"):
+        got.extend(batch for batch in prefetch(data, batches, 0, FRAMES, (0, 0)))
+    assert len(got) <= 2
+
+
+def test_a_consumer_that_stops_leaves_no_thread_behind(data, batches):
+    threads = threading.active_count()
+    crops = prefetch(data, np.tile(batches, (50, 1)), 0, FRAMES, (0, 0))
+    next(crops)
+    assert threading.active_count() == threads + 1
+    crops.close()
+    assert threading.active_count() == threads
+
+
+def test_only_a_few_batches_are_gathered_ahead(data, batches, monkeypatch):
+    gather, gathered = TrainingSet.gather, []
+
+    def counted(*arguments):
+        gathered.append(1)
+        return gather(*arguments)
+
+    monkeypatch.setattr(TrainingSet, "gather", counted)
+    crops = prefetch(data, np.tile(batches, (50, 1)), 0, FRAMES, (0, 0))
+    next(crops)
+    crops.close()
+    assert len(gathered) <= QUEUED_BATCHES + 1
+
+
+def test_sets_that_cannot_be_trained_on_are_refused(tmp_path):
+    write_features(tmp_path / "one", speakers=[2])
+    with pytest.raises(VouchError, match="one: training needs at least 2 speakers, there is 1"):
+        TrainingSet(tmp_path / "one")
+    write_features(tmp_path / "two")
+    utt2spk = read_table(tmp_path / "two/utt2spk")
+    del utt2spk["s1-3"]
+    write_table(tmp_path / "two/utt2spk", utt2spk)
+    with pytest.raises(VouchError, match=r"feats\.scp:10: utterance 's1-3' has no speaker"):
+        TrainingSet(tmp_path / "two")
+    with pytest.raises(VouchError, match="no such data directory"):
+        TrainingSet(tmp_path / "none")

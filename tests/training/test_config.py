@@ -1,0 +1,127 @@
+"""The configuration of a run: defaults, file, command line."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from vouch.errors import VouchError
+from vouch.losses import LOSSES
+from vouch.models import MODELS
+from vouch.options import read_yaml
+from vouch.training.config import TrainOptions, experiment_name, resolve_config
+
+FILE = {
+    "model": {"name": "xvector", "embedding_dim": 64},
+    "loss": {"name": "aamsoftmax", "margin": 0.3},
+    "normalization": "meanvar",
+    "train": {"epochs": 7, "learning_rate": "5e-04"},
+}
+
+
+def test_defaults_hold_everywhere_without_a_file():
+    config = resolve_config({}, {})
+    assert (config.model["name"], config.loss["name"], config.normalization) == ("resnetse34l", "aamsoftmax", "mean")
+    assert config.train == TrainOptions()
+
+
+def test_the_file_overrides_the_defaults_and_the_command_line_the_file():
+    config = resolve_config(FILE, {})
+    assert (config.model["embedding_dim"], config.loss["margin"], config.normalization) == (64, 0.3, "meanvar")
+    assert (config.train.epochs, config.train.learning_rate, config.train.batch_size) == (7, 0.0005, 64)
+    over = {"loss.margin": "0.1", "train.epochs": "3", "model.embedding_dim": "32", "normalization": "none"}
+    config = resolve_config(FILE, over)
+    assert (config.model["embedding_dim"], config.loss["margin"], config.normalization) == (32, 0.1, "none")
+    assert (config.train.epochs, config.train.learning_rate) == (3, 0.0005)
+    assert FILE["train"]["epochs"] == 7
+
+
+def test_another_loss_or_model_starts_from_its_own_defaults():
+    config = resolve_config(FILE, {"loss": "softmax", "model": "lstm"})
+    assert config.loss == {"name": "softmax"}
+    assert config.model == {"name": "lstm", "embedding_dim": 256, "hidden_size": 768, "num_layers": 3}
+    assert config.train.epochs == 7
+    config = resolve_config(FILE, {"loss.variant": "contrast", "loss": "ge2e"})
+    assert config.loss["variant"] == "contrast"
+    # The same name again is no other loss.
+    assert resolve_config(FILE, {"loss": "aamsoftmax", "model": "xvector"}) == resolve_config(FILE, {})
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_is_saved_is_read_back_as_the_same(model, loss, tmp_path):
+    config = resolve_config({"model": model, "loss": loss}, {"train.weight_decay": "1e-4"})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.as_dict()))
+    assert resolve_config(read_yaml(tmp_path / "config.yaml"), {}) == config
+
+
+def test_the_recipes_that_come_along(request):
+    recipes = sorted((request.config.rootpath / "conf/recipes").glob("*.yaml"))
+    assert len(recipes) >= 3
+    for recipe in recipes:
+        resolve_config(read_yaml(recipe), {})
+
+
+@pytest.mark.parametrize(
+    ("file", "over", "message"),
+    [
+        ({"modell": "lstm"}, {}, r"unknown section 'modell' of the configuration \(did you mean 'model'\?\)"),
+        ({3: "lstm"}, {}, "unknown section '3' of the configuration"),
+        ({"model": "lstmm"}, {}, r"unknown model 'lstmm' \(did you mean 'lstm'\?\)"),
+        ({"model": {"embedding_dim": 3}}, {}, "section 'model' of the configuration needs a 'name'"),
+        ({"model": None}, {}, "section 'model' of the configuration needs a 'name'"),
+        ({"train": None}, {}, "section 'train' of the configuration must hold"),
+        ({"train": {"epoch": 3}}, {}, r"unknown option 'epoch' of train \(did you mean 'epochs'\?\)"),
+        ({"train": {"epochs": "many"}}, {}, "option 'epochs' of train: 'many' is not of type int"),
+        ({"loss": {"name": "softmax", "margin": 1}}, {}, "unknown option 'margin' of loss 'softmax'"),
+        ({"loss": {"name": "aamsoftmax", "num_speakers": 1}}, {}, "unknown option 'num_speakers'"),
+        ({"normalization": "means"}, {}, r"unknown normalization 'means' \(did you mean 'mean'\?\)"),
+        ({}, {"loss": "aamsofmax"}, r"unknown loss 'aamsofmax' \(did you mean 'aamsoftmax'\?\)"),
+        ({}, {"loss.margn": "1"}, r"unknown option 'margn' of loss 'aamsoftmax' \(did you mean 'margin'\?\)"),
+        ({}, {"losss": "1"}, r"unknown configuration option 'losss' \(did you mean 'loss'\?\)"),
+        ({}, {"trian.epochs": "1"}, r"unknown configuration option 'trian.epochs' \(did you mean 'train.epochs'\?\)"),
+        ({}, {"train": "1"}, "unknown configuration option 'train'"),
+        ({}, {"model.name": "lstm"}, r"unknown configuration option 'model.name'"),
+        ({}, {"normalization.x": "1"}, "unknown configuration option 'normalization.x'"),
+        ({}, {"train.": "1"}, "unknown option '' of train"),
+        ({}, {"train.schedule": "cosin"}, r"unknown train.schedule 'cosin' \(did you mean 'cosine'\?\)"),
+        ({}, {"train.optimizer": "adm"}, r"unknown train.optimizer 'adm' \(did you mean 'adam'\?\)"),
+        ({}, {"train.precision": "bfloat"}, r"did you mean 'bfloat16'\?"),
+        ({}, {"train.epochs": "0"}, "train.epochs must be at least 1, not 0"),
+        ({}, {"train.clip_norm": "-1"}, "train.clip_norm must not be negative"),
+        ({}, {"train.learning_rate": "0"}, "train.learning_rate must be positive"),
+        ({}, {"train.learning_rate": "nan"}, "nan is not a finite number"),
+        ({}, {"train.warmup": "1"}, "train.warmup from 0 to below 1"),
+    ],
+)
+def test_mistakes_are_refused_naming_the_nearest(file, over, message):
+    with pytest.raises(VouchError, match=message) as caught:
+        resolve_config(file, over)
+    assert "\n" not in str(caught.value)
+
+
+def test_options_cannot_be_changed_afterwards():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        resolve_config({}, {}).train.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("over", "name"),
+    [
+        ({}, "resnetse34l_aamsoftmax"),
+        ({"model": "xvector", "loss": "ge2e"}, "xvector_ge2e"),
+        ({"train.epochs": "3", "loss.margin": "0.3"}, "resnetse34l_aamsoftmax_loss.margin0.3_train.epochs3"),
+        ({"loss.margin": "0.3", "train.epochs": "3"}, "resnetse34l_aamsoftmax_loss.margin0.3_train.epochs3"),
+        ({"normalization": "none"}, "resnetse34l_aamsoftmax_normalizationnone"),
+    ],
+)
+def test_the_name_of_an_experiment(over, name):
+    assert experiment_name(resolve_config({}, over), over) == name
+
+
+def test_names_of_different_experiments_differ_and_are_single_folders():
+    values = ["[8,8,8,8]", "[16, 8, 8, 8]", "[8,16,8,8]", "[88,8,8,8]"]
+    overs = [{"model.channels": value} for value in values] + [{"train.learning_rate": rate} for rate in ("1e-3", "13")]
+    names = [experiment_name(resolve_config({}, over), over) for over in overs]
+    assert len(set(names)) == len(names)
+    assert not any(set(name) & set("/ []'\"") for name in names)

@@ -1,0 +1,35 @@
+"""Learning rates over the training."""
+
+import math
+
+import numpy as np
+import pytest
+
+from vouch.training.schedule import SCHEDULES, learning_rate_factor
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("warmup", [0.0, 0.05, 0.5])
+def test_a_linear_rise_and_then_never_up_again(schedule, warmup):
+    progress = np.linspace(0, 1, 2001)
+    factors = np.array([learning_rate_factor(schedule, warmup, float(done)) for done in progress])
+    rising = progress < warmup
+    np.testing.assert_allclose(factors[rising], progress[rising] / max(warmup, 1e-9), atol=1e-12)
+    assert (np.diff(factors[~rising]) <= 1e-12).all()
+    assert factors[~rising][0] == pytest.approx(1.0, abs=1e-5)
+    assert factors[-1] == pytest.approx(1.0 if schedule == "constant" else 0.01)
+    assert (factors >= 0).all()
+
+
+@pytest.mark.parametrize("done", [0.2, 0.36, 0.6, 0.9])
+def test_the_cosine_after_a_warm_up(done):
+    rest = (done - 0.2) / 0.8
+    expected = 0.01 + 0.99 * (1 + math.cos(math.pi * rest)) / 2
+    assert learning_rate_factor("cosine", 0.2, done) == pytest.approx(expected)
+
+
+def test_ten_steps_of_equal_ratio():
+    factors = [learning_rate_factor("step", 0.0, (number + 0.5) / 10) for number in range(10)]
+    np.testing.assert_allclose(np.array(factors[1:]) / factors[:-1], 0.01 ** (1 / 9))
+    assert (factors[0], factors[-1]) == (1.0, pytest.approx(0.01))
+    assert learning_rate_factor("step", 0.0, 0.1999) == pytest.approx(factors[1])

@@ -1,0 +1,81 @@
+"""What the scripts of the heavy stages share."""
+
+import argparse
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import stage
+from vouch.errors import VouchError
+from vouch.kaldi.tables import read_table
+from vouch.shards import Shards
+
+
+@pytest.fixture
+def threads():
+    """Two threads, as on a machine with two cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(folder, used, threads=1, job="", listed_too=None, **options):
+    args = argparse.Namespace(**{"nj": 1, "cmd": "", "max_failed": 0.05, "job": job, **options})
+
+    def work(progress):
+        def write(items, shard):
+            used.append(torch.get_num_threads())
+            for item in items:
+                shard.write(item, np.ones((2, 3)))
+            progress(len(items))
+
+        return write
+
+    shards = Shards(folder / "x", ["a", "c"], "f", size=1)
+    return stage.run_shards(args, shards, folder / "x.scp", work, listed_too=listed_too or {}, threads=threads)
+
+
+@pytest.mark.parametrize(("asked", "job", "expected"), [(1, "", 1), (0, "", 2), (0, "2/2", 1), (1, "1/2", 1)])
+def test_threads(tmp_path, threads, asked, job, expected):
+    """A job shares the machine with others, whatever a single process may take."""
+    used = []
+    outcome = run(tmp_path, used, asked, job)
+    assert set(used) == {expected}
+    assert (outcome is None) == bool(job)
+    assert (tmp_path / "x.scp").exists() == (not job)
+
+
+def test_other_lines_of_the_table(tmp_path):
+    run(tmp_path, [], listed_too={"b": "elsewhere.ark:5"})
+    table = read_table(tmp_path / "x.scp")
+    assert list(table) == ["a", "b", "c"]
+    assert table["b"] == "elsewhere.ark:5"
+
+
+@pytest.mark.parametrize("name", ["gpu", "cudaa", ""])
+def test_unknown_devices_are_refused(name):
+    with pytest.raises(VouchError, match=f"unknown device '{name}'"):
+        stage.pick_device(name)
+
+
+def test_devices(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert stage.pick_device("auto") == stage.pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(VouchError, match="--device cuda: torch finds no GPU here"):
+        stage.pick_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert stage.pick_device("auto") == torch.device("cuda")
+
+
+def test_jobs_are_started_as_the_script_was(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(stage, "launch", lambda *words: given.append(words))
+    monkeypatch.setattr(sys, "argv", ["steps/work.py", "data", "--nj", "3"])
+    with pytest.raises(VouchError, match="shard 1 of 2 is missing"):
+        run(tmp_path, [], nj=3, cmd="utils/slurm.py --mem 4G")
+    (cmd, jobs, log_dir, stem, command), *_ = given
+    assert (cmd, jobs, log_dir, stem) == ("utils/slurm.py --mem 4G", 3, tmp_path / "log", "work")
+    assert command[2:] == ["data", "--nj", "3"]
