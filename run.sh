@@ -6,7 +6,7 @@ top=$(dirname "${BASH_SOURCE[0]}")/
 [ "$top" != ./ ] || top=''
 
 corpus=demo stage=0 stop_stage=7 nj=1 cmd='' device=auto feature=fbank40 norm=asnorm name='' dry_run=false
-recipe_option='' musan_option='' overrides=() prepare_values=()
+suffix='' overrides=() prepare_values=() made_with=()
 
 usage() {
   cat <<'HELP'
@@ -34,7 +34,7 @@ how
   --recipe NAME           conf/recipes/NAME.yaml (what corpus.sh says)
   --model.X, --loss.X, --train.X VALUE    an option of the recipe, such as --loss.margin 0.3 or --train.epochs 10
   --feature NAME          conf/features/NAME.yaml (fbank40)
-  --musan DIR             MUSAN-shaped folder of noises for stage 2; none: no augmentation (what corpus.sh says)
+  --musan DIR             MUSAN-shaped folder of noises for stage 2; '': no augmentation (what corpus.sh says)
   --norm NAME             score normalisation: znorm, tnorm, snorm or asnorm (asnorm)
   --name NAME             folder of the experiment in exp/ (model_loss and what else was set by hand)
 where
@@ -100,9 +100,12 @@ while [ $# -gt 0 ]; do
     --corpus) ;;
     --stage) stage=$2 ;;
     --stop-stage) stop_stage=$2 ;;
-    --recipe) recipe=$2 recipe_option=$2 ;;
-    --feature) feature=$2 ;;
-    --musan) musan=$2 musan_option=$2 ;;
+    --recipe) recipe=$2 suffix+=_$2 ;;
+    --feature) feature=$2 suffix+=_$2 made_with=(--feature "${top}conf/features/$2.yaml") ;;
+    --musan)
+      [ -z "$2" ] || [ -d "$2" ] || die "--musan $2: no such folder"
+      musan=$2 suffix+=${2:+_noise} && [ -n "$2" ] || suffix+=_clean
+      ;;
     --norm) norm=$2 ;;
     --name) name=$2 ;;
     --nj) nj=$2 ;;
@@ -128,14 +131,13 @@ for file in "$recipe_file" "$feature_file"; do
   mapfile -t there < <(basename -s .yaml "${file%/*}"/*.yaml)
   one_of "${file%/*}" "$(basename -s .yaml "$file")" "${there[@]}"
 done
-[ -z "$musan_option" ] || [ -d "$musan_option" ] || die "--musan $musan_option: no such folder"
 
 # shellcheck source=path.sh
 . "${top:-./}path.sh"
 train_options=(--config "$recipe_file" "${overrides[@]}")
 # Checks the options of stage 3 now, not after hours of other stages.
 experiment=$("${top}steps/train.py" --print-name "${train_options[@]}")
-name=${name:-$experiment${recipe_option:+_$recipe_option}}
+name=${name:-$experiment$suffix}
 exp=${top}egs/$corpus/exp/$name
 jobs=(--nj "$nj" ${cmd:+--cmd "$cmd"})
 trained_on=$train_set${musan:+_aug}
@@ -162,7 +164,8 @@ if begin 2 "augmentation"; then
   fi
 fi
 if begin 3 "training"; then
-  run "${top}steps/train.py" "$data/$trained_on" "$exp" "${valid[@]/#/--valid=$data/}" --device "$device" "${train_options[@]}"
+  run "${top}steps/train.py" "$data/$trained_on" "$exp" "${valid[@]/#/--valid=$data/}" "${made_with[@]}" \
+    --device "$device" "${train_options[@]}"
 fi
 if begin 4 "embeddings"; then
   for set in "$train_set" "${test_sets[@]}"; do

@@ -10,6 +10,7 @@ command; an experiment of another configuration or other data in the same folder
 Any option of the configuration can be set on the command line: --train.epochs 3 --loss.margin 0.3
 """
 
+import fcntl
 import hashlib
 import json
 import signal
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
@@ -25,6 +27,8 @@ from tqdm import tqdm
 
 from command_line import Parser, run_main
 from stage import pick_device
+from vouch.errors import VouchError
+from vouch.features import resolve_feature
 from vouch.files import write_text
 from vouch.kaldi.tables import read_lines
 from vouch.options import read_yaml
@@ -41,6 +45,7 @@ def main() -> None:
     parser.add_argument("exp", type=Path, nargs="?", help="folder of the experiment")
     parser.add_argument("--valid", type=Path, help="validation set: a data directory with features and trials")
     parser.add_argument("--config", type=Path, help="configuration file; see conf/recipes")
+    parser.add_argument("--feature", type=Path, help="configuration that the features must have been made with")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--print-name", action="store_true", help="check the configuration, print its name, and stop")
     args, overrides = parser.parse_with_overrides(("model", "loss", "normalization", "train"))
@@ -53,12 +58,18 @@ def main() -> None:
         parser.error("needs the training set and the folder of the experiment")
     device = pick_device(args.device)
     data, valid = TrainingSet(args.data), ValidationSet(args.valid) if args.valid else None
-    feature_file = args.data / "feature.yaml"
-    feature = read_yaml(feature_file) if feature_file.exists() else None
+    feature = front_end(args.data)
+    if args.feature and feature is not None and resolve_feature(read_yaml(args.feature)) != feature:
+        raise VouchError(f"{args.data}/feature.yaml: not the front end of {args.feature}; run stages 1 and 2 with it")
+    if args.valid and None not in (feature, front_end(args.valid)) and front_end(args.valid) != feature:
+        raise VouchError(
+            f"{args.valid}/feature.yaml: another front end than that of {args.data}; rerun stage 1 for both"
+        )
     fingerprint = describe(config, feature, [args.data, *([args.valid] if args.valid else [])])
 
     final, last = args.exp / "final.pt", args.exp / "checkpoints/last.pt"
     # A run that was killed before its first checkpoint leaves nothing worth keeping: it starts again in its place.
+    open_log(args.exp).close()
     if (final.exists() or last.exists()) and read_fingerprint(last) != fingerprint:
         move_aside(args.exp)
     elif final.exists():
@@ -73,7 +84,7 @@ def run(exp: Path, make_trainer: Callable[[Callbacks], Trainer]) -> None:
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, frame: signals.append(received))
-    with open(exp / "train.log", "a", encoding="utf-8") as log, tqdm(unit="batch", disable=None) as bar:
+    with open_log(exp) as log, tqdm(unit="batch", disable=None) as bar:
 
         def write(line: str) -> None:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
@@ -89,6 +100,23 @@ def run(exp: Path, make_trainer: Callable[[Callbacks], Trainer]) -> None:
         except Interrupted:
             write("interrupted; the same command goes on from here")
             sys.exit(128 + signals[0])
+
+
+def open_log(exp: Path) -> IO[str]:
+    """Open the log for appending; it is locked, so that two runs cannot write into one folder."""
+    exp.mkdir(parents=True, exist_ok=True)
+    log = open(exp / "train.log", "a", encoding="utf-8")  # noqa: SIM115 - the caller closes it
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise VouchError(f"{exp}: another training is running in this folder; wait for it, or give --name") from None
+    return log
+
+
+def front_end(data: Path) -> dict[str, object] | None:
+    """Configuration of the front end that made the features of a data directory, if it is known."""
+    path = data / "feature.yaml"
+    return resolve_feature(read_yaml(path)) if path.exists() else None
 
 
 def describe(config: Config, feature: dict[str, object] | None, data_dirs: list[Path]) -> str:

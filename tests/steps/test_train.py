@@ -1,5 +1,6 @@
 """Stage 3 as a user runs it, with good and with bad input."""
 
+import fcntl
 import signal
 
 import pytest
@@ -85,6 +86,27 @@ def test_another_configuration_or_data_moves_the_old_experiment_aside(scripts, f
     succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
     assert (folder / "exp.old2/final.pt").exists()
     assert "continuing" not in (folder / "exp/train.log").read_text()
+
+
+def test_two_trainings_in_one_folder_are_refused(scripts, folder):
+    (folder / "exp").mkdir()
+    with open(folder / "exp/train.log", "a") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        done = scripts.run(TRAIN, *WORDS, cwd=folder)
+    fails(done, "exp: another training is running in this folder")
+    assert sorted(path.name for path in (folder / "exp").iterdir()) == ["train.log"]
+
+
+def test_front_ends_must_agree(scripts, folder):
+    for name, bins in (("train", 24), ("valid", 24), ("other", 25)):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "feature.yaml").write_text(f"type: fbank\nnum_mel_bins: {bins}\n")
+    other = folder / "other/feature.yaml"
+    done = scripts.run(TRAIN, *WORDS, "--feature", other, cwd=folder)
+    fails(done, "train/feature.yaml: not the front end of")
+    (folder / "valid/feature.yaml").write_text(other.read_text())
+    fails(scripts.run(TRAIN, *WORDS, cwd=folder), "valid/feature.yaml: another front end than that of train")
+    assert not (folder / "exp").exists()
 
 
 def test_what_a_run_leaves_that_was_killed_before_its_first_checkpoint_is_used_again(scripts, folder):
