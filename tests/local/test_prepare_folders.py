@@ -281,7 +281,7 @@ def test_bad_trials(tmp_path, line, complaint):
     utterances |= {name: f"id-{name}" for name in ("p", "p q", "r", "q r")}
     (tmp_path / "list").write_text(f"1 s0/u0.wav s0/u1.wav\n{line}\n")
     with pytest.raises(VouchError) as error:
-        read_trial_list(tmp_path / "list", Names(utterances, ["/root"], {}))
+        read_trial_list(tmp_path / "list", Names(utterances, ["/elsewhere"], {}))
     assert f"{error.value}\n".startswith(f"{tmp_path}/list:2: {complaint}")
 
 
