@@ -34,7 +34,7 @@ from vouch.kaldi.tables import read_lines
 from vouch.options import read_yaml
 from vouch.training.batches import TrainingSet
 from vouch.training.checkpoint import read_fingerprint
-from vouch.training.config import Config, experiment_name, resolve_config
+from vouch.training.config import Config, check_networks, experiment_name, resolve_config
 from vouch.training.trainer import Callbacks, Interrupted, Trainer
 from vouch.training.validation import ValidationSet
 
@@ -52,6 +52,7 @@ def main() -> None:
 
     config = resolve_config(read_yaml(args.config) if args.config else {}, overrides)
     if args.print_name:
+        check_networks(config)
         print(experiment_name(config, overrides))
         return
     if args.data is None or args.exp is None:

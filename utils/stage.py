@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -87,7 +88,7 @@ def run_shards(
             shards.run(work(bar.update))
     else:
         script = Path(sys.argv[0]).resolve()
-        cmd = args.cmd or str(Path(__file__).resolve().with_name("run.py"))
+        cmd = args.cmd or shlex.quote(str(Path(__file__).resolve().with_name("run.py")))
         launch(cmd, args.nj, scp.parent / "log", script.stem, [sys.executable, str(script), *sys.argv[1:]])
     outcome = shards.finish(scp, args.max_failed, beside, listed_too)
     for note, count in sorted(outcome.notes.items()):

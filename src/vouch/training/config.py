@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from vouch.encoder import NORMALIZATIONS, resolve_model
+from vouch.encoder import NORMALIZATIONS, Encoder, resolve_model
 from vouch.errors import VouchError, nearest, pick
 from vouch.losses import LOSSES
 from vouch.options import resolve_options
@@ -17,6 +17,7 @@ OPTIMIZERS = ("adam", "sgd")
 PRECISIONS = ("float32", "bfloat16")
 # What the program itself passes to a loss.
 LOSS_ARGUMENTS = ("embedding_dim", "num_speakers")
+PLACEHOLDER_BINS = 40
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,18 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
         str(normalization),
         TrainOptions(**resolve_options(TrainOptions, sections["train"], "train")),
     )
+
+
+def check_networks(config: Config) -> None:
+    """Build network and loss once, for placeholder sizes: what only their constructors refuse is refused now.
+
+    Raises
+    ------
+    VouchError : an option that has the right type but an impossible value
+    """
+    embedding_dim = Encoder(config.model, PLACEHOLDER_BINS, config.normalization).embedding_dim
+    options = {name: value for name, value in config.loss.items() if name != "name"}
+    LOSSES[str(config.loss["name"])](embedding_dim, num_speakers=2, **options)
 
 
 def known_options(sections: Mapping[str, Mapping[str, object]]) -> list[str]:
