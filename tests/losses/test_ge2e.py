@@ -169,7 +169,7 @@ def test_contrast_gradient():
 
 def test_w_stays_positive_and_comes_back():
     x = torch.eye(3).repeat_interleave(2, dim=0)
-    loss = GE2E(3, 3)
+    loss = GE2E(3, 3, 2)
     with torch.no_grad():
         loss.w.fill_(-2.0)
     output = loss(x, grouped_labels(3, 2))

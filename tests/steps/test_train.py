@@ -172,7 +172,7 @@ def test_names_of_experiments(scripts, folder):
         (["--config", "none.yaml"], "none.yaml: No such file", 1),
         (["--valid", "none"], "none/feats.scp: no such file", 1),
         (["--train.batch_size", "25"], "24 training utterances do not fill a batch", 1),
-        (["--loss", "ge2e", "--train.batch_size", "10"], "batches of 5 speakers x 2 utterances need 5 speakers", 1),
+        (["--loss", "ge2e", "--train.batch_size", "20"], "batches of 5 speakers x 4 utterances need 5 speakers", 1),
     ],
 )
 def test_mistakes_are_refused_before_training(scripts, folder, options, message, status):

@@ -25,8 +25,8 @@ def make_state(seed, loss="aamsoftmax"):
 
 
 def learn(state):
-    features = torch.randn(8, 20, 8)
-    result = state.loss(state.encoder(features), torch.arange(4).repeat_interleave(2))
+    features = torch.randn(16, 20, 8)
+    result = state.loss(state.encoder(features), torch.arange(4).repeat_interleave(4))
     state.optimizer.zero_grad()
     result.loss.backward()
     state.optimizer.step()

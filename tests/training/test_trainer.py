@@ -296,7 +296,7 @@ def test_progress_is_told_now_and_then(sets, tmp_path):
     ("options", "message"),
     [
         ({"batch_size": 25}, "24 training utterances do not fill a batch"),
-        ({"loss": "ge2e", "batch_size": 10}, "batches of 5 speakers x 2 utterances need 5 speakers"),
+        ({"loss": "ge2e", "batch_size": 20}, "batches of 5 speakers x 4 utterances need 5 speakers"),
         ({"model": "xvector", "crop_frames": 14}, "train.crop_frames 14 is below the network's minimum 15"),
     ],
 )
