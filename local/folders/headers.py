@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,8 @@ from tqdm import tqdm
 from vouch.audio import FFMPEG_SUFFIXES, read_audio
 from vouch.errors import VouchError
 
+# libsndfile keeps the reason of a failed opening in one place for all threads.
+_OPENING = threading.Lock()
 PROBE = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", "stream=codec_name:format=duration"]
 
 
@@ -56,7 +59,7 @@ def read_duration(path: str) -> float | None:
     if Path(path).suffix.lower() in FFMPEG_SUFFIXES:
         return _probe(path)
     try:
-        with soundfile.SoundFile(path) as file:
+        with _OPENING, soundfile.SoundFile(path) as file:
             frames, rate = file.frames, file.samplerate
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise VouchError(f"not readable as audio ({_reason(error)})") from None
