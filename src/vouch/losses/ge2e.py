@@ -43,7 +43,7 @@ class GE2E(SpeakerLoss):
     utterances_per_speaker : int
         At least 2; speakers with fewer are left out, and the batch size must be a multiple. The paper takes 10.
         More make the centroids better and the batches poorer in speakers; with 2 the other utterance alone is the
-        centroid, and training is several times slower (on the demo corpus).
+        centroid, which after the same epochs gave three times the EER of 4 (egs/demo/RESULTS.md).
     variant : str
         "softmax" (better for text-independent speech in the paper) or "contrast".
     reduction : str
