@@ -1,4 +1,4 @@
-"""Additive angular margin softmax against reference vectors and against loops over angles."""
+"""Additive angular margin softmax against reference vectors made by running two toolkits, and loops over angles."""
 
 import json
 import math
@@ -16,6 +16,15 @@ ARRAYS = np.load(GOLDEN / "voxceleb_trainer_losses.npz")
 FACTS = json.loads((GOLDEN / "voxceleb_trainer_losses.json").read_text())
 ALIGNED = "aamsoftmax/exactly_aligned_defect"
 CASES = [name for name in FACTS if name.startswith("aamsoftmax/") and name != ALIGNED]
+PYANNOTE_ARRAYS = np.load(GOLDEN / "pyannote_losses.npz")
+PYANNOTE_FACTS = json.loads((GOLDEN / "pyannote_losses.json").read_text())
+PYANNOTE_CASES = {
+    "aam_m0.05_s10": {"margin": 0.05, "scale": 10.0},
+    "aam_default": {"margin": 0.1, "scale": "auto"},
+    "aam_m0.3_scale30": {"margin": 0.3, "scale": 30.0},
+    "aam_m0_s10": {"margin": 0.0, "scale": 10.0},
+    "aam_m0.05_s10_aligned": {"margin": 0.05, "scale": 10.0},
+}
 
 
 def load(name):
@@ -31,21 +40,28 @@ def load(name):
     return loss, torch.from_numpy(ARRAYS[f"{name}/x"]), torch.from_numpy(ARRAYS[f"{name}/label"])
 
 
-def slow_aamsoftmax(x, weight, labels, margin, scale, easy_margin):
-    """The loss of one batch given as lists, through the angles themselves."""
+def slow_margin(cosine, margin, rule):
+    """The cosine of the own class with the margin, through the angle itself."""
+    angle = math.acos(cosine)
+    if rule == "easy":
+        return math.cos(angle + margin) if angle < math.pi / 2 else cosine
+    if rule == "periodic":
+        guarded = max(-1 + 1e-4, min(1 - 1e-4, cosine))
+        return cosine + math.cos(math.acos(guarded) + margin) - guarded
+    if angle + margin < math.pi:
+        return math.cos(angle + margin)
+    return cosine - {"linear": margin * math.sin(math.pi - margin), "continuous": 1 + math.cos(math.pi - margin)}[rule]
+
+
+def slow_aamsoftmax(x, weight, labels, margin, scale, rule):
+    """The loss of one batch given as lists."""
     total = 0.0
     for row, label in zip(x, labels, strict=True):
         logits = []
         for column, centre in enumerate(weight):
             product = sum(a * b for a, b in zip(row, centre, strict=True))
             cosine = max(-1.0, min(1.0, product / (math.hypot(*row) * math.hypot(*centre))))
-            angle = math.acos(cosine)
-            if column == label and easy_margin:
-                cosine = math.cos(angle + margin) if angle < math.pi / 2 else cosine
-            elif column == label:
-                small = angle + margin < math.pi
-                cosine = math.cos(angle + margin) if small else cosine - margin * math.sin(math.pi - margin)
-            logits.append(scale * cosine)
+            logits.append(scale * (slow_margin(cosine, margin, rule) if column == label else cosine))
         highest = max(logits)
         total += highest + math.log(sum(math.exp(logit - highest) for logit in logits)) - logits[label]
     return total / len(x)
@@ -65,6 +81,20 @@ def test_reference(name):
         np.testing.assert_allclose(grad.numpy(), expected, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("name", PYANNOTE_CASES)
+def test_pyannote_reference(name):
+    loss = AAMSoftmax(16, 11, **PYANNOTE_CASES[name], beyond="periodic")
+    loss.load_state_dict({"weight": torch.from_numpy(PYANNOTE_ARRAYS["W"])})
+    x = torch.from_numpy(PYANNOTE_ARRAYS["x_aligned" if name.endswith("aligned") else "x"]).requires_grad_()
+    output = loss(x, torch.from_numpy(PYANNOTE_ARRAYS["y_class"]))
+    output.loss.backward()
+    assert output.loss.item() == pytest.approx(PYANNOTE_FACTS[name]["loss"], rel=2e-5)
+    for key, values in (("logits", output.logits), ("grad_x", x.grad), ("grad_p0", loss.weight.grad)):
+        expected = PYANNOTE_ARRAYS[f"{name}/{key}"]
+        tolerance = 2e-5 if key == "logits" else 1e-4
+        np.testing.assert_allclose(values.numpy(), expected, atol=tolerance * np.abs(expected).max())
+
+
 def angles_all_around(dtype):
     """Embeddings in a plane at angles from 0 to pi to their class, the boundaries included."""
     # Closely around the changes of rule: pi / 2, pi - 0.5 and pi - 0.2.
@@ -74,20 +104,44 @@ def angles_all_around(dtype):
     return x, weight, torch.zeros(len(angles), dtype=torch.int64)
 
 
+RULES = {
+    "linear": {},
+    "easy": {"easy_margin": True},
+    "continuous": {"beyond": "continuous"},
+    "periodic": {"beyond": "periodic"},
+}
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("easy_margin", [False, True])
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("margin", [0.0, 0.2, 0.5])
-def test_against_loops(dtype, easy_margin, margin):
+def test_against_loops(dtype, rule, margin):
     x, weight, labels = angles_all_around(dtype)
-    loss = AAMSoftmax(3, 3, margin, 30.0, easy_margin).to(dtype)
+    loss = AAMSoftmax(3, 3, margin, 30.0, **RULES[rule]).to(dtype)
     loss.load_state_dict({"weight": weight})
     tolerance = 2e-5 if dtype == torch.float32 else 1e-10
     for one in range(len(x)):
         row, label = x[one : one + 1], labels[one : one + 1]
-        expected = slow_aamsoftmax(row.tolist(), weight.tolist(), label.tolist(), margin, 30.0, easy_margin)
+        expected = slow_aamsoftmax(row.tolist(), weight.tolist(), label.tolist(), margin, 30.0, rule)
         assert loss(row, label).loss.item() == pytest.approx(expected, rel=tolerance, abs=tolerance)
-    expected = slow_aamsoftmax(x.tolist(), weight.tolist(), labels.tolist(), margin, 30.0, easy_margin)
+    expected = slow_aamsoftmax(x.tolist(), weight.tolist(), labels.tolist(), margin, 30.0, rule)
     assert loss(x, labels).loss.item() == pytest.approx(expected, rel=tolerance)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_gradient_all_around(rule):
+    x, weight, labels = angles_all_around(torch.float64)
+    loss = AAMSoftmax(3, 3, 0.5, 30.0, **RULES[rule]).double()
+    loss.load_state_dict({"weight": weight})
+    assert torch.autograd.gradcheck(lambda *_: loss(x, labels).loss, (x.requires_grad_(), loss.weight))
+
+
+@pytest.mark.parametrize(("beyond", "jump"), [("linear", -0.0198), ("continuous", 0.0), ("periodic", 0.0)])
+def test_jump_where_the_angle_exceeds_pi(beyond, jump):
+    loss = AAMSoftmax(2, 3, 0.2, 1.0, beyond=beyond).double()
+    angles = torch.tensor([math.pi - 0.2 - 1e-7, math.pi - 0.2 + 1e-7], dtype=torch.float64)
+    below, above = loss.with_margin(angles.cos())[0]
+    assert (above - below).item() == pytest.approx(jump, abs=1e-4)
 
 
 def test_no_margin_is_scaled_cosine_softmax():
@@ -107,10 +161,11 @@ def test_margin_may_change_between_steps():
     assert loss(x, labels).loss > without
 
 
-@pytest.mark.parametrize("easy_margin", [False, True])
-def test_embeddings_on_their_class_vector(easy_margin):
-    loss, x, labels = load(ALIGNED)
-    loss.easy_margin = easy_margin
+@pytest.mark.parametrize("rule", RULES)
+def test_embeddings_on_their_class_vector(rule):
+    reference, x, labels = load(ALIGNED)
+    loss = AAMSoftmax(48, 3, 0.3, 30.0, **RULES[rule])
+    loss.load_state_dict(reference.state_dict())
     # The second pair has cosines of exactly 1 and -1, where the slope of the sine is infinite.
     axis = torch.eye(3, 48)
     for weight, rows in (
@@ -137,6 +192,13 @@ def test_aligned_value_is_the_reference():
 def test_options_out_of_range(options):
     with pytest.raises(VouchError, match=next(iter(options))):
         AAMSoftmax(4, 3, **options)
+
+
+def test_unusable_rules():
+    with pytest.raises(VouchError, match=r"unknown value of beyond 'perodic'.*'periodic'"):
+        AAMSoftmax(4, 3, beyond="perodic")
+    with pytest.raises(VouchError, match=r"easy_margin.*beyond 'continuous'"):
+        AAMSoftmax(4, 3, easy_margin=True, beyond="continuous")
 
 
 def test_initialisation():

@@ -1,26 +1,64 @@
 """Additive angular margin softmax (ArcFace).
 
-Source: Deng et al., "ArcFace: additive angular margin loss for deep face recognition" (CVPR 2019), equation
-3; the continuation beyond pi - margin is the one of its public implementation.
+Source: Deng et al., "ArcFace: additive angular margin loss for deep face recognition" (CVPR 2019), equation 3;
+what becomes of angles that the margin carries beyond pi is not in the paper (see `BEYOND`).
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
-from torch import nn
-from torch.nn import functional
 
-from vouch.errors import VouchError
-from vouch.losses.base import LossOutput, SpeakerLoss, unit_length
+from vouch.errors import VouchError, pick
+from vouch.losses.margin import MarginSoftmax, rotate
 
-# Floor of the squared sine: too small to change a value, large enough to keep the slope of the root finite.
-SQUARED_SINE_FLOOR = 1e-14
+# "periodic" keeps this far from cosines of 1 and -1.
+PERIODIC_GUARD = 1e-4
 
 
-class AAMSoftmax(SpeakerLoss):
+def _straight(cosine: torch.Tensor, margin: float, drop: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Increase the angle where it stays below pi; reduce the cosine by `drop` where it would not."""
+    rotated, slope = rotate(cosine, margin)
+    below = cosine > -math.cos(margin)  # angle < pi - margin
+    return torch.where(below, rotated, cosine - drop), torch.where(below, slope, 1.0)
+
+
+def _linear(cosine: torch.Tensor, margin: float) -> tuple[torch.Tensor, torch.Tensor]:
+    return _straight(cosine, margin, margin * math.sin(margin))
+
+
+def _continuous(cosine: torch.Tensor, margin: float) -> tuple[torch.Tensor, torch.Tensor]:
+    return _straight(cosine, margin, 1.0 - math.cos(margin))
+
+
+def _periodic(cosine: torch.Tensor, margin: float) -> tuple[torch.Tensor, torch.Tensor]:
+    guarded = cosine.clamp(PERIODIC_GUARD - 1.0, 1.0 - PERIODIC_GUARD)
+    rotated, slope = rotate(guarded, margin)
+    # The guard holds the difference that the margin makes, not the cosine itself.
+    return cosine + (rotated - guarded), torch.where(guarded == cosine, slope, 1.0)
+
+
+def _easy(cosine: torch.Tensor, margin: float) -> tuple[torch.Tensor, torch.Tensor]:
+    rotated, slope = rotate(cosine, margin)
+    return torch.where(cosine > 0.0, rotated, cosine), torch.where(cosine > 0.0, slope, 1.0)
+
+
+def check_angular_margin(margin: float, name: str = "margin") -> None:
+    """Raise `VouchError` unless a margin on angles is from 0 to below pi / 2."""
+    if not 0 <= margin < math.pi / 2:
+        raise VouchError(f"{name} must be from 0 to below pi / 2 radians, not {margin}")
+
+
+BEYOND = {"linear": _linear, "continuous": _continuous, "periodic": _periodic}
+
+
+class AAMSoftmax(MarginSoftmax):
     """Cross-entropy over scaled cosines, the own speaker's angle enlarged by a margin.
+
+    Class vectors start Xavier-normal, as in voxceleb_trainer; pyannote.audio's start Xavier-uniform, with the same
+    variance.
 
     Parameters
     ----------
@@ -28,16 +66,21 @@ class AAMSoftmax(SpeakerLoss):
         See `SpeakerLoss`.
     margin : float
         In radians, from 0 to below pi / 2. May be changed between steps.
-    scale : float
-        Factor on the cosines, positive.
+    scale : float or "auto"
+        Factor on the cosines, positive; "auto" is sqrt(2) ln(num_speakers - 1).
     easy_margin : bool
-        Apply the margin only where the angle is below pi / 2, and leave larger angles as they are. Otherwise
-        it is applied up to pi - margin, and larger angles get cos - margin * sin(margin).
+        Apply the margin only where the angle is below pi / 2, and leave larger angles as they are.
+    beyond : str
+        What the cosine becomes where the angle with the margin exceeds pi: "linear", cos - margin sin(margin), as
+        in ArcFace and voxceleb_trainer, which jumps down there; "continuous", cos - (1 - cos(margin)), as in WeSpeaker
+        and 3D-Speaker, which does not; or "periodic", cos(angle + margin) all the same, as in pyannote.audio 1,
+        which rises again. "periodic" also takes what the margin subtracts no closer to cosines of 1 and -1
+        than 1e-4.
 
     Raises
     ------
     VouchError
-        Margin or scale out of range.
+        Margin or scale out of range, unknown `beyond`, or `easy_margin` together with another than "linear".
     """
 
     def __init__(
@@ -45,33 +88,17 @@ class AAMSoftmax(SpeakerLoss):
         embedding_dim: int,
         num_speakers: int,
         margin: float = 0.2,
-        scale: float = 30.0,
+        scale: float | Literal["auto"] = 30.0,
         easy_margin: bool = False,
+        beyond: str = "linear",
     ) -> None:
-        super().__init__(embedding_dim, num_speakers)
-        if not 0 <= margin < math.pi / 2:
-            raise VouchError(f"margin must be from 0 to below pi / 2 radians, not {margin}")
-        if not (scale > 0 and math.isfinite(scale)):
-            raise VouchError(f"scale must be a positive number, not {scale}")
-        self.margin, self.scale, self.easy_margin = margin, scale, easy_margin
-        self.weight = nn.Parameter(torch.empty(num_speakers, embedding_dim))
-        nn.init.xavier_normal_(self.weight)
+        check_angular_margin(margin)
+        super().__init__(embedding_dim, num_speakers, margin, scale)
+        self.enlarge = pick(BEYOND, beyond, "value of beyond")
+        if easy_margin and beyond != "linear":
+            raise VouchError(f"easy_margin never exceeds pi: it cannot be combined with beyond '{beyond}'")
+        self.easy_margin = easy_margin
 
-    def compute(self, embeddings: torch.Tensor, labels: torch.Tensor) -> LossOutput:
-        """See `SpeakerLoss.forward`; logits are `(batch, num_speakers)`, scaled and with the margin."""
-        # The scale goes in before the product, so that there is one (batch, num_speakers) matrix, not two.
-        logits = functional.linear(self.scale * unit_length(embeddings), unit_length(self.weight))
-        # Indexing, because gather keeps its whole input for the backward pass: no write in place after it.
-        cosine = logits[torch.arange(len(labels), device=labels.device), labels] / self.scale
-        logits.scatter_(1, labels[:, None], self.scale * self._with_margin(cosine)[:, None])
-        return LossOutput(functional.cross_entropy(logits, labels), logits, labels)
-
-    def _with_margin(self, cosine: torch.Tensor) -> torch.Tensor:
-        """Cosine of the angle enlarged by the margin: `(batch,) -> (batch,)`."""
-        sine = (1.0 - cosine.square()).clamp(SQUARED_SINE_FLOOR, 1.0).sqrt()
-        enlarged = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
-        if self.easy_margin:
-            return torch.where(cosine > 0.0, enlarged, cosine)
-        # sin(pi - margin) = sin(margin), cos(pi - margin) = -cos(margin)
-        beyond = cosine - self.margin * math.sin(self.margin)
-        return torch.where(cosine > -math.cos(self.margin), enlarged, beyond)
+    def with_margin(self, cosines: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `MarginSoftmax.with_margin`."""
+        return (_easy if self.easy_margin else self.enlarge)(cosines, self.margin_in_force)

@@ -6,13 +6,11 @@ Source: Wan et al., "Generalized end-to-end loss for speaker verification" (ICAS
 from __future__ import annotations
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from vouch.errors import VouchError, pick
-from vouch.losses.base import LossOutput, SpeakerLoss, unit_length
-
-MIN_W = 1e-6
+from vouch.losses.base import LossOutput, unit_length
+from vouch.losses.groups import ScaledCosineLoss
 
 
 def _softmax(similarity: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
@@ -31,7 +29,7 @@ VARIANTS = {"softmax": _softmax, "contrast": _contrast}
 REDUCTIONS = {"mean": torch.mean, "sum": torch.sum}
 
 
-class GE2E(SpeakerLoss):
+class GE2E(ScaledCosineLoss):
     """Each utterance against the centroid of every speaker in the batch, its own one computed without it.
 
     Similarity is w cos + b with learned w > 0 and b; centroids are means of the embeddings as they come.
@@ -58,8 +56,6 @@ class GE2E(SpeakerLoss):
         Fewer than two utterances per speaker, unknown variant or reduction, or `min_cosine` outside [-1, 1).
     """
 
-    distinct_speakers = True
-
     def __init__(
         self,
         embedding_dim: int,
@@ -69,35 +65,19 @@ class GE2E(SpeakerLoss):
         reduction: str = "mean",
         min_cosine: float = -1.0,
     ) -> None:
-        super().__init__(embedding_dim, num_speakers)
-        if utterances_per_speaker < 2:
-            raise VouchError(f"ge2e needs at least 2 utterances per speaker, not {utterances_per_speaker}")
+        super().__init__(embedding_dim, num_speakers, utterances_per_speaker)
         if not -1.0 <= min_cosine < 1.0:
             raise VouchError(f"min_cosine must be from -1 to below 1, not {min_cosine}")
-        self.utterances_per_speaker, self.min_cosine = utterances_per_speaker, min_cosine
+        self.min_cosine = min_cosine
         self.row_loss = pick(VARIANTS, variant, "variant of ge2e")
         self.reduce = pick(REDUCTIONS, reduction, "reduction of ge2e")
-        self.w = nn.Parameter(torch.tensor(10.0))
-        self.b = nn.Parameter(torch.tensor(-5.0))
 
     def compute(self, embeddings: torch.Tensor, labels: torch.Tensor) -> LossOutput:
-        """See `SpeakerLoss.forward`; logits are `(batch, speakers of the batch)`, rows grouped by label.
-
-        Raises
-        ------
-        VouchError
-            The batch does not hold exactly `utterances_per_speaker` utterances of each of at least two
-            speakers. Of labels on a GPU only the number is checked: to look at them, the host would have to
-            wait for the device.
-        """
-        self._check_batch(labels)
-        order = labels.argsort(stable=True)
-        grouped = embeddings[order].view(-1, self.utterances_per_speaker, self.embedding_dim)
+        """See `SpeakerLoss.forward`, `grouped`; logits are `(batch, speakers of the batch)`, rows grouped by label."""
+        grouped = self.grouped(embeddings, labels)
         cosine = self._cosines(grouped).flatten(0, 1)
         own = torch.arange(len(grouped), device=labels.device).repeat_interleave(self.utterances_per_speaker)
-        # Positive in value, yet with the gradient of w itself, so that a w pushed below zero can come back.
-        w = self.w + (self.w.clamp(min=MIN_W) - self.w).detach()
-        similarity = w * cosine.clamp(min=self.min_cosine) + self.b
+        similarity = self.similarity(cosine.clamp(min=self.min_cosine))
         return LossOutput(self.reduce(self.row_loss(similarity, own)), similarity, own)
 
     def _cosines(self, grouped: torch.Tensor) -> torch.Tensor:
@@ -108,16 +88,3 @@ class GE2E(SpeakerLoss):
         unit = unit_length(grouped)
         own = torch.eye(len(grouped), dtype=torch.bool, device=grouped.device)[:, None]
         return torch.where(own, (unit * without_self).sum(dim=2, keepdim=True), unit @ centroids.T)
-
-    def _check_batch(self, labels: torch.Tensor) -> None:
-        """Raise unless the batch is made of complete groups of at least two speakers."""
-        wanted = self.utterances_per_speaker
-        complete = len(labels) % wanted == 0 and len(labels) >= 2 * wanted
-        found = f"{len(labels)} utterances"
-        if labels.device.type == "cpu":
-            counts = labels.unique(return_counts=True)[1]
-            complete = complete and bool((counts == wanted).all())
-            if len(counts):
-                found += f" of {len(counts)} speakers, {int(counts.min())} to {int(counts.max())} of each"
-        if not complete:
-            raise VouchError(f"ge2e needs {wanted} utterances of each of 2 or more speakers, not {found}")

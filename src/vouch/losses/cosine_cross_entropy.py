@@ -1,0 +1,143 @@
+"""Cross-entropy over scaled cosines of which a few per row have been changed, at the least cost in memory.
+
+With tens of thousands of speakers the `(batch, speakers)` matrices are what a training step pays for. Two are needed,
+the logits and the gradient of the loss with respect to them; a margin written with masks or one-hot matrices makes
+eight more. Here it is only the changed entries that are gathered and put back, in place, and the gradient
+replaces the softmax that it is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.autograd.function import FunctionCtx
+
+from vouch.losses.base import NORM_FLOOR, LossOutput, unit_length
+
+# Takes cosines and returns those to use in their place together with their derivatives, elementwise.
+Change = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+def cosine_cross_entropy(
+    embeddings: torch.Tensor,
+    vectors: torch.Tensor,
+    labels: torch.Tensor,
+    scale: float,
+    change: Change | None = None,
+    hardest: int = 0,
+    subcenters: int = 1,
+) -> LossOutput:
+    """Mean cross-entropy over `scale` times the cosines of embeddings and class vectors.
+
+    Parameters
+    ----------
+    embeddings : (batch, dim) float32
+    vectors : (classes * subcenters, dim) float32
+        All sub-centres of a class stand together; the closest one gives the cosine of the class.
+    labels : (batch,) int64
+    scale : float
+    change : function, optional
+        `(batch, 1 + hardest) -> (batch, 1 + hardest), (batch, 1 + hardest)`: the cosines to use instead of those
+        given, and the derivative of each with respect to it. Column 0 is that of the own class.
+    hardest : int
+        Of how many other classes, those with the largest cosines of the row, the cosine is changed too.
+    subcenters : int
+        At most 255.
+
+    Returns
+    -------
+    LossOutput
+        The logits are those after the change; they carry no gradient. The loss can be differentiated once.
+    """
+    queries = scale * unit_length(embeddings)
+    with torch.no_grad():
+        lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+        unit = (vectors / lengths.clamp(min=NORM_FLOOR)).view(-1, subcenters, vectors.shape[1])
+        logits, closest = _logits(queries, unit)
+        columns = _own_and_hardest(logits, labels, hardest)
+        slopes = None
+        if change is not None:
+            cosines, slopes = change(logits.gather(1, columns) / scale)
+            logits.scatter_(1, columns, scale * cosines)
+        loss, gradient = _loss_and_gradient(logits, columns, slopes)
+    loss = _WithGradient.apply(queries, vectors, loss, gradient, unit, lengths, closest)
+    return LossOutput(loss, logits, labels)
+
+
+def _logits(queries: torch.Tensor, unit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Product with the closest sub-centre of each class, and which it is: `(batch, classes)` float and uint8."""
+    logits, closest = queries @ unit[:, 0].T, None
+    for index in range(1, unit.shape[1]):
+        products = queries @ unit[:, index].T
+        closest = torch.zeros_like(logits, dtype=torch.uint8) if closest is None else closest
+        # Later indices are larger, so that the maximum keeps the last one that was closer; a masked fill is slow.
+        torch.maximum(closest, (products > logits).view(torch.uint8).mul_(index), out=closest)
+        torch.maximum(logits, products, out=logits)
+    return logits, closest
+
+
+def _own_and_hardest(logits: torch.Tensor, labels: torch.Tensor, hardest: int) -> torch.Tensor:
+    """Columns of the own class and of the `hardest` largest others: `(batch, 1 + hardest)` int64."""
+    own = labels[:, None]
+    if hardest == 0:
+        return own
+    kept = logits.gather(1, own)
+    logits.scatter_(1, own, -torch.inf)
+    others = logits.topk(hardest, dim=1).indices
+    logits.scatter_(1, own, kept)
+    return torch.cat([own, others], dim=1)
+
+
+def _loss_and_gradient(
+    logits: torch.Tensor, columns: torch.Tensor, slopes: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean loss, and derivative of each row's loss with respect to its logits before they were changed."""
+    gradient = logits.softmax(dim=1)
+    # The largest probability of a row is at least 1 / classes; that of the own class may well be 0 in float32.
+    own = logits.gather(1, columns[:, :1]).squeeze(1)
+    loss = (logits.amax(dim=1) - own - gradient.amax(dim=1).log()).mean()
+    entries = gradient.gather(1, columns)
+    entries[:, 0] -= 1.0
+    gradient.scatter_(1, columns, entries if slopes is None else entries * slopes)
+    return loss, gradient
+
+
+class _WithGradient(torch.autograd.Function):
+    """A loss whose derivative with respect to the products of queries and unit vectors is known already."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        queries: torch.Tensor,
+        vectors: torch.Tensor,
+        loss: torch.Tensor,
+        gradient: torch.Tensor,
+        unit: torch.Tensor,
+        lengths: torch.Tensor,
+        closest: torch.Tensor | None,
+    ) -> torch.Tensor:
+        # `vectors` is there to get its gradient; its unit length is what the gradient is computed from.
+        ctx.save_for_backward(queries, gradient, unit, lengths, closest)
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, factor: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph: the gradient would be taken for a constant
+            raise RuntimeError("cross-entropy over cosines can be differentiated once only")
+        # What is saved stays as it is, so that a graph that is kept may be gone through again.
+        queries, gradient, unit, lengths, closest = ctx.saved_tensors
+        factor = factor / len(queries)
+        weighted = factor * queries
+        to_queries, to_vectors = torch.zeros_like(queries), torch.empty_like(unit)
+        part = gradient if closest is None else torch.empty_like(gradient)
+        for index in range(unit.shape[1]):
+            if closest is not None:
+                part.copy_(closest == index).mul_(gradient)
+            to_queries.addmm_(part, unit[:, index])
+            torch.mm(part.T, weighted, out=to_vectors[:, index])
+        # A unit vector does not feel its vector getting longer, except where the length is raised to the floor.
+        flat, to_vectors = unit.flatten(0, 1), to_vectors.flatten(0, 1)
+        along = torch.einsum("cd,cd->c", to_vectors, flat)[:, None] * (lengths >= NORM_FLOOR)
+        to_vectors.addcmul_(flat, along, value=-1.0).div_(lengths.clamp(min=NORM_FLOOR))
+        return to_queries.mul_(factor), to_vectors, None, None, None, None, None

@@ -1,0 +1,121 @@
+"""What the softmax losses with a margin share: class vectors, scale, and a margin that may grow during training."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Literal
+
+import torch
+from torch import nn
+
+from vouch.errors import VouchError
+from vouch.losses.base import LossOutput, SpeakerLoss
+from vouch.losses.cosine_cross_entropy import cosine_cross_entropy
+
+# Floor of the squared sine: too small to change a value, large enough to keep the slope of the root finite.
+SQUARED_SINE_FLOOR = 1e-14
+
+
+def resolve_scale(scale: float | Literal["auto"], num_speakers: int) -> float:
+    """Return the factor on the cosines; "auto" is sqrt(2) ln(num_speakers - 1).
+
+    The rule is the fixed scale of Zhang et al., "AdaCos: adaptively scaling cosine logits for effectively learning
+    deep face representations" (CVPR 2019).
+
+    Raises
+    ------
+    VouchError
+        The scale is not positive, or "auto" with fewer than three speakers.
+    """
+    if scale == "auto":
+        if num_speakers < 3:
+            raise VouchError(f"scale 'auto' needs at least 3 speakers, not {num_speakers}; give a number")
+        return math.sqrt(2.0) * math.log(num_speakers - 1)
+    if isinstance(scale, str) or not (scale > 0 and math.isfinite(scale)):
+        raise VouchError(f"scale must be a positive number or 'auto', not {scale}")
+    return scale
+
+
+def rotate(cosine: torch.Tensor, angle: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine of the angle increased by `angle` radians, and its derivative with respect to `cosine`.
+
+    At cosines of 1 and -1, where the derivative is infinite, that of the rest of the sum is given.
+    """
+    squared_sine = 1.0 - cosine.square()
+    sine = squared_sine.clamp(min=SQUARED_SINE_FLOOR).sqrt()
+    sine_slope = torch.where(squared_sine > SQUARED_SINE_FLOOR, -cosine / sine, 0.0)
+    rotated = cosine * math.cos(angle) - sine * math.sin(angle)
+    return rotated, math.cos(angle) - sine_slope * math.sin(angle)
+
+
+class MarginSoftmax(SpeakerLoss):
+    """Base of the losses with a margin: cross-entropy over scaled cosines, the own speaker's made smaller.
+
+    A new one writes `with_margin`.
+
+    Parameters
+    ----------
+    embedding_dim, num_speakers : int
+        See `SpeakerLoss`.
+    margin : float
+        May be changed between steps.
+    scale : float or "auto"
+        Factor on the cosines, or the choice of `resolve_scale`.
+    subcenters : int
+        Class vectors of each speaker, of which the closest counts.
+
+    Attributes
+    ----------
+    margin_share : float
+        Share of the margin that is in force, 0 to 1; what a schedule of the margin sets before each step.
+    weight : (num_speakers * subcenters, embedding_dim) float32
+        The class vectors, those of one speaker together.
+
+    Raises
+    ------
+    VouchError
+        Scale out of range.
+    """
+
+    margin_share: float = 1.0
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        num_speakers: int,
+        margin: float,
+        scale: float | Literal["auto"],
+        subcenters: int = 1,
+    ) -> None:
+        super().__init__(embedding_dim, num_speakers)
+        self.margin, self.scale = margin, resolve_scale(scale, num_speakers)
+        self.subcenters = subcenters
+        self.weight = nn.Parameter(torch.empty(num_speakers * subcenters, embedding_dim))
+        nn.init.xavier_normal_(self.weight)
+
+    @property
+    def margin_in_force(self) -> float:
+        """Margin at this step."""
+        return self.margin * self.margin_share
+
+    @property
+    def hardest(self) -> int:
+        """Number of other speakers, those with the largest cosines, whose cosines are changed too."""
+        return 0
+
+    @abstractmethod
+    def with_margin(self, cosines: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what is used in the place of the cosines, and its derivative with respect to each of them.
+
+        Parameters
+        ----------
+        cosines : (batch, 1 + hardest) float32
+            Of the own speaker (column 0) and of the hardest others.
+        """
+
+    def compute(self, embeddings: torch.Tensor, labels: torch.Tensor) -> LossOutput:
+        """See `SpeakerLoss.forward`; logits are `(batch, num_speakers)`, scaled and with the margin."""
+        return cosine_cross_entropy(
+            embeddings, self.weight, labels, self.scale, self.with_margin, self.hardest, self.subcenters
+        )

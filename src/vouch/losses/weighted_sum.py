@@ -1,0 +1,73 @@
+"""Sum of several losses of the same embeddings, such as a classification and a metric loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from vouch.errors import VouchError, nearest
+from vouch.losses.base import LossOutput, SpeakerLoss
+
+
+class WeightedSum(SpeakerLoss):
+    """Sum of weight times loss of each part; logits and targets, and so the accuracy, are the first part's.
+
+    Each part is a submodule under its name, and its weights are in the state dict as `name.key`. A batch must
+    hold what the parts that need distinct speakers take; the others take the same batch as it is.
+
+    Parameters
+    ----------
+    embedding_dim, num_speakers : int
+        See `SpeakerLoss`; those of the parts.
+    parts : mapping of names to losses
+        At least one.
+    weights : mapping of the same names to float
+        Positive.
+
+    Raises
+    ------
+    VouchError
+        No part, names that differ, a weight that is not positive and finite, or parts that need distinct
+        speakers with different numbers of utterances.
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        num_speakers: int,
+        parts: Mapping[str, SpeakerLoss],
+        weights: Mapping[str, float],
+    ) -> None:
+        super().__init__(embedding_dim, num_speakers)
+        _check_weights(parts, weights)
+        self.weights = {name: float(weights[name]) for name in parts}
+        for name, part in parts.items():
+            self.add_module(name, part)
+        sizes = {name: part.utterances_per_speaker for name, part in parts.items() if part.distinct_speakers}
+        if len(set(sizes.values())) > 1:
+            found = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise VouchError(f"the parts of a loss must take equally many utterances per speaker, not {found}")
+        if sizes:
+            self.distinct_speakers, self.utterances_per_speaker = True, next(iter(sizes.values()))
+
+    def compute(self, embeddings: torch.Tensor, labels: torch.Tensor) -> LossOutput:
+        """See `SpeakerLoss.forward`; logits and targets are those of the first part."""
+        outputs = {name: self.get_submodule(name)(embeddings, labels) for name in self.weights}
+        total = sum(self.weights[name] * output.loss for name, output in outputs.items())
+        return next(iter(outputs.values()))._replace(loss=total)
+
+
+def _check_weights(parts: Mapping[str, SpeakerLoss], weights: Mapping[str, float]) -> None:
+    """Raise unless there is a positive weight for every part, and a part for every weight."""
+    if not parts:
+        raise VouchError("a sum of losses needs at least one part")
+    for name, weight in weights.items():
+        if name not in parts:
+            raise VouchError(f"weight of '{name}', which is no part of the loss{nearest(name, parts)}")
+        if not (weight > 0 and math.isfinite(weight)):
+            raise VouchError(f"the weight of {name} must be a positive number, not {weight}")
+    missing = [name for name in parts if name not in weights]
+    if missing:
+        raise VouchError(f"no weight for part {', '.join(missing)} of the loss")
