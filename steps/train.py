@@ -32,7 +32,7 @@ from vouch.features import resolve_feature
 from vouch.files import write_text
 from vouch.kaldi.tables import read_lines
 from vouch.options import read_yaml
-from vouch.training.batches import TrainingSet
+from vouch.training.batches import FRAMES_PER_SECOND, TrainingSet
 from vouch.training.checkpoint import read_fingerprint
 from vouch.training.config import Config, check_networks, experiment_name, resolve_config
 from vouch.training.trainer import Callbacks, Interrupted, Trainer
@@ -58,8 +58,11 @@ def main() -> None:
     if args.data is None or args.exp is None:
         parser.error("needs the training set and the folder of the experiment")
     device = pick_device(args.device)
-    data, valid = TrainingSet(args.data), ValidationSet(args.valid) if args.valid else None
-    feature = front_end(args.data)
+    check_networks(config)
+    feature, options = front_end(args.data), config.train
+    rate = 1000 / float(feature["frame_shift"]) if feature else FRAMES_PER_SECOND
+    data = TrainingSet(args.data, options.data_ratio, options.min_speaker_seconds, rate)
+    valid = ValidationSet(args.valid) if args.valid else None
     if args.feature and feature is not None and resolve_feature(read_yaml(args.feature)) != feature:
         raise VouchError(f"{args.data}/feature.yaml: not the front end of {args.feature}; run stages 1 and 2 with it")
     if args.valid and None not in (feature, front_end(args.valid)) and front_end(args.valid) != feature:

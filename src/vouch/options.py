@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
@@ -21,7 +22,8 @@ def resolve_options(
 
     Parameters
     ----------
-    function : a class or function whose parameters are annotated (int, float, bool, str, Sequence, or `X | None`)
+    function : a class or function whose parameters are annotated (int, float, bool, str, Sequence, or `X | None`,
+        `X | Literal["word"]`)
     options : names to values, as YAML or the command line gives them (`5e-05` may be text)
     what : what is configured, for messages ("loss 'aamsoftmax'")
     given : parameters that the program itself passes and nobody can set
@@ -58,9 +60,17 @@ def convert(value: object, kind: object, what: str) -> object:
     """
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
-        if value is None or value == "null":
+        parts = typing.get_args(kind)
+        if type(None) in parts and (value is None or value == "null"):
             return None
-        return convert(value, next(part for part in typing.get_args(kind) if part is not type(None)), what)
+        words = [word for part in parts if typing.get_origin(part) is Literal for word in typing.get_args(part)]
+        if value in words:
+            return value
+        plain = next(part for part in parts if part is not type(None) and typing.get_origin(part) is not Literal)
+        try:
+            return convert(value, plain, what)
+        except VouchError as error:
+            raise VouchError(f"{error}{nearest(str(value), words)}" if words else str(error)) from None
     if origin is Sequence:
         parts = _parse(value, what) if isinstance(value, str) else value
         if isinstance(parts, (list, tuple)):

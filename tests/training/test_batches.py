@@ -135,3 +135,30 @@ def test_sets_that_cannot_be_trained_on_are_refused(tmp_path):
         TrainingSet(tmp_path / "two")
     with pytest.raises(VouchError, match="no such data directory"):
         TrainingSet(tmp_path / "none")
+
+
+def test_a_share_of_the_speakers_is_the_first_by_name(tmp_path):
+    write_features(tmp_path)
+    whole, part = TrainingSet(tmp_path), TrainingSet(tmp_path, data_ratio=0.75)
+    assert part.speakers == ["s0", "s1", "s2"]
+    chosen = np.flatnonzero(whole.labels < 3)
+    assert part.labels.tolist() == whole.labels[chosen].tolist()
+    assert part.num_frames.tolist() == whole.num_frames[chosen].tolist()
+    with pytest.raises(VouchError, match=r"at least 2 speakers, there is 1 left of 4 by train\.data_ratio"):
+        TrainingSet(tmp_path, data_ratio=0.49)
+
+
+def test_speakers_with_too_little_audio_are_left_out(tmp_path):
+    write_features(tmp_path)
+    whole = TrainingSet(tmp_path)
+    totals = np.bincount(whole.labels, whole.num_frames)
+    shortest = int(totals.argmin())
+    part = TrainingSet(tmp_path, min_speaker_seconds=(totals.min() + 1) / 50, frames_per_second=50)
+    assert part.speakers == [name for name in whole.speakers if name != f"s{shortest}"]
+    assert np.bincount(part.labels).tolist() == np.delete(np.bincount(whole.labels), shortest).tolist()
+    # The crops are still those of the utterances that the labels belong to.
+    kept = np.flatnonzero(whole.labels != shortest)
+    assert torch.equal(
+        part.gather(np.arange(len(kept)), FRAMES, np.random.default_rng(0)).features,
+        whole.gather(kept, FRAMES, np.random.default_rng(0)).features,
+    )

@@ -25,8 +25,9 @@ def make_state(seed, loss="aamsoftmax"):
 
 
 def learn(state):
-    features = torch.randn(16, 20, 8)
-    result = state.loss(state.encoder(features), torch.arange(4).repeat_interleave(4))
+    utterances = state.loss.utterances_per_speaker
+    features = torch.randn(4 * utterances, 20, 8)
+    result = state.loss(state.encoder(features), torch.arange(4).repeat_interleave(utterances))
     state.optimizer.zero_grad()
     result.loss.backward()
     state.optimizer.step()

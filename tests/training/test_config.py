@@ -9,7 +9,7 @@ from vouch.errors import VouchError
 from vouch.losses import LOSSES
 from vouch.models import MODELS
 from vouch.options import read_yaml
-from vouch.training.config import TrainOptions, experiment_name, resolve_config
+from vouch.training.config import TrainOptions, check_networks, experiment_name, resolve_config
 
 FILE = {
     "model": {"name": "xvector", "embedding_dim": 64},
@@ -92,12 +92,66 @@ def test_the_recipes_that_come_along(request):
         ({}, {"train.learning_rate": "0"}, "train.learning_rate must be positive"),
         ({}, {"train.learning_rate": "nan"}, "nan is not a finite number"),
         ({}, {"train.warmup": "1"}, "train.warmup from 0 to below 1"),
+        ({}, {"train.sampler": "speaker"}, r"unknown train.sampler 'speaker' \(did you mean 'speakers'\?\)"),
+        ({}, {"train.margin_schedule": "lin"}, r"unknown train.margin_schedule 'lin' \(did you mean 'linear'\?\)"),
+        ({}, {"train.margin_begin": "0.5"}, "train.margin_end must be rising shares .* not 0.5 and 0.27"),
+        ({}, {"train.data_ratio": "0"}, "train.data_ratio must be above 0 and at most 1, not 0"),
+        ({}, {"train.epoch_days": "5"}, "train.epoch_days is for train.sampler duration, which is utterances"),
+        ({}, {"train.crops_per_utterance": "3"}, "train.batch_size 64 must be a multiple of .* 3"),
+        ({}, {"loss.scale": "autoo"}, r"'autoo' is not a number \(did you mean 'auto'\?\)"),
+        ({}, {"loss": "softmax+gee2e"}, r"unknown loss 'gee2e' \(did you mean 'ge2e'\?\)"),
+        ({}, {"loss": "softmax+softmax"}, "names a loss twice"),
+        (
+            {},
+            {"loss": "softmax+ge2e", "loss.g2e.weight": "2"},
+            r"unknown part of the loss .* \(did you mean 'ge2e'\?\)",
+        ),
+        ({}, {"loss": "softmax+ge2e", "loss.ge2e.wight": "2"}, r"unknown option 'wight' of loss 'ge2e'"),
+        ({}, {"loss": "softmax+ge2e", "loss.ge2e": "2"}, "'ge2e' in the configuration of the loss must hold"),
+        ({}, {"loss": "softmax+ge2e", "loss.ge2e.weight": "x"}, "the weight of loss 'ge2e': 'x' is not a number"),
+        ({}, {"loss": "softmax+ge2e", "los.ge2e.weight": "1"}, r"did you mean 'loss.ge2e.weight'\?"),
     ],
 )
 def test_mistakes_are_refused_naming_the_nearest(file, over, message):
     with pytest.raises(VouchError, match=message) as caught:
         resolve_config(file, over)
     assert "\n" not in str(caught.value)
+
+
+def test_a_sum_of_losses_from_the_file_and_from_the_command_line():
+    parts = {"name": "aamsoftmax+angleproto", "aamsoftmax": {"margin": 0.3}, "angleproto": {"weight": 0.5}}
+    config = resolve_config({"loss": parts}, {})
+    assert (config.loss["aamsoftmax"]["margin"], config.loss["angleproto"]["weight"]) == (0.3, 0.5)
+    assert config.loss["aamsoftmax"]["weight"] == 1.0
+    over = {"loss": "aamsoftmax+angleproto", "loss.aamsoftmax.margin": "0.3", "loss.angleproto.weight": "0.5"}
+    assert resolve_config(FILE, over) == resolve_config({**FILE, "loss": parts}, {})
+    assert resolve_config({"loss": parts}, {"loss.aamsoftmax.margin": "0.4"}).loss["angleproto"]["weight"] == 0.5
+    assert experiment_name(config, {}) == "resnetse34l_aamsoftmax+angleproto"
+    assert resolve_config(config.as_dict(), {}) == config
+
+
+@pytest.mark.parametrize(
+    ("over", "message"),
+    [
+        ({"loss": "ge2e", "train.batch_size": "30"}, "batches of 30 utterances .* multiple of, 4"),
+        ({"loss": "angleproto", "train.batch_size": "2"}, "batches of 2 utterances must be at least twice"),
+        (
+            {"loss": "ge2e", "train.batch_size": "24", "train.crops_per_utterance": "4"},
+            "batches of 6 utterances .* multiple of, 4",
+        ),
+        ({"loss": "softmax+ge2e", "train.batch_size": "30"}, "batches of 30 utterances"),
+        ({"loss": "ge2e+angleproto"}, "2.*4|4.*2"),
+        ({"loss": "softmax+triplet", "train.margin_schedule": "linear"}, "'softmax.triplet' has no margin"),
+        ({"loss.margin": "-0.2"}, "margin"),
+    ],
+)
+def test_what_cannot_work_together_is_refused_before_there_are_data(over, message):
+    with pytest.raises(VouchError, match=message):
+        check_networks(resolve_config({}, over))
+
+
+def test_a_margin_schedule_for_a_part_of_a_sum():
+    check_networks(resolve_config({}, {"loss": "angleproto+amsoftmax", "train.margin_schedule": "linear"}))
 
 
 def test_options_cannot_be_changed_afterwards():

@@ -7,10 +7,17 @@ import numpy as np
 import pytest
 
 from vouch.errors import VouchError
-from vouch.training.sampler import epoch_batches
+from vouch.training.sampler import SAMPLERS, Demand, Sampling, epoch_batches
 
 # Made by running voxceleb_trainer's sampler.
 REFERENCE = json.loads((Path(__file__).parents[1] / "golden/voxceleb_trainer_sampler.json").read_text())
+
+
+EVERYTHING = Sampling()
+
+
+def draw(sampler, labels, demand, sampling=EVERYTHING, seed=0):
+    return epoch_batches(sampler, labels, np.full(len(labels), 300), demand, sampling, seed)
 
 
 @pytest.mark.parametrize("case", REFERENCE["cases"], ids=lambda case: "-".join(map(str, list(case.values())[:5])))
@@ -19,7 +26,8 @@ def test_groups_equal_the_reference(case):
     labels = np.array(REFERENCE["labels"])
 
     def batches():
-        return epoch_batches(labels, size * groups, size, True, case["max_seg_per_spk"], case["seed"] + case["epoch"])
+        demand, sampling = Demand(size * groups, size, True), Sampling(cap=case["max_seg_per_spk"])
+        return draw("utterances", labels, demand, sampling, case["seed"] + case["epoch"])
 
     if not case["groups"]:
         with pytest.raises(VouchError, match=f"need {groups} speakers"):
@@ -31,7 +39,7 @@ def test_groups_equal_the_reference(case):
 def test_metric_batches_hold_whole_groups_of_distinct_speakers():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 30, 900)
-    for batch in epoch_batches(labels, 40, 4, True, 0, seed=3):
+    for batch in draw("utterances", labels, Demand(40, 4, True), Sampling(), seed=3):
         speakers, counts = np.unique(labels[batch], return_counts=True)
         assert len(speakers) == 10 and (counts == 4).all()
         assert len(set(batch.tolist())) == 40
@@ -39,28 +47,90 @@ def test_metric_batches_hold_whole_groups_of_distinct_speakers():
 
 def test_classification_sees_every_utterance_at_most_once_and_obeys_the_cap():
     labels = np.repeat(np.arange(5), [100, 3, 50, 20, 7])
-    batches = epoch_batches(labels, 8, 1, False, 20, seed=1)
+    batches = draw("utterances", labels, Demand(8), Sampling(cap=20), seed=1)
     assert len(set(batches.ravel().tolist())) == batches.size
     assert np.bincount(labels[batches.ravel()], minlength=5).max() <= 20
     assert batches.shape == ((20 + 3 + 20 + 20 + 7) // 8, 8)
 
 
-def test_epochs_differ_and_repeat_with_their_seed():
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("demand", [Demand(10), Demand(10, 2, True)])
+def test_epochs_differ_and_repeat_with_their_seed(sampler, demand):
     labels = np.repeat(np.arange(10), 10)
-    first, again, other = (epoch_batches(labels, 10, 1, False, 0, seed=seed) for seed in (4, 4, 5))
+    first, again, other = (draw(sampler, labels, demand, seed=seed) for seed in (4, 4, 5))
     assert (first == again).all()
-    assert (first != other).any()
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("groups", "per_speaker"), [(7, 3), (5, 2), (9, 2), (2, 4)])
+def test_no_speaker_is_two_classes_of_a_metric_batch(sampler, groups, per_speaker):
+    rng = np.random.default_rng(0)
+    labels, frames = rng.integers(0, 9, 400), rng.integers(50, 900, 400)
+    batches = epoch_batches(sampler, labels, frames, Demand(groups * per_speaker, per_speaker, True), Sampling(), 3)
+    assert len(batches)
+    for batch in labels[batches].reshape(len(batches), groups, per_speaker):
+        assert (batch == batch[:, :1]).all()
+        assert len(set(batch[:, 0].tolist())) == groups
+
+
+def test_speakers_come_once_an_epoch_with_different_utterances():
+    labels = np.repeat(np.arange(23), np.arange(1, 24))
+    batches = draw("speakers", labels, Demand(20, 4, True), seed=2)
+    assert batches.shape == (4, 20)  # 20 of the 23 speakers have 4 utterances
+    assert (np.bincount(labels[batches.ravel()], minlength=23)[3:] == 4).all()
+    assert len(set(batches.ravel().tolist())) == batches.size
+    chosen = {tuple(sorted(draw("speakers", labels, Demand(20, 4, True), seed=seed)[0])) for seed in range(20)}
+    assert len(chosen) == 20
+
+
+def test_duration_draws_speakers_equally_and_their_utterances_by_length():
+    labels = np.array([0, 0, 0, 1, 1, 2, 0])
+    frames = np.array([100, 300, 20, 200, 200, 5000, 600])
+    sampling = Sampling(longer_than=20, epoch_frames=3 * 20000 * 20, frames_per_utterance=20)
+    batches = epoch_batches("duration", labels, frames, Demand(6), sampling, seed=0)
+    assert batches.shape == (10000, 6)
+    counts = np.bincount(batches.ravel(), minlength=7)
+    assert counts[2] == 0  # not longer than a crop
+    assert [counts[labels == speaker].sum() for speaker in range(3)] == [20000] * 3
+    np.testing.assert_allclose(counts[[0, 1, 6]] / 20000, [0.1, 0.3, 0.6], atol=0.015)
+    np.testing.assert_allclose(counts[[3, 4]] / 20000, [0.5, 0.5], atol=0.015)
+
+
+def test_duration_goes_on_where_a_pass_over_the_speakers_ends():
+    """Passes of 7 speakers in batches of 3: within 7 batches each is dealt exactly three times."""
+    labels = np.repeat(np.arange(7), 5)
+    sampling = Sampling(epoch_frames=700 * 3 * 2 * 10, frames_per_utterance=10)
+    batches = draw("duration", labels, Demand(6, 2, True), sampling)
+    assert batches.shape == (700, 6)
+    counts = np.bincount(labels[batches.ravel()])
+    assert counts.max() - counts.min() <= 2 * 2
+
+
+def test_the_length_of_an_epoch_by_duration():
+    labels, frames = np.repeat(np.arange(4), 6), np.full(24, 330)
+    # 24 x 330 frames in batches of 8 crops of 200 frames, or of 8 utterances with two crops of 200 frames.
+    for per_utterance, batches in ((200, 5), (400, 3)):
+        sampling = Sampling(longer_than=200, frames_per_utterance=per_utterance)
+        assert len(epoch_batches("duration", labels, frames, Demand(8), sampling, 0)) == batches
+    with pytest.raises(VouchError, match=r"no training utterance is longer than train\.crop_frames, 330 frames"):
+        epoch_batches("duration", labels, frames, Demand(8), Sampling(longer_than=330), 0)
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "size", "distinct", "message"),
+    ("sampler", "demand", "message"),
     [
-        (300, 1, False, "100 training utterances do not fill a batch"),
-        (24, 2, True, "batches of 12 speakers x 2 utterances need 12 speakers .* there are 10"),
-        (7, 2, True, "multiple of"),
-        (22, 11, True, "there are 0"),
+        ("utterances", (300,), "100 training utterances do not fill a batch"),
+        ("utterances", (24, 2, True), "batches of 12 speakers x 2 utterances need 12 speakers .* there are 10"),
+        ("utterances", (7, 2, True), "batches of 7 utterances must be .* a multiple of, 2"),
+        ("utterances", (2, 2, True), "at least twice"),
+        ("utterances", (22, 11, True), "there are 0"),
+        ("speakers", (24, 2, True), "batches of 12 speakers x 2 utterances need 12 speakers .* there are 10"),
+        ("speakers", (11,), "need 11 speakers .* there are 10; set train.batch_size to at most 10"),
+        ("duration", (24, 2, True), "need 12 speakers .* there are 10; set train.batch_size to at most 20"),
+        ("speaker", (10,), r"unknown train.sampler 'speaker' \(did you mean 'speakers'\?\)"),
     ],
 )
-def test_batches_that_cannot_be_filled_are_errors_with_the_numbers(batch_size, size, distinct, message):
+def test_batches_that_cannot_be_filled_are_errors_with_the_numbers(sampler, demand, message):
     with pytest.raises(VouchError, match=message):
-        epoch_batches(np.repeat(np.arange(10), 10), batch_size, size, distinct, 0, seed=0)
+        draw(sampler, np.repeat(np.arange(10), 10), Demand(*demand))

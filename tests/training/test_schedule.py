@@ -1,11 +1,11 @@
-"""Learning rates over the training."""
+"""Learning rates and margins over the training."""
 
 import math
 
 import numpy as np
 import pytest
 
-from vouch.training.schedule import SCHEDULES, learning_rate_factor
+from vouch.training.schedule import MARGIN_RAMPS, SCHEDULES, learning_rate_factor, margin_share
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -33,3 +33,19 @@ def test_ten_steps_of_equal_ratio():
     np.testing.assert_allclose(np.array(factors[1:]) / factors[:-1], 0.01 ** (1 / 9))
     assert (factors[0], factors[-1]) == (1.0, pytest.approx(0.01))
     assert learning_rate_factor("step", 0.0, 0.1999) == pytest.approx(factors[1])
+
+
+@pytest.mark.parametrize("schedule", MARGIN_RAMPS)
+def test_a_margin_rises_over_its_ramp_only(schedule):
+    shares = [margin_share(schedule, 0.2, 0.6, done) for done in np.linspace(0, 1, 1001)]
+    assert set(shares[:200]) == {0.0} and set(shares[600:]) == {1.0}
+    assert (np.diff(shares[200:601]) > 0).all()
+    assert margin_share("constant", 0.2, 0.6, 0.0) == 1.0
+
+
+@pytest.mark.parametrize("done", [0.0, 0.25, 0.5, 0.75])
+def test_the_ramps_by_their_formulae(done):
+    assert margin_share("linear", 0.2, 0.6, 0.2 + 0.4 * done) == pytest.approx(done)
+    # WeSpeaker's: between epochs 20 and 40 of 150.
+    exponential = margin_share("exponential", 20 / 150, 40 / 150, (20 + 20 * done) / 150)
+    assert exponential == pytest.approx(1 - 0.001**done, abs=1e-9)

@@ -108,6 +108,66 @@ def test_other_ways_to_train_learn_too(sets, tmp_path, options):
     assert losses(lines)[-1] < 0.7 * losses(lines)[0]
 
 
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [
+        ("aamsoftmax", {"sampler": "speakers", "batch_size": 4, "epochs": 40}),
+        ("ge2e", {"sampler": "speakers", "batch_size": 16, "epochs": 40}),
+        ("softmax", {"sampler": "duration", "epoch_days": 640 / 8640000, "crops_per_utterance": 2, "epochs": 12}),
+        ("angleproto", {"sampler": "duration", "crops_per_utterance": 2, "epochs": 12}),
+        ("aamsoftmax", {"margin_schedule": "exponential", "margin_begin": 0.3, "margin_end": 0.6, "epochs": 12}),
+        ("softmax+angleproto", {"epochs": 12}),
+    ],
+)
+def test_samplers_margin_schedules_and_sums_learn(sets, tmp_path, loss, options):
+    trainer, lines = make_trainer(sets, tmp_path, model="xvector", loss=loss, learning_rate=0.02, **options)
+    final = trainer.run()
+    assert ValidationSet(sets / "valid").eer(load_encoder(final)) < 0.1
+    assert len(losses(lines)) == options["epochs"]
+
+
+def test_the_margin_follows_its_schedule(sets, tmp_path):
+    trainer, _ = make_trainer(
+        sets, tmp_path, loss="aamsoftmax+amsoftmax", epochs=4, batch_size=6, margin_schedule="linear", margin_begin=0.25
+    )
+    parts = [trainer.state.loss.get_submodule(name) for name in ("aamsoftmax", "amsoftmax")]
+    shares, step = [], trainer._step
+
+    def watched(batch, done):
+        result = step(batch, done)
+        shares.append((done, *(part.margin_share for part in parts)))
+        return result
+
+    trainer._step = watched
+    trainer.run()
+    assert len(shares) == 16
+    for done, first, second in shares:
+        assert first == second == pytest.approx(min(max((done - 0.25) / (0.27 - 0.25), 0), 1))
+
+
+def test_embeddings_of_the_crops_of_an_utterance_are_averaged(sets, tmp_path):
+    trainer, _ = make_trainer(sets, tmp_path, batch_size=8, crops_per_utterance=2)
+    batches = trainer._plan_epoch(0)
+    assert batches.shape == (6, 8)
+    assert (batches[:, ::2] == batches[:, 1::2]).all()
+    seen, loss = [], trainer.state.loss.forward
+    trainer.state.loss.forward = lambda embeddings, labels: (
+        seen.append((embeddings, labels)) or loss(embeddings, labels)
+    )
+    batch = trainer.data.gather(batches[0], 20, np.random.default_rng(0))
+    alone = trainer.state.encoder(batch.features)
+    trainer._step(batch, 0.5)
+    (embeddings, labels), *more = seen
+    assert not more and labels.tolist() == trainer.data.labels[batches[0, ::2]].tolist()
+    torch.testing.assert_close(embeddings, (alone[::2] + alone[1::2]) / 2)
+
+
+def test_a_run_by_duration_is_as_long_as_asked_for(sets, tmp_path):
+    # 3,000 frames at 100 a second, in batches of 8 crops of 20 frames: 18.75 batches.
+    trainer, _ = make_trainer(sets, tmp_path, sampler="duration", epoch_days=30 / 86400)
+    assert trainer._plan_epoch(0).shape == (19, 8)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("batches", [1, 2, 3, 4, 5])
 def test_an_interrupted_run_ends_as_one_that_was_not(sets, tmp_path, loss, batches):

@@ -16,6 +16,8 @@ from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.feats import FeatureStore
 
 QUEUED_BATCHES = 4
+# Of features whose front end is not known: the 10 ms step that nearly all have.
+FRAMES_PER_SECOND = 100.0
 
 
 class Batch(NamedTuple):
@@ -37,22 +39,44 @@ class TrainingSet:
     Parameters
     ----------
     path : data directory with feats.scp and utt2spk
+    data_ratio : share of the speakers to take, the first ones by name
+    min_speaker_seconds : speakers with less audio are left out
+    frames_per_second : of the features
 
     Attributes
     ----------
     speakers : list of str, sorted; the label of a speaker is its position
     labels : (utterances,) int64
-    store : the features
+    num_frames : (utterances,) int64
+    store : the features, those of speakers who were left out included
+
+    Raises
+    ------
+    VouchError : fewer than two speakers
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        data_ratio: float = 1.0,
+        min_speaker_seconds: float = 0.0,
+        frames_per_second: float = FRAMES_PER_SECOND,
+    ) -> None:
+        self.frames_per_second = frames_per_second
         data = DataDir.load(path, need=["feats.scp"])
         self.store = FeatureStore(data.path / "feats.scp")
-        self.speakers = sorted({data.utt2spk[utterance] for utterance in self.store.utterances})
-        if len(self.speakers) < 2:
-            raise VouchError(f"{path}: training needs at least 2 speakers, there is {len(self.speakers)}")
-        number = {speaker: label for label, speaker in enumerate(self.speakers)}
-        self.labels = np.array([number[data.utt2spk[utterance]] for utterance in self.store.utterances], np.int64)
+        names = sorted({data.utt2spk[utterance] for utterance in self.store.utterances})
+        number = {speaker: label for label, speaker in enumerate(names)}
+        labels = np.array([number[data.utt2spk[utterance]] for utterance in self.store.utterances], np.int64)
+        chosen = np.arange(len(names)) < int(len(names) * data_ratio)
+        chosen &= np.bincount(labels, self.store.num_frames, len(names)) >= min_speaker_seconds * frames_per_second
+        if chosen.sum() < 2:
+            left = "" if len(names) < 2 else f" left of {len(names)} by train.data_ratio and train.min_speaker_seconds"
+            raise VouchError(f"{path}: training needs at least 2 speakers, there is {chosen.sum()}{left}")
+        self.speakers = [names[label] for label in np.flatnonzero(chosen)]
+        self._position = np.flatnonzero(chosen[labels])
+        self.labels = (np.cumsum(chosen) - 1)[labels[self._position]]
+        self.num_frames = self.store.num_frames[self._position]
 
     def gather(self, indices: np.ndarray, frames: int, rng: np.random.Generator, pin: bool = False) -> Batch:
         """Cut a random crop out of each utterance.
@@ -66,9 +90,9 @@ class TrainingSet:
         """
         features = torch.empty(len(indices), frames, self.store.dim, pin_memory=pin)
         out = features.numpy()
-        spare = np.maximum(self.store.num_frames[indices] - frames, 0)
+        spare = np.maximum(self.num_frames[indices] - frames, 0)
         starts = (rng.random(len(indices)) * (spare + 1)).astype(np.int64)
-        for row, (index, start) in enumerate(zip(indices.tolist(), starts.tolist(), strict=True)):
+        for row, (index, start) in enumerate(zip(self._position[indices].tolist(), starts.tolist(), strict=True)):
             self.store.crop(index, start, out[row])
         return Batch(features, torch.from_numpy(self.labels[indices]))
 

@@ -8,16 +8,21 @@ from dataclasses import asdict, dataclass
 
 from vouch.encoder import NORMALIZATIONS, Encoder, resolve_model
 from vouch.errors import VouchError, nearest, pick
-from vouch.losses import LOSSES
+from vouch.losses import SpeakerLoss, build_loss, resolve_loss
+from vouch.losses.margin import MarginSoftmax
 from vouch.options import resolve_options
-from vouch.training.schedule import SCHEDULES
+from vouch.training.sampler import SAMPLERS, Demand
+from vouch.training.schedule import MARGIN_RAMPS, SCHEDULES
 
 SECTIONS = ("model", "loss", "normalization", "train")
 OPTIMIZERS = ("adam", "sgd")
 PRECISIONS = ("float32", "bfloat16")
-# What the program itself passes to a loss.
-LOSS_ARGUMENTS = ("embedding_dim", "num_speakers")
-PLACEHOLDER_BINS = 40
+NOT_NEGATIVE = (
+    *("max_utterances_per_speaker", "epoch_days", "min_speaker_seconds"),
+    *("weight_decay", "clip_norm", "checkpoint_minutes", "seed"),
+)
+# Sizes to build networks and losses with before the data are known.
+PLACEHOLDER_BINS, PLACEHOLDER_SPEAKERS = 40, 1000
 
 
 @dataclass(frozen=True)
@@ -27,14 +32,23 @@ class TrainOptions:
     Attributes
     ----------
     epochs : passes over the training set
-    batch_size : utterances in a batch
+    batch_size : crops in a batch
     crop_frames : length of a training example in frames
-    max_utterances_per_speaker : at most so many utterances of a speaker in an epoch; 0: all
+    sampler : "utterances", "speakers" or "duration"; see `vouch.training.sampler`
+    max_utterances_per_speaker : sampler "utterances": at most so many of a speaker in an epoch; 0: all
+    epoch_days : sampler "duration": audio in an epoch, in days; 0: as much as there is
+    crops_per_utterance : crops of an utterance in a batch, whose embeddings are averaged before the loss
+    data_ratio : share of the training speakers to train on, the first ones by name
+    min_speaker_seconds : speakers with less audio are left out
     optimizer : "adam" or "sgd" (with momentum 0.9)
     learning_rate : at its peak
     weight_decay : L2 penalty on all weights
     schedule : "cosine", "step" or "constant"; see `vouch.training.schedule`
     warmup : share of the training during which the learning rate rises linearly from zero
+    margin_schedule
+        "constant", or "linear" or "exponential" for a margin that rises from 0 to its value; for losses with a margin
+        on the angle or cosine
+    margin_begin, margin_end : where that rise begins and ends, as shares of the training
     clip_norm : largest L2 norm of the gradient; 0: no limit
     precision : "float32", or "bfloat16" for mixed precision
     valid_interval : epochs between validations
@@ -45,12 +59,20 @@ class TrainOptions:
     epochs: int = 40
     batch_size: int = 64
     crop_frames: int = 200
+    sampler: str = "utterances"
     max_utterances_per_speaker: int = 500
+    epoch_days: float = 0.0
+    crops_per_utterance: int = 1
+    data_ratio: float = 1.0
+    min_speaker_seconds: float = 0.0
     optimizer: str = "adam"
     learning_rate: float = 0.001
     weight_decay: float = 0.0
     schedule: str = "cosine"
     warmup: float = 0.05
+    margin_schedule: str = "constant"
+    margin_begin: float = 0.13
+    margin_end: float = 0.27
     clip_norm: float = 3.0
     precision: str = "float32"
     valid_interval: int = 1
@@ -63,14 +85,30 @@ class TrainOptions:
         if self.precision not in PRECISIONS:
             raise VouchError(f"unknown train.precision '{self.precision}'{nearest(self.precision, PRECISIONS)}")
         pick(SCHEDULES, self.schedule, "train.schedule")
-        for name in ("epochs", "batch_size", "crop_frames", "valid_interval"):
+        pick(SAMPLERS, self.sampler, "train.sampler")
+        pick({"constant": None, **MARGIN_RAMPS}, self.margin_schedule, "train.margin_schedule")
+        for name in ("epochs", "batch_size", "crop_frames", "crops_per_utterance", "valid_interval"):
             if getattr(self, name) < 1:
                 raise VouchError(f"train.{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("max_utterances_per_speaker", "weight_decay", "clip_norm", "checkpoint_minutes", "seed"):
+        for name in NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise VouchError(f"train.{name} must not be negative, it is {getattr(self, name)}")
         if self.learning_rate <= 0 or not 0 <= self.warmup < 1:
             raise VouchError("train.learning_rate must be positive and train.warmup from 0 to below 1")
+        if not 0 < self.data_ratio <= 1:
+            raise VouchError(f"train.data_ratio must be above 0 and at most 1, not {self.data_ratio}")
+        if not 0 <= self.margin_begin < self.margin_end <= 1:
+            raise VouchError(
+                f"train.margin_begin and train.margin_end must be rising shares from 0 to 1,"
+                f" not {self.margin_begin} and {self.margin_end}"
+            )
+        if self.epoch_days and self.sampler != "duration":
+            raise VouchError(f"train.epoch_days is for train.sampler duration, which is {self.sampler}")
+        if self.batch_size % self.crops_per_utterance:
+            raise VouchError(
+                f"train.batch_size {self.batch_size} must be a multiple of train.crops_per_utterance"
+                f" {self.crops_per_utterance}"
+            )
 
 
 @dataclass(frozen=True)
@@ -103,8 +141,9 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
         `{"model": {...}, "loss": {...}, "normalization": ..., "train": {...}}`, all optional; a model or a loss
         without options may be just its name
     overrides
-        dotted names to values: `{"loss": "ge2e", "loss.variant": "contrast", "train.epochs": "3"}`. Another model or
-        loss than the file's starts from its own defaults.
+        dotted names to values: `{"loss": "ge2e", "loss.variant": "contrast", "train.epochs": "3"}`, or for a sum
+        `{"loss": "softmax+ge2e", "loss.ge2e.weight": "0.5"}`. Another model or loss than the file's starts from its
+        own defaults.
 
     Raises
     ------
@@ -128,13 +167,13 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
         if key == "normalization":
             normalization = value
         elif dot and section in sections and option != "name":
-            sections[section][option] = value
+            _set(sections[section], option, value)
         elif key not in ("model", "loss"):
             raise VouchError(f"unknown configuration option '{key}'{nearest(key, known_options(sections))}")
     pick({**NORMALIZATIONS, "none": None}, str(normalization), "normalization")
     return Config(
         resolve_model(sections["model"]),
-        _resolve_loss(sections["loss"]),
+        resolve_loss(sections["loss"]),
         str(normalization),
         TrainOptions(**resolve_options(TrainOptions, sections["train"], "train")),
     )
@@ -145,23 +184,50 @@ def check_networks(config: Config) -> None:
 
     Raises
     ------
-    VouchError : an option that has the right type but an impossible value
+    VouchError
+        an option that has the right type but an impossible value, a batch that the loss cannot take, or a schedule for
+        a margin that the loss has not
     """
     embedding_dim = Encoder(config.model, PLACEHOLDER_BINS, config.normalization).embedding_dim
-    options = {name: value for name, value in config.loss.items() if name != "name"}
-    LOSSES[str(config.loss["name"])](embedding_dim, num_speakers=2, **options)
+    loss = build_loss(config.loss, embedding_dim, PLACEHOLDER_SPEAKERS)
+    batch_demand(loss, config.train)
+    if config.train.margin_schedule != "constant" and not margin_losses(loss):
+        raise VouchError(
+            f"train.margin_schedule is {config.train.margin_schedule}, but the loss '{config.loss['name']}' has no"
+            f" margin on the angle or cosine"
+        )
+
+
+def batch_demand(loss: SpeakerLoss, options: TrainOptions) -> Demand:
+    """Return what the batches must look like for a loss; `VouchError` when the batch size does not fit it."""
+    utterances = options.batch_size // options.crops_per_utterance
+    return Demand(utterances, loss.utterances_per_speaker, loss.distinct_speakers)
+
+
+def margin_losses(loss: SpeakerLoss) -> list[MarginSoftmax]:
+    """Return the loss, or those parts of a sum, whose margin a schedule can change."""
+    return [part for part in loss.modules() if isinstance(part, MarginSoftmax)]
 
 
 def known_options(sections: Mapping[str, Mapping[str, object]]) -> list[str]:
     """Return the dotted names that the command line may set for this model and loss."""
-    model = resolve_model({"name": sections["model"]["name"]})
-    loss = _resolve_loss({"name": sections["loss"]["name"]})
-    train = TrainOptions.__dataclass_fields__
-    names = {"model": model, "loss": loss, "train": train}
-    return [
-        *SECTIONS[:3],
-        *(f"{section}.{option}" for section, options in names.items() for option in options if option != "name"),
-    ]
+    names = list(SECTIONS[:3])
+    for option, value in resolve_loss({"name": sections["loss"]["name"]}).items():
+        inner = [f".{name}" for name in value] if isinstance(value, Mapping) else [""]
+        names += [f"loss.{option}{name}" for name in inner]
+    names += [f"model.{option}" for option in resolve_model({"name": sections["model"]["name"]})]
+    names += [f"train.{option}" for option in TrainOptions.__dataclass_fields__]
+    return [name for name in names if name not in ("model.name", "loss.name")]
+
+
+def _set(options: dict[str, object], name: str, value: object) -> None:
+    """Set an option; `part.option` is an option of a part of a sum of losses."""
+    part, dot, inner = name.partition(".")
+    if not dot:
+        options[name] = value
+        return
+    below = options.get(part, {})
+    options[part] = {**(below if isinstance(below, Mapping) else {}), inner: value}
 
 
 def experiment_name(config: Config, overrides: Mapping[str, object]) -> str:
@@ -173,7 +239,7 @@ def experiment_name(config: Config, overrides: Mapping[str, object]) -> str:
     """
     set_by_hand = (f"{key}{overrides[key]}" for key in sorted(overrides) if key not in ("model", "loss"))
     parts = [str(config.model["name"]), str(config.loss["name"]), *set_by_hand]
-    return "_".join(re.sub(r"[^A-Za-z0-9.-]", "", part) for part in parts)
+    return "_".join(re.sub(r"[^A-Za-z0-9.+-]", "", part) for part in parts)
 
 
 def _named(value: object, what: str) -> dict[str, object]:
@@ -182,9 +248,3 @@ def _named(value: object, what: str) -> dict[str, object]:
     if not isinstance(value, Mapping) or "name" not in value:
         raise VouchError(f"section '{what}' of the configuration needs a 'name'")
     return dict(value)
-
-
-def _resolve_loss(loss: Mapping[str, object]) -> dict[str, object]:
-    name = str(loss["name"])
-    options = {key: value for key, value in loss.items() if key != "name"}
-    return {"name": name, **resolve_options(pick(LOSSES, name, "loss"), options, f"loss '{name}'", LOSS_ARGUMENTS)}

@@ -1,46 +1,117 @@
-"""Which utterances form the batches of an epoch."""
+"""Which utterances form the batches of an epoch.
+
+The terms of the toolkits whose sampling this reproduces, in ours:
+
+=================  ==========================================================================================
+voxceleb_trainer   sampler "utterances": `nPerSpeaker` = the loss's `utterances_per_speaker`, `max_seg_per_spk` =
+                   `max_utterances_per_speaker`, `batch_size` (of groups) = `batch_size / utterances_per_speaker`
+GE2E               sampler "speakers": `M` = `utterances_per_speaker`, `N` = `batch_size / M`; `data_ratio`
+pyannote v1        sampler "duration": `per_label` = `utterances_per_speaker`, `per_turn` = `crops_per_utterance`,
+                   `per_fold` = `batch_size / (per_label * per_turn)`, `per_epoch` = `epoch_days`,
+                   `label_min_duration` = `min_speaker_seconds`, `duration` = `crop_frames`
+=================  ==========================================================================================
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 
-from vouch.errors import VouchError
+from vouch.errors import VouchError, pick
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What the batches must look like.
+
+    Attributes
+    ----------
+    size : utterances in a batch
+    per_speaker : utterances of a speaker in it
+    distinct : whether a batch must hold exactly `per_speaker` utterances of each of its speakers
+    """
+
+    size: int
+    per_speaker: int = 1
+    distinct: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size % self.per_speaker or (self.distinct and self.size < 2 * self.per_speaker):
+            raise VouchError(
+                f"batches of {self.size} utterances must be at least twice, and a multiple of, {self.per_speaker}:"
+                f" the loss takes {self.per_speaker} utterances of each speaker in a batch; set train.batch_size"
+            )
+
+    @property
+    def speakers(self) -> int:
+        """Groups of `per_speaker` utterances in a batch."""
+        return self.size // self.per_speaker
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the utterances are chosen.
+
+    Attributes
+    ----------
+    cap : "utterances": at most so many utterances of a speaker in an epoch; 0: all
+    longer_than : "duration": frames that an utterance must exceed to be drawn
+    epoch_frames : "duration": frames of audio in an epoch; 0: as many as the utterances hold that can be drawn
+    frames_per_utterance : "duration": frames that a drawn utterance contributes
+    """
+
+    cap: int = 0
+    longer_than: int = 0
+    epoch_frames: int = 0
+    frames_per_utterance: int = 1
 
 
 def epoch_batches(
-    labels: np.ndarray, batch_size: int, utterances_per_speaker: int, distinct_speakers: bool, cap: int, seed: int
+    sampler: str, labels: np.ndarray, num_frames: np.ndarray, demand: Demand, sampling: Sampling, seed: int
 ) -> np.ndarray:
     """Return the batches of one epoch; incomplete ones are left out.
 
     Parameters
     ----------
+    sampler : "utterances", each utterance once an epoch; "speakers", each speaker once an epoch; or "duration",
+        speakers in turn, and of each an utterance as probable as it is long
     labels : (utterances,) int64, speaker of each
-    batch_size : utterances in a batch
-    utterances_per_speaker, distinct_speakers : what the loss needs, see `vouch.losses.base.SpeakerLoss`
-    cap : at most so many utterances of a speaker; 0: all
+    num_frames : (utterances,) int64, length of each
+    demand, sampling : see there
     seed : another one for each epoch
 
     Returns
     -------
-    (batches, batch_size) int64, indices into `labels`; utterances of a speaker stand together
+    (batches, size) int64, indices into `labels`; with a loss that needs distinct speakers, the utterances of a speaker
+    stand together and no speaker is there twice
 
     Raises
     ------
     VouchError : the training set cannot fill one batch, with the numbers
     """
     generator = torch.Generator().manual_seed(seed)
+    return pick(SAMPLERS, sampler, "train.sampler")(labels, num_frames, demand, sampling, generator)
+
+
+def _by_utterance(
+    labels: np.ndarray, num_frames: np.ndarray, demand: Demand, sampling: Sampling, generator: torch.Generator
+) -> np.ndarray:
+    """Each utterance once: in random order, or in random groups where the loss needs distinct speakers."""
     order = torch.randperm(len(labels), generator=generator).numpy()
-    if distinct_speakers:
-        groups = _groups(labels, order, utterances_per_speaker, cap)
+    if demand.distinct:
+        groups = _groups(labels, order, demand.per_speaker, sampling.cap)
         visits = torch.randperm(len(groups), generator=generator).numpy()
-        return _distinct_batches(labels, groups[visits], batch_size, utterances_per_speaker)
-    if cap:
-        order = order[_rank_within_speaker(labels[order]) < cap]
-    count = len(order) // batch_size
+        return _distinct_batches(labels, groups[visits], demand)
+    if sampling.cap:
+        order = order[_rank_within_speaker(labels[order]) < sampling.cap]
+    count = len(order) // demand.size
     if count == 0:
         raise VouchError(f"{len(order)} training utterances do not fill a batch; set train.batch_size to at most that")
-    return order[: count * batch_size].reshape(count, batch_size)
+    return order[: count * demand.size].reshape(count, demand.size)
 
 
 def _rank_within_speaker(labels: np.ndarray) -> np.ndarray:
@@ -62,24 +133,13 @@ def _groups(labels: np.ndarray, order: np.ndarray, size: int, cap: int) -> np.nd
     return by_speaker[rank < usable[labels[by_speaker]]].reshape(-1, size)
 
 
-def _distinct_batches(labels: np.ndarray, groups: np.ndarray, batch_size: int, size: int) -> np.ndarray:
+def _distinct_batches(labels: np.ndarray, groups: np.ndarray, demand: Demand) -> np.ndarray:
     """Fill batches with groups in the order given, passing over a group whose speaker the batch has already.
 
     The groups passed over wait for another epoch. This is the published sampler of voxceleb_trainer
     (DatasetLoader.py), group for group.
     """
-    per_batch = batch_size // size
-    speakers = len(np.unique(labels[groups[:, 0]])) if len(groups) else 0
-    if per_batch * size != batch_size or per_batch < 2:
-        raise VouchError(
-            f"train.batch_size {batch_size} must be at least twice, and a multiple of, {size}: the loss"
-            f" takes {size} utterances of each speaker in a batch"
-        )
-    if speakers < per_batch:
-        raise VouchError(
-            f"batches of {per_batch} speakers x {size} utterances need {per_batch} speakers with at least {size}"
-            f" utterances, there are {speakers}; set train.batch_size to at most {speakers * size}"
-        )
+    _check_speakers(len(np.unique(labels[groups[:, 0]])) if len(groups) else 0, demand)
     chosen: list[np.ndarray] = []
     in_batch: set[int] = set()
     for group, speaker in zip(groups, labels[groups[:, 0]].tolist(), strict=True):
@@ -87,7 +147,68 @@ def _distinct_batches(labels: np.ndarray, groups: np.ndarray, batch_size: int, s
             continue
         chosen.append(group)
         in_batch.add(speaker)
-        if len(in_batch) == per_batch:
+        if len(in_batch) == demand.speakers:
             in_batch.clear()
-    count = len(chosen) // per_batch
-    return np.array(chosen[: count * per_batch], np.int64).reshape(count, batch_size)
+    count = len(chosen) // demand.speakers
+    return np.array(chosen[: count * demand.speakers], np.int64).reshape(count, demand.size)
+
+
+def _check_speakers(available: int, demand: Demand) -> None:
+    if available < demand.speakers:
+        raise VouchError(
+            f"batches of {demand.speakers} speakers x {demand.per_speaker} utterances need {demand.speakers} speakers"
+            f" with at least {demand.per_speaker} utterances, there are {available};"
+            f" set train.batch_size to at most {available * demand.per_speaker}"
+        )
+
+
+def _by_speaker(
+    labels: np.ndarray, num_frames: np.ndarray, demand: Demand, sampling: Sampling, generator: torch.Generator
+) -> np.ndarray:
+    """Each speaker once, with random utterances of his, all different (Wan et al. 2018, section 2.1)."""
+    order = torch.randperm(len(labels), generator=generator).numpy()
+    groups = _groups(labels, order, demand.per_speaker, demand.per_speaker)
+    _check_speakers(len(groups), demand)
+    visits = torch.randperm(len(groups), generator=generator).numpy()
+    count = len(groups) // demand.speakers
+    return groups[visits[: count * demand.speakers]].reshape(count, demand.size)
+
+
+def _by_duration(
+    labels: np.ndarray, num_frames: np.ndarray, demand: Demand, sampling: Sampling, generator: torch.Generator
+) -> np.ndarray:
+    """Speakers in turn; of each, utterances drawn with replacement, in proportion to their length (pyannote v1)."""
+    kept = np.flatnonzero(num_frames > sampling.longer_than)
+    kept = kept[np.argsort(labels[kept], kind="stable")]
+    if len(kept) == 0:
+        raise VouchError(f"no training utterance is longer than train.crop_frames, {sampling.longer_than} frames")
+    speakers, first = np.unique(labels[kept], return_index=True)
+    until = np.cumsum(num_frames[kept])
+    starts = (until - num_frames[kept])[first]
+    totals = np.append(starts[1:], until[-1]) - starts
+    frames = sampling.epoch_frames or int(until[-1])
+    batches = -(-frames // (sampling.frames_per_utterance * demand.size))
+    if demand.distinct:
+        _check_speakers(len(speakers), demand)
+    turns = np.array(list(islice(_turns(len(speakers), demand, generator), batches)), np.int64)
+    turns = np.repeat(turns, demand.per_speaker, axis=1)
+    where = starts[turns] + torch.rand(turns.shape, dtype=torch.float64, generator=generator).numpy() * totals[turns]
+    return kept[np.searchsorted(until, where, side="right")]
+
+
+def _turns(speakers: int, demand: Demand, generator: torch.Generator) -> Iterator[list[int]]:
+    """Deal shuffled speakers into batches for ever; where two passes meet, nobody is dealt twice into one batch."""
+    waiting: list[int] = []
+    while True:
+        batch, waiting = waiting[: demand.speakers], waiting[demand.speakers :]
+        while len(batch) < demand.speakers:
+            fresh = torch.randperm(speakers, generator=generator).tolist()
+            taken = set(batch) if demand.distinct else set()
+            new = [speaker for speaker in fresh if speaker not in taken]
+            missing = demand.speakers - len(batch)
+            batch += new[:missing]
+            waiting = new[missing:] + [speaker for speaker in fresh if speaker in taken]
+        yield batch
+
+
+SAMPLERS = {"utterances": _by_utterance, "speakers": _by_speaker, "duration": _by_duration}

@@ -1,4 +1,4 @@
-"""Learning rates as functions of how much of the training is done, so that they depend on no batch or device count."""
+"""Learning rate and margin as functions of how much of the training is done, not of batch or device counts."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ def constant(progress: float) -> float:
 
 
 SCHEDULES = {"cosine": cosine, "step": step, "constant": constant}
+# Shape of the ramp of a margin, from 0 to 1; the exponential one reaches 0.999 and then jumps (WeSpeaker's).
+MARGIN_RAMPS = {
+    "linear": lambda done: done,
+    "exponential": lambda done: 1 - 10 ** (-3 * done),
+}
 
 
 def learning_rate_factor(schedule: str, warmup: float, progress: float) -> float:
@@ -39,3 +44,19 @@ def learning_rate_factor(schedule: str, warmup: float, progress: float) -> float
     if progress < warmup:
         return progress / warmup
     return SCHEDULES[schedule]((progress - warmup) / (1 - warmup))
+
+
+def margin_share(schedule: str, begin: float, end: float, progress: float) -> float:
+    """Return the share of the margin that is in force: 0 before the ramp, 1 after it.
+
+    Parameters
+    ----------
+    schedule : "constant", which is always 1, or a name in `MARGIN_RAMPS`
+    begin, end : of the ramp, as shares of the training
+    progress : share of the training that is done, 0 to 1
+    """
+    if schedule == "constant" or progress >= end:
+        return 1.0
+    if progress < begin:
+        return 0.0
+    return MARGIN_RAMPS[schedule]((progress - begin) / (end - begin))

@@ -14,12 +14,12 @@ from torch.utils.tensorboard import SummaryWriter
 
 from vouch.encoder import Encoder, load_torch, save_encoder
 from vouch.errors import VouchError
-from vouch.losses import LOSSES
+from vouch.losses import build_loss
 from vouch.training.batches import Batch, TrainingSet, prefetch
 from vouch.training.checkpoint import Progress, TrainingState, restore_checkpoint, save_checkpoint
-from vouch.training.config import Config
-from vouch.training.sampler import epoch_batches
-from vouch.training.schedule import learning_rate_factor
+from vouch.training.config import Config, batch_demand, margin_losses
+from vouch.training.sampler import Sampling, epoch_batches
+from vouch.training.schedule import learning_rate_factor, margin_share
 from vouch.training.validation import ValidationSet
 
 SGD_MOMENTUM = 0.9
@@ -123,15 +123,18 @@ class Trainer:
         return self.state.progress
 
     def _plan_epoch(self, epoch: int) -> np.ndarray:
-        loss, options = self.state.loss, self.options
-        return epoch_batches(
-            self.data.labels,
-            options.batch_size,
-            loss.utterances_per_speaker,
-            loss.distinct_speakers,
-            options.max_utterances_per_speaker,
-            seed=options.seed + epoch,
+        """Utterances of the batches of an epoch, `(batches, batch_size)`; those of several crops are repeated."""
+        options = self.options
+        sampling = Sampling(
+            cap=options.max_utterances_per_speaker,
+            longer_than=options.crop_frames,
+            epoch_frames=round(options.epoch_days * 86400 * self.data.frames_per_second),
+            frames_per_utterance=options.crop_frames * options.crops_per_utterance,
         )
+        demand = batch_demand(self.state.loss, options)
+        seed = options.seed + epoch
+        batches = epoch_batches(options.sampler, self.data.labels, self.data.num_frames, demand, sampling, seed)
+        return np.repeat(batches, options.crops_per_utterance, axis=1)
 
     def _train_epoch(self, clock: _Clock) -> tuple[float, float]:
         """Do what is left of an epoch and return its mean loss and its accuracy."""
@@ -164,11 +167,16 @@ class Trainer:
         rate = options.learning_rate * learning_rate_factor(options.schedule, options.warmup, done)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
+        for loss in margin_losses(state.loss):
+            begin, end = options.margin_begin, options.margin_end
+            loss.margin_share = margin_share(options.margin_schedule, begin, end, done)
         features = batch.features.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
             embeddings = state.encoder(features)
-        # The loss checks the make-up of the batch where that costs nothing: on labels that are on the CPU.
-        result = state.loss(embeddings, batch.labels.to(self.device, non_blocking=True))
+        crops = options.crops_per_utterance
+        if crops > 1:
+            embeddings = embeddings.view(-1, crops, embeddings.shape[1]).mean(dim=1)
+        result = state.loss(embeddings, batch.labels[::crops].to(self.device, non_blocking=True))
         state.optimizer.zero_grad(set_to_none=True)
         result.loss.backward()
         if options.clip_norm:
@@ -265,8 +273,7 @@ def _build(config: Config, data: TrainingSet, feature: dict[str, object] | None,
     encoder = Encoder(config.model, data.store.dim, config.normalization, feature).to(device)
     if options.crop_frames < encoder.min_frames:
         raise VouchError(f"train.crop_frames {options.crop_frames} is below the network's minimum {encoder.min_frames}")
-    loss_options = {name: value for name, value in config.loss.items() if name != "name"}
-    loss = LOSSES[str(config.loss["name"])](encoder.embedding_dim, len(data.speakers), **loss_options).to(device)
+    loss = build_loss(config.loss, encoder.embedding_dim, len(data.speakers)).to(device)
     parameters = [*encoder.parameters(), *loss.parameters()]
     if options.optimizer == "adam":
         optimizer = torch.optim.Adam(parameters, options.learning_rate, weight_decay=options.weight_decay)
