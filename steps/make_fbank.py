@@ -17,6 +17,7 @@ from command_line import Parser, run_main
 from stage import add_job_options, run_shards
 from vouch.features import build_feature, resolve_feature
 from vouch.features.extract import feature_extractor
+from vouch.features.waveform import Waveform
 from vouch.files import write_text
 from vouch.kaldi.ark import COMPRESSION
 from vouch.kaldi.datadir import DataDir
@@ -41,6 +42,9 @@ def main() -> None:
     config = yaml.safe_dump(resolve_feature(read_yaml(args.config)), sort_keys=False)
     data = DataDir.load(args.data, need=["wav.scp"])
     feature = build_feature(yaml.safe_load(config))
+    if isinstance(feature, Waveform):
+        print(f"{args.data}: nothing to compute: networks that take waveforms need no features")
+        return
     fingerprint = f"{config}{data.wav_scp}{data.segments}"
     shards = Shards(args.data / "fbank", list(data.segments), fingerprint, args.format, args.compress, args.shard_size)
 

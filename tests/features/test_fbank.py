@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from vouch.errors import VouchError
-from vouch.features import build_feature, resolve_feature
-from vouch.features import fbank as fbank_module
+from vouch.features import build_feature, mel, resolve_feature
 from vouch.features.fbank import Fbank
 
 # Made by running Kaldi's compute-fbank-feats with dither 0.
@@ -117,7 +116,7 @@ def test_long_signals_in_blocks_are_the_same(monkeypatch):
     wave = 0.1 * torch.randn(1, 40000, generator=torch.Generator().manual_seed(1))
     feature = Fbank(num_mel_bins=40)
     whole = feature(wave)
-    monkeypatch.setattr(fbank_module, "BLOCK_FRAMES", 7)
+    monkeypatch.setattr(mel, "BLOCK_FRAMES", 7)
     torch.testing.assert_close(feature(wave), whole, atol=1e-5, rtol=0)
 
 

@@ -118,6 +118,31 @@ def test_as_a_program_from_another_directory(data, tmp_path):
     assert (config["type"], config["num_mel_bins"], config["snip_edges"]) == ("fbank", 40, False)
 
 
+def test_the_front_end_of_another_toolkit(scripts, data):
+    config = ROOT / "conf/features/voxceleb_trainer64.yaml"
+    succeeds(scripts.run(MAKE_FBANK, data, "--config", config, "--nj", 2, "--shard-size", 3, cwd=data))
+    made_with = yaml.safe_load((data / "feature.yaml").read_text())
+    assert made_with.items() >= yaml.safe_load(config.read_text()).items()
+    feature = build_feature(made_with)
+    found = read_features(data / "feats.scp")
+    assert found.keys() == read_table(data / "wav.scp").keys()
+    for name, wav in read_table(data / "wav.scp").items():
+        samples = soundfile.read(wav, dtype="float32")[0]
+        assert len(found[name]) == 1 + len(samples) // 160
+        np.testing.assert_allclose(found[name], feature(torch.from_numpy(samples)[None])[0], atol=1e-4)
+
+
+def test_networks_that_take_waveforms_need_no_features(scripts, data):
+    config = ROOT / "conf/features/waveform.yaml"
+    before = sorted(data.rglob("*"))
+    done = succeeds(scripts.run(MAKE_FBANK, data, "--config", config, "--nj", 2, cwd=data))
+    assert done.stdout == f"{data}: nothing to compute: networks that take waveforms need no features\n"
+    assert done.stderr == ""
+    assert sorted(data.rglob("*")) == before
+    (data / "wav.scp").unlink()
+    fails(scripts.run(MAKE_FBANK, data, "--config", config, cwd=data), "wav.scp: no such file")
+
+
 def test_all_formats_hold_the_same_features(scripts, data):
     succeeds(scripts.run(MAKE_FBANK, data, cwd=data))
     plain = read_features(data / "feats.scp")

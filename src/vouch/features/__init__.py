@@ -8,9 +8,11 @@ from torch import nn
 
 from vouch.errors import VouchError, pick
 from vouch.features.fbank import Fbank
+from vouch.features.logmel import LogMel
+from vouch.features.waveform import Waveform
 from vouch.options import resolve_options
 
-FEATURES = {"fbank": Fbank}
+FEATURES = {"fbank": Fbank, "logmel": LogMel, "waveform": Waveform}
 
 
 def resolve_feature(config: Mapping[str, object]) -> dict[str, object]:

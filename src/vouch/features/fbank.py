@@ -8,12 +8,11 @@ import torch
 from torch import nn
 
 from vouch.errors import VouchError, pick
+from vouch.features.mel import BandSums, frame_blocks
 
 # Kaldi works on 16-bit integers and floors energies at float32's epsilon on that scale.
 INT16_SCALE = 32768.0
 EPSILON = torch.finfo(torch.float32).eps
-# Frames computed at once: their spectra stay in the cache of a core, and an hour of audio needs no more memory.
-BLOCK_FRAMES = 512
 
 
 class Fbank(nn.Module):
@@ -68,8 +67,7 @@ class Fbank(nn.Module):
         weights = mel_weights(num_mel_bins, self.fft_size, sample_rate, low_freq, top)
         # Fixed by the options: rebuilt, not stored with a model's weights.
         self.register_buffer("window", window, persistent=False)
-        self.register_buffer("mel", weights, persistent=False)
-        self._groups = [_covered(weights, bins) for bins in torch.arange(num_mel_bins).tensor_split(5) if len(bins)]
+        self.bands = BandSums(weights)
 
     def num_frames(self, samples: int) -> int:
         """Return the number of frames that `samples` samples give."""
@@ -95,17 +93,14 @@ class Fbank(nn.Module):
             samples = self._mirror_edges(samples, frames)
         blocks = [
             self._energies(samples[:, first * self.shift : (last - 1) * self.shift + self.window_size])
-            for first, last in _blocks(frames)
+            for first, last in frame_blocks(frames)
         ]
         return torch.cat(blocks, dim=1).clamp_(min=EPSILON).log_()
 
     def _energies(self, samples: torch.Tensor) -> torch.Tensor:
         """Mel energies of the frames that fit into the samples: `(batch, samples) -> (batch, frames, bins)`."""
         spectrum = torch.fft.rfft(self._windowed_frames(samples * INT16_SCALE))
-        power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
-        # Triangles are narrow: neighbours in groups, each over the part of the spectrum that it covers, cost a third
-        # of one product with the whole matrix.
-        return torch.cat([power[..., low:high] @ self.mel[low:high, bins] for bins, low, high in self._groups], dim=-1)
+        return self.bands(spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag))
 
     def _windowed_frames(self, samples: torch.Tensor) -> torch.Tensor:
         """Cut into frames, zero-padded to the transform's size, with mean removal, pre-emphasis and window applied.
@@ -181,15 +176,6 @@ def mel_weights(bins: int, fft_size: int, sample_rate: float, low: float, high: 
             f"fbank: num_mel_bins {bins} is too large for {fft_size} spectrum points at {sample_rate:g} Hz"
         )
     return torch.cat([weights, weights.new_zeros(1, bins)]).float()
-
-
-def _blocks(frames: int) -> list[tuple[int, int]]:
-    return [(first, min(first + BLOCK_FRAMES, frames)) for first in range(0, frames, BLOCK_FRAMES)]
-
-
-def _covered(weights: torch.Tensor, bins: torch.Tensor) -> tuple[slice, int, int]:
-    used = weights[:, bins].sum(dim=1).nonzero()
-    return slice(int(bins[0]), int(bins[-1]) + 1), int(used[0]), int(used[-1]) + 1
 
 
 def _cosine(size: int) -> torch.Tensor:

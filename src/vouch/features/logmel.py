@@ -1,0 +1,213 @@
+"""Log mel (or linear) spectra of a short-time Fourier transform, as networks in PyTorch and librosa were trained on."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from vouch.errors import VouchError, pick
+from vouch.features.mel import NORMS, SCALES, BandSums, frame_blocks, triangles
+
+# Largest difference, of the largest weight, at which a stored window or mel matrix counts as one of ours: well above
+# the rounding of single (or half) precision, well below the step from a periodic to a symmetric window.
+SAME = 1e-3
+
+
+class LogMel(nn.Module):
+    """Short-time spectra, summed under mel triangles, on a logarithmic scale if wanted.
+
+    The defaults are the front end of voxceleb_trainer without pre-emphasis; other options give those of the GE2E
+    code bases and of Resemblyzer (see `conf/features`). `vouch.features.fbank` is Kaldi's, which differs in nearly
+    everything.
+
+    Parameters
+    ----------
+    sample_rate : Hz
+    num_mel_bins : number of triangles; None: the spectrum as it is, n_fft // 2 + 1 points
+    n_fft : points of the Fourier transform
+    low_freq : lower edge of the first triangle, Hz
+    high_freq : upper edge of the last triangle, Hz; 0 or less is counted down from half the sampling rate
+    frame_length : length of the window in milliseconds; it stands in the middle of the n_fft points
+    frame_shift : milliseconds
+    window_type : "hann" or "hamming", periodic
+    padding
+        how the signal goes on for n_fft // 2 samples beyond its ends, so that frame t is centred on sample
+        t * shift: "reflect" (x[-i] = x[i], again and again where the signal is shorter than that) or "zeros";
+        "none": only frames of n_fft samples that lie wholly inside the signal
+    preemphasis : coefficient of the previous sample; that of the first sample is the second (reflection)
+    input_scale : factor of the samples; 32768 for networks that were trained on 16-bit integers
+    spectrum : "power" or "magnitude"
+    mel_scale : "htk" or "slaney"
+    mel_norm : "none" or "area", see `vouch.features.mel.triangles`
+    log : "natural", "log10" or "none"
+    log_offset : added before the logarithm; with 0, silence is kept finite
+
+    Raises
+    ------
+    VouchError : an option out of range, or more triangles than the spectrum resolves
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        num_mel_bins: int | None = 40,
+        n_fft: int = 512,
+        low_freq: float = 0.0,
+        high_freq: float = 0.0,
+        frame_length: float = 25.0,
+        frame_shift: float = 10.0,
+        window_type: str = "hamming",
+        padding: str = "reflect",
+        preemphasis: float = 0.0,
+        input_scale: float = 1.0,
+        spectrum: str = "power",
+        mel_scale: str = "htk",
+        mel_norm: str = "none",
+        log: str = "natural",
+        log_offset: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        self.sample_rate, self.n_fft = sample_rate, n_fft
+        self.shift = int(sample_rate * frame_shift / 1000)
+        window_size = int(sample_rate * frame_length / 1000)
+        if not 2 <= window_size <= n_fft or self.shift < 1:
+            raise VouchError(
+                f"logmel: frame_length {frame_length:g} ms and frame_shift {frame_shift:g} ms are {window_size} and"
+                f" {self.shift} samples; needs 2 to n_fft = {n_fft}, and at least 1"
+            )
+        if (num_mel_bins is not None and num_mel_bins < 1) or input_scale <= 0 or log_offset < 0:
+            raise VouchError("logmel: num_mel_bins and input_scale must be positive, log_offset not negative")
+        self.margin = pick(PADDINGS, padding, "padding")(n_fft)
+        self.pads_zeros = padding == "zeros"
+        self.preemphasis = preemphasis
+        self.magnitude = pick({"power": False, "magnitude": True}, spectrum, "spectrum")
+        self.log = pick(LOGARITHMS, log, "log")
+        self.log_offset = log_offset
+        window = torch.zeros(n_fft)
+        start = (n_fft - window_size) // 2
+        window[start : start + window_size] = pick(WINDOWS, window_type, "window_type")(window_size)
+        # Scaling the window spares a pass over the samples. Fixed by the options: rebuilt, not stored with a model.
+        self.register_buffer("window", input_scale * window, persistent=False)
+        self.dim, self.bands = n_fft // 2 + 1, nn.Identity()
+        if num_mel_bins is not None:
+            top = high_freq if high_freq > 0 else sample_rate / 2 + high_freq
+            weights = triangles(num_mel_bins, n_fft, sample_rate, low_freq, top, mel_scale, mel_norm)
+            self.dim, self.bands = num_mel_bins, BandSums(weights)
+
+    def num_frames(self, samples: int) -> int:
+        """Return the number of frames that `samples` samples give."""
+        inside = samples + 2 * self.margin - self.n_fft
+        return 0 if samples == 0 or inside < 0 else 1 + inside // self.shift
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """Compute the features of a batch of waveforms of one length.
+
+        Parameters
+        ----------
+        samples : (batch, samples) float32 in [-1, 1]
+
+        Returns
+        -------
+        (batch, frames, dim) float32
+        """
+        frames = self.num_frames(samples.shape[-1])
+        features = samples.new_empty(len(samples), frames, self.dim)
+        for first, last in frame_blocks(frames):
+            features[:, first:last] = self._block(samples, first, last)
+        return features
+
+    def _block(self, samples: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Features of frames `first` to `last`: `(batch, samples) -> (batch, last - first, dim)`."""
+        start = first * self.shift - self.margin
+        signal = self._signal(samples, start, start + (last - first - 1) * self.shift + self.n_fft)
+        transform = torch.fft.rfft(signal.unfold(-1, self.n_fft, self.shift) * self.window)
+        spectrum = transform.real.square().addcmul_(transform.imag, transform.imag)
+        if self.magnitude:
+            spectrum = spectrum.sqrt_()
+        energies = self.bands(spectrum)
+        if self.log is None:
+            return energies
+        return self.log((energies + self.log_offset).clamp_(min=torch.finfo(torch.float32).tiny))
+
+    def _signal(self, samples: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Samples `first` to `last` of the pre-emphasised signal, which goes on beyond its ends."""
+        # Sample 0 counts as beyond: its predecessor is a reflection.
+        inner, end = max(first, 1), min(last, samples.shape[-1])
+        inside = self._emphasised(samples[:, inner:end], samples[:, inner - 1 : end - 1])
+        if (inner, end) == (first, last):
+            return inside
+        return torch.cat([self._beyond(samples, first, inner), inside, self._beyond(samples, end, last)], dim=-1)
+
+    def _beyond(self, samples: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Few samples `first` to `last` of the same signal, wherever they lie."""
+        length = samples.shape[-1]
+        place = torch.arange(first, last, device=samples.device)
+        source = _reflected(place, length)
+        values = self._emphasised(samples[:, source], samples[:, _reflected(source - 1, length)])
+        return values.masked_fill((place < 0) | (place >= length), 0.0) if self.pads_zeros else values
+
+    def _emphasised(self, samples: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
+        return torch.sub(samples, previous, alpha=self.preemphasis) if self.preemphasis else samples
+
+
+def recognise_options(window: torch.Tensor, mel: torch.Tensor, sample_rate: int = 16000) -> dict[str, object]:
+    """Find the options of `LogMel` for the window and mel matrix that a checkpoint of another toolkit carries.
+
+    Such a checkpoint overrides the window of the program that loads it, and windows have changed between versions:
+    what counts is what the file holds. Shift, padding, pre-emphasis, logarithm and scale are not in these two.
+
+    Parameters
+    ----------
+    window : (window_size,) float
+    mel : (n_fft // 2 + 1, num_mel_bins) float
+    sample_rate : Hz
+
+    Returns
+    -------
+    sample_rate, n_fft, frame_length, window_type, num_mel_bins, mel_scale and mel_norm
+
+    Raises
+    ------
+    VouchError : not a window, or not mel triangles up to half the sampling rate, that `LogMel` can make
+    """
+    if window.ndim != 1 or mel.ndim != 2 or min(len(window), len(mel)) < 2 or mel.shape[1] < 1:
+        raise VouchError(f"no window and mel matrix: their shapes are {tuple(window.shape)} and {tuple(mel.shape)}")
+    n_fft, bands = 2 * (len(mel) - 1), mel.shape[1]
+    names = [name for name, make in WINDOWS.items() if _same(window, make(len(window)))]
+    if not names:
+        raise VouchError(f"the window of {len(window)} samples is no periodic {' or '.join(WINDOWS)} window")
+    for scale in SCALES:
+        for norm in NORMS:
+            if _same(mel, triangles(bands, n_fft, sample_rate, 0.0, sample_rate / 2, scale, norm)):
+                return {
+                    "sample_rate": sample_rate,
+                    "n_fft": n_fft,
+                    "frame_length": 1000 * len(window) / sample_rate,
+                    "window_type": names[0],
+                    "num_mel_bins": bands,
+                    "mel_scale": scale,
+                    "mel_norm": norm,
+                }
+    raise VouchError(
+        f"the mel matrix of {bands} bands is none of {' or '.join(SCALES)} from 0 to {sample_rate / 2:g} Hz"
+    )
+
+
+def _same(found: torch.Tensor, own: torch.Tensor) -> bool:
+    return bool((found.float() - own).abs().max() <= SAME * own.abs().max())
+
+
+def _reflected(place: torch.Tensor, length: int) -> torch.Tensor:
+    """Places inside `length` samples for any places: a walk to and fro of period 2 (length - 1)."""
+    period = max(2 * (length - 1), 1)
+    place = place % period
+    return torch.where(place < length, place, period - place)
+
+
+# Samples that each end is extended by.
+PADDINGS = {"reflect": lambda n_fft: n_fft // 2, "zeros": lambda n_fft: n_fft // 2, "none": lambda n_fft: 0}
+WINDOWS = {
+    "hann": lambda size: torch.hann_window(size, dtype=torch.float64).float(),
+    "hamming": lambda size: torch.hamming_window(size, dtype=torch.float64).float(),
+}
+LOGARITHMS = {"natural": torch.Tensor.log_, "log10": torch.Tensor.log10_, "none": None}

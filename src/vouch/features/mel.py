@@ -1,0 +1,112 @@
+"""What spectral front ends share: mel triangles, sums under them, and frames taken in blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from vouch.errors import VouchError, pick
+
+# Frames computed at once: their spectra stay in the cache of a core, and an hour of audio needs no more memory.
+BLOCK_FRAMES = 512
+# Neighbouring triangles summed by one product; each group covers a small part of the spectrum.
+GROUPS = 5
+# The scale of Slaney's Auditory Toolbox: linear below a corner, logarithmic above.
+SLANEY_HZ_PER_MEL, SLANEY_CORNER_HZ, SLANEY_LOG_STEP = 200 / 3, 1000.0, math.log(6.4) / 27
+
+
+def frame_blocks(frames: int) -> Iterator[tuple[int, int]]:
+    """Yield first and last (exclusive) of consecutive blocks of `frames` frames."""
+    for first in range(0, frames, BLOCK_FRAMES):
+        yield first, min(first + BLOCK_FRAMES, frames)
+
+
+class BandSums(nn.Module):
+    """Weighted sums of a spectrum, one a band.
+
+    Bands are narrow: neighbours in groups, each over the part of the spectrum that it covers, cost a third of one
+    product with the whole matrix.
+
+    Parameters
+    ----------
+    weights : (points, bands) float32; fixed by options, so not stored with a model's weights
+    """
+
+    def __init__(self, weights: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights, persistent=False)
+        bands = torch.arange(weights.shape[1])
+        self._groups = [_covered(weights, group) for group in bands.tensor_split(GROUPS) if len(group)]
+
+    def forward(self, spectrum: torch.Tensor) -> torch.Tensor:
+        """`(..., points) float32 -> (..., bands) float32`."""
+        # Under autocast the products would have three digits, in the middle of a training step that asks for speed.
+        with torch.autocast(spectrum.device.type, enabled=False):
+            sums = [spectrum[..., low:high] @ self.weights[low:high, bands] for bands, low, high in self._groups]
+        return torch.cat(sums, dim=-1)
+
+
+def triangles(
+    bands: int, n_fft: int, sample_rate: int, low: float, high: float, scale: str = "htk", norm: str = "none"
+) -> torch.Tensor:
+    """Return triangles whose corners are equally spaced in mel and whose sides are straight in Hz.
+
+    Parameters
+    ----------
+    bands : number of triangles
+    n_fft : points of the Fourier transform
+    sample_rate, low, high : Hz
+    scale
+        "htk": mel = 2595 log10(1 + f / 700); "slaney": f / (200/3) up to 1000 Hz, then ln(6.4) / 27 a step
+    norm
+        "none": peaks of 1; "area": each triangle is divided by half its width in Hz
+
+    Returns
+    -------
+    (n_fft // 2 + 1, bands) float32
+
+    Raises
+    ------
+    VouchError : unknown scale or norm, edges out of order, or a triangle that covers no point of the spectrum
+    """
+    to_mel, to_hz = pick(SCALES, scale, "mel_scale")
+    pick(NORMS, norm, "mel_norm")
+    if not 0 <= low < high <= sample_rate / 2:
+        raise VouchError(
+            f"mel bands need 0 <= low_freq < high_freq <= {sample_rate / 2:g} Hz, not {low:g} and {high:g}"
+        )
+    first, last = to_mel(torch.tensor([low, high], dtype=torch.float64)).tolist()
+    corners = to_hz(torch.linspace(first, last, bands + 2, dtype=torch.float64))
+    frequency = torch.arange(n_fft // 2 + 1, dtype=torch.float64)[:, None] * (sample_rate / n_fft)
+    left, centre, right = corners[:-2], corners[1:-1], corners[2:]
+    weights = torch.minimum((frequency - left) / (centre - left), (right - frequency) / (right - centre)).clamp(min=0)
+    if (weights.sum(dim=0) == 0).any():
+        raise VouchError(f"num_mel_bins {bands} is too large for {n_fft} spectrum points at {sample_rate} Hz")
+    return (weights * NORMS[norm](right - left)).float()
+
+
+def _covered(weights: torch.Tensor, bands: torch.Tensor) -> tuple[slice, int, int]:
+    used = weights[:, bands].sum(dim=1).nonzero()
+    return slice(int(bands[0]), int(bands[-1]) + 1), int(used[0]), int(used[-1]) + 1
+
+
+def _slaney_mel(hz: torch.Tensor) -> torch.Tensor:
+    above = (hz / SLANEY_CORNER_HZ).clamp(min=1).log() / SLANEY_LOG_STEP
+    return hz.clamp(max=SLANEY_CORNER_HZ) / SLANEY_HZ_PER_MEL + above
+
+
+def _slaney_hz(mel: torch.Tensor) -> torch.Tensor:
+    corner = SLANEY_CORNER_HZ / SLANEY_HZ_PER_MEL
+    return mel.clamp(max=corner) * SLANEY_HZ_PER_MEL * ((mel - corner).clamp(min=0) * SLANEY_LOG_STEP).exp()
+
+
+# From Hz to mel and back.
+SCALES = {
+    "htk": (lambda hz: 2595 * torch.log10(1 + hz / 700), lambda mel: 700 * (10 ** (mel / 2595) - 1)),
+    "slaney": (_slaney_mel, _slaney_hz),
+}
+# Factor of a triangle from its width in Hz.
+NORMS = {"none": torch.ones_like, "area": lambda width: 2 / width}

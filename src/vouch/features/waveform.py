@@ -1,0 +1,37 @@
+"""No front end: the samples themselves, for networks that learn their own filters."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from vouch.errors import VouchError
+
+
+class Waveform(nn.Module):
+    """The waveform as a feature of one dimension with one frame a sample.
+
+    Parameters
+    ----------
+    sample_rate : Hz
+
+    Raises
+    ------
+    VouchError : a sample rate that is not positive
+    """
+
+    dim = 1
+
+    def __init__(self, sample_rate: int = 16000) -> None:
+        super().__init__()
+        if sample_rate < 1:
+            raise VouchError(f"waveform: sample_rate must be positive, not {sample_rate}")
+        self.sample_rate = sample_rate
+
+    def num_frames(self, samples: int) -> int:
+        """Return the number of frames that `samples` samples give: as many."""
+        return samples
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """`(batch, samples) float32 in [-1, 1] -> (batch, samples, 1)`, a view of the input."""
+        return samples[..., None]

@@ -1,0 +1,102 @@
+"""The front ends of conf/features: that each is what its comment says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from vouch.features import FEATURES, build_feature
+from vouch.features.extract import compute
+from vouch.options import read_yaml
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests/golden"
+FILES = sorted((ROOT / "conf/features").glob("*.yaml"))
+
+
+def configured(name):
+    return build_feature(read_yaml(ROOT / f"conf/features/{name}.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_file(path):
+    """Says what it is, builds, and gives finite features of the dimension in its name, whatever the length."""
+    assert path.read_text().startswith("# ")
+    feature = build_feature(read_yaml(path))
+    digits = "".join(letter for letter in path.stem[-3:] if letter.isdigit())
+    assert feature.dim == int(digits or 1)
+    rng = np.random.default_rng(0)
+    for samples in (0.1 * rng.standard_normal(8000), np.zeros(8000), np.eye(1, 700)[0]):
+        features = compute(feature, samples.astype(np.float32))
+        assert features.shape == (feature.num_frames(len(samples)), feature.dim)
+        assert features.dtype == np.float32
+        assert np.isfinite(features).all()
+
+
+def test_every_type_has_a_file():
+    assert {yaml.safe_load(path.read_text())["type"] for path in FILES} == set(FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("voxceleb_trainer40", "ResNetSE34L_mel40_log"),
+        ("voxceleb_trainer64", "ResNetSE34V2_mel64_log"),
+        ("vggvox40", "VGGVox_mel40_log"),
+    ],
+)
+def test_equals_voxceleb_trainer(name, reference):
+    golden = np.load(GOLDEN / "voxceleb_trainer_frontend.npz")
+    features = configured(name)(torch.from_numpy(golden["wave"])).transpose(1, 2)
+    normalised = torch.nn.functional.instance_norm(features, eps=1e-5)
+    np.testing.assert_allclose(normalised[..., golden["frames"]], golden[reference], atol=2e-4)
+
+
+def test_equals_ge2e():
+    golden = np.load(GOLDEN / "ge2e_features.npz")
+    features = configured("ge2e40")(torch.from_numpy(golden["wave"])[None])[0].T
+    np.testing.assert_allclose(features[:, golden["frames"]], golden["logmel_reflect"], atol=2e-5)
+
+
+def test_equals_resemblyzer():
+    """Power under area-normalised triangles, frame by frame: no logarithm, 400 points."""
+    rng = np.random.default_rng(1)
+    wave = 0.1 * rng.standard_normal(1600)
+    features = configured("resemblyzer40")(torch.from_numpy(wave.astype(np.float32))[None])[0]
+    padded = np.pad(wave, 200, "reflect")
+    corner_mels = np.linspace(0, 15 + 27 * np.log(8) / np.log(6.4), 42)
+    corners = np.where(corner_mels < 15, corner_mels * 200 / 3, 1000 * 6.4 ** ((corner_mels - 15) / 27))
+    hz = 40.0 * np.arange(201)
+    assert features.shape == (11, 40)
+    for frame in range(11):
+        window = np.sin(np.pi * np.arange(400) / 400) ** 2
+        power = np.abs(np.fft.fft(padded[160 * frame : 160 * frame + 400] * window)[:201]) ** 2
+        for band in range(40):
+            left, centre, right = corners[band : band + 3]
+            triangle = np.interp(hz, [left, centre, right], [0, 1, 0]) * 2 / (right - left)
+            assert features[frame, band] == pytest.approx(triangle @ power, rel=1e-4)
+
+
+def test_resnetse34_sees_magnitudes():
+    rng = np.random.default_rng(2)
+    wave = 0.1 * rng.standard_normal(1000)
+    features = configured("resnetse34_257")(torch.from_numpy(wave.astype(np.float32))[None])[0]
+    assert features.shape == (1 + (1000 - 512) // 160, 257)
+    window = np.pad(np.sin(np.pi * np.arange(400) / 400) ** 2, 56)
+    for frame in range(len(features)):
+        expected = np.abs(np.fft.fft(wave[160 * frame : 160 * frame + 512] * window)[:257])
+        np.testing.assert_allclose(features[frame], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_wespeaker_is_kaldi_with_a_hamming_window():
+    golden = np.load(GOLDEN / "kaldi_fbank.npz")
+    config = read_yaml(ROOT / "conf/features/wespeaker80.yaml")
+    assert config["num_mel_bins"] == 80
+    feature = build_feature({**config, "num_mel_bins": 40})
+    for key in [key for key in golden.files if key.startswith("hamming/") and golden[key].size]:
+        samples = golden[f"wav/{key.split('/')[1]}"].astype(np.float32) / 32768
+        got = feature(torch.from_numpy(samples)[None])[0].numpy()
+        assert got.shape == golden[key].shape
+        assert np.median(np.abs(got - golden[key])) <= 1e-4
