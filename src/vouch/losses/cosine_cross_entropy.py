@@ -133,7 +133,7 @@ class _WithGradient(torch.autograd.Function):
         part = gradient if closest is None else torch.empty_like(gradient)
         for index in range(unit.shape[1]):
             if closest is not None:
-                part = gradient.mul_(closest == index)
+                part.copy_(closest == index).mul_(gradient)
             to_queries.addmm_(part, unit[:, index])
             torch.mm(part.T, weighted, out=to_vectors[:, index])
         # A unit vector does not feel its vector getting longer, except where the length is raised to the floor.
