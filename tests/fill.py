@@ -33,7 +33,7 @@ def fill(salt: str, key: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def fill_state(module: torch.nn.Module, salt: str, original_keys: dict[str, str] | None = None) -> None:
-    """Fill every parameter and running statistic of `module` in place.
+    """Fill every parameter and running statistic of `module` in place, except the edges of sinc filters.
 
     `original_keys` maps keys of the module to the keys that the rule was applied to, where they differ.
     """
@@ -41,6 +41,6 @@ def fill_state(module: torch.nn.Module, salt: str, original_keys: dict[str, str]
     state = {
         key: fill(salt, names.get(key, key), tuple(value.shape))
         for key, value in module.state_dict().items()
-        if not key.endswith("num_batches_tracked")
+        if not key.endswith(("num_batches_tracked", "low_hz", "band_hz"))
     }
     module.load_state_dict(state, strict=False)

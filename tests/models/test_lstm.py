@@ -8,7 +8,8 @@ import pytest
 import torch
 from fill import fill_state
 
-from vouch.models.lstm import GE2ELSTM
+from vouch.errors import VouchError
+from vouch.models.lstm import GE2ELSTM, vouch_key
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ARRAYS = np.load(GOLDEN / "ge2e_lstm.npz")
@@ -54,3 +55,80 @@ def test_zero_projection_stays_finite():
 def test_embeddings_have_unit_length():
     embeddings = GE2ELSTM(5, embedding_dim=4, hidden_size=8, num_layers=1)(torch.randn(3, 10, 5))
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
+
+
+def slow_lstm(state, frames, layers, projected):
+    """The top layer's last output for one utterance, `(frames, bins)` float64, one frame and layer at a time."""
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    sequence = frames
+    for layer in range(layers):
+        inner = state[f"LSTM_stack.weight_hh_l{layer}"]
+        output, cell = np.zeros(inner.shape[1]), np.zeros(inner.shape[0] // 4)
+        bias = state[f"LSTM_stack.bias_ih_l{layer}"] + state[f"LSTM_stack.bias_hh_l{layer}"]
+        outputs = []
+        for frame in sequence:
+            gates = state[f"LSTM_stack.weight_ih_l{layer}"] @ frame + inner @ output + bias
+            enter, forget, candidate, leave = np.split(gates, 4)
+            cell = sigmoid(forget) * cell + sigmoid(enter) * np.tanh(candidate)
+            output = sigmoid(leave) * np.tanh(cell)
+            if projected:
+                output = state[f"LSTM_stack.weight_hr_l{layer}"] @ output
+            outputs.append(output)
+        sequence = outputs
+    return sequence[-1]
+
+
+@pytest.mark.parametrize("projection", ["last", "every"])
+@pytest.mark.parametrize("relu", [False, True])
+def test_against_the_formula(projection, relu):
+    model = GE2ELSTM(5, embedding_dim=7, hidden_size=12, num_layers=3, projection=projection, relu=relu).eval()
+    fill_state(model, "lstm")
+    features = np.random.default_rng(3).standard_normal((2, 9, 5))
+    state = {key: value.double().numpy() for key, value in model.state_dict().items()}
+    expected = []
+    for utterance in features:
+        top = slow_lstm(state, utterance, 3, projection == "every")
+        embedding = state["projection.weight"] @ top + state["projection.bias"]
+        embedding = np.maximum(embedding, 0) if relu else embedding
+        expected.append(embedding / np.linalg.norm(embedding))
+    embeddings = model(torch.from_numpy(features).float()).detach().numpy()
+    np.testing.assert_allclose(embeddings, expected, atol=1e-6)
+    assert (embeddings >= 0).all() == relu
+
+
+@pytest.mark.parametrize("projection", ["last", "every"])
+def test_output_is_taken_at_the_last_real_frame(projection):
+    torch.manual_seed(0)
+    model = GE2ELSTM(5, embedding_dim=7, hidden_size=12, num_layers=2, projection=projection).eval()
+    features = torch.randn(3, 11, 5)
+    lengths = torch.tensor([11, 1, 6])
+    alone = torch.cat([model(row[None, :length]) for row, length in zip(features, lengths.tolist(), strict=True)])
+    features[1, 1:] = float("nan")
+    features[2, 6:] = 1e4
+    torch.testing.assert_close(model(features, lengths), alone)
+
+
+@pytest.mark.parametrize(("options", "parameters"), [({}, 12_134_656), ({"projection": "every"}, 4_729_088)])
+def test_number_of_parameters(options, parameters):
+    assert sum(parameter.numel() for parameter in GE2ELSTM(40, **options).parameters()) == parameters
+
+
+def test_keys_of_public_implementations():
+    state = GE2ELSTM(40, hidden_size=256, relu=True).state_dict()
+    resemblyzer = [
+        f"lstm.{kind}_{part}_l{layer}" for kind in ("weight", "bias") for part in ("ih", "hh") for layer in range(3)
+    ]
+    resemblyzer += ["linear.weight", "linear.bias"]
+    assert {vouch_key(key) for key in resemblyzer} == state.keys()
+    assert vouch_key("similarity_weight") is None and vouch_key("similarity_bias") is None
+    assert all(vouch_key(key) == key for key in state)
+
+
+def test_unusable_options():
+    with pytest.raises(VouchError, match=r"unknown projection 'each'.*last, every"):
+        GE2ELSTM(40, projection="each")
+    with pytest.raises(VouchError, match="hidden_size above 256, not 256"):
+        GE2ELSTM(40, hidden_size=256, projection="every")

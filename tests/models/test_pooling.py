@@ -15,8 +15,29 @@ def build(name, channels=CHANNELS):
     return POOLINGS[name](channels).double()
 
 
+def slow_affine(conv, vector):
+    weight, bias = conv.weight[:, :, 0].tolist(), conv.bias.tolist()
+    return [sum(w * v for w, v in zip(row, vector, strict=True)) + b for row, b in zip(weight, bias, strict=True)]
+
+
+def slow_channel_weights(pooling, frames):
+    """Return the weights of "astp", a list over frames for each channel."""
+    context = slow(pooling, "tstp", frames)
+    scores = [
+        slow_affine(pooling.linear2, [math.tanh(value) for value in slow_affine(pooling.linear1, frame + context)])
+        for frame in frames
+    ]
+    exponentials = [[math.exp(score) for score in channel] for channel in zip(*scores, strict=True)]
+    return [[value / sum(channel) for value in channel] for channel in exponentials]
+
+
 def slow(pooling, name, frames):
     """Pool one utterance given as a list of frame vectors, one number at a time."""
+    if name == "astp":
+        pairs = list(zip(slow_channel_weights(pooling, frames), zip(*frames, strict=True), strict=True))
+        means = [sum(w * v for w, v in zip(weights, channel, strict=True)) for weights, channel in pairs]
+        squares = [sum(w * v * v for w, v in zip(weights, channel, strict=True)) for weights, channel in pairs]
+        return means + [math.sqrt(max(s - m * m, 1e-7)) for s, m in zip(squares, means, strict=True)]
     weights = [1.0 / len(frames)] * len(frames)
     if name in ("sap", "asp"):
         scores = []
@@ -29,6 +50,8 @@ def slow(pooling, name, frames):
         total = sum(math.exp(score) for score in scores)
         weights = [math.exp(score) / total for score in scores]
     channels = list(zip(*frames, strict=True))
+    if name == "max":
+        return [max(channel) for channel in channels]
     means = [sum(w * v for w, v in zip(weights, channel, strict=True)) for channel in channels]
     if name in ("sap", "tap"):
         return means
@@ -38,6 +61,8 @@ def slow(pooling, name, frames):
             variance = max(sum(w * v * v for w, v in zip(weights, channel, strict=True)) - mean * mean, 1e-5)
         else:
             variance = sum((v - mean) ** 2 for v in channel) / (len(channel) - 1) if len(channel) > 1 else 0.0
+        if name == "tstp":
+            variance += 1e-7
         spreads.append(math.sqrt(variance))
     return means + spreads
 

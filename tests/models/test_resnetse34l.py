@@ -1,14 +1,19 @@
 """ResNetSE34L against reference vectors made by running voxceleb_trainer."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from fill import fill_state
+from slow_layers import assert_padding_changes_nothing
+from voxceleb_trainer import Case, check_keys
 
-from vouch.models.resnetse34l import ResNetSE34L, vouch_key
+from vouch.models.info import describe
+from vouch.models.pooling import vouch_key
+from vouch.models.resnetse34l import ResNetSE34L
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ARRAYS = np.load(GOLDEN / "resnetse34l.npz")
@@ -77,6 +82,26 @@ def test_keys_and_shapes_are_the_originals():
 def test_number_of_parameters(pooling, channels, parameters):
     model = ResNetSE34L(40, pooling=pooling, channels=channels)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+def test_double_width():
+    name = "ResNetSE34Half_ASP_log_n512"
+    case = Case(name, partial(ResNetSE34L, channels=(32, 64, 128, 256)))
+    with torch.no_grad():
+        assert case.difference(case.model.eval()(case.features("wave_dense")), "emb_eval") < 1e-5
+    check_keys(name, case.model)
+
+
+def test_cost():
+    assert describe(ResNetSE34L(40)).macs == 440_270_784
+
+
+@pytest.mark.parametrize("bins", [1, 13, 40])
+def test_padded_batch(bins):
+    torch.manual_seed(0)
+    model = ResNetSE34L(bins, embedding_dim=16, channels=(8, 8, 16, 16))
+    model(torch.randn(4, 30, bins))
+    assert_padding_changes_nothing(model, [1, 2, 23, 24, 25, 31, 33])
 
 
 def test_initialisation():

@@ -1,18 +1,37 @@
-"""Networks: `(batch, frames, bins)` features to `(batch, embedding_dim)` embeddings.
+"""Networks: features `(batch, frames, bins)` or waveforms `(batch, samples)` to `(batch, embedding_dim)` embeddings.
 
-A new network is one file beside this one and one line in `MODELS`. Each declares `input_kind`, `num_bins`,
-`embedding_dim` and `min_frames`, and takes optional `lengths : (batch,) int64` so that padding cannot change
-an embedding.
+A new network is one file beside this one and one line in `MODELS`. Each declares `input_kind` ("features" or
+"waveform"), `embedding_dim` and `min_frames` (of waveforms a frame is a sample), and takes optional
+`lengths : (batch,) int64` so that padding cannot change an embedding. Those for features are built with their
+`num_bins` and declare it; those for waveforms declare their `sample_rate`.
 """
 
 from torch import nn
 
+from vouch.models.campplus import CAMPPlus
+from vouch.models.ecapa_tdnn import EcapaTDNN
 from vouch.models.lstm import GE2ELSTM
+from vouch.models.rawnet3 import RawNet3
+from vouch.models.res2netse34 import Res2NetSE34
+from vouch.models.resnet import ResNet
+from vouch.models.resnetse34 import ResNetSE34
 from vouch.models.resnetse34l import ResNetSE34L
+from vouch.models.resnetse34v2 import ResNetSE34V2
+from vouch.models.sinctdnn import SincTDNN
+from vouch.models.vggvox40 import VGGVox40
 from vouch.models.xvector import XVector
 
 MODELS: dict[str, type[nn.Module]] = {
-    "resnetse34l": ResNetSE34L,
     "xvector": XVector,
+    "vggvox40": VGGVox40,
+    "resnetse34": ResNetSE34,
+    "resnetse34l": ResNetSE34L,
+    "resnetse34v2": ResNetSE34V2,
+    "res2netse34": Res2NetSE34,
+    "resnet34": ResNet,
+    "ecapa_tdnn": EcapaTDNN,
+    "campplus": CAMPPlus,
     "lstm": GE2ELSTM,
+    "sinctdnn": SincTDNN,
+    "rawnet3": RawNet3,
 }

@@ -32,17 +32,44 @@ def check_features(
     """
     if features.ndim != 3 or features.shape[2] != num_bins:
         raise VouchError(f"the network takes (batch, frames, {num_bins}), not {tuple(features.shape)}")
-    frames = features.shape[1]
-    shortest = longest = frames
+    _check_lengths(features, lengths, min_frames, "frames")
+
+
+def check_waveforms(waveforms: torch.Tensor, lengths: torch.Tensor | None, min_samples: int) -> None:
+    """Raise unless a network for waveforms of at least `min_samples` samples can take the batch.
+
+    Parameters
+    ----------
+    waveforms : (batch, samples) float
+    lengths : (batch,) int64, optional
+        Real samples of each utterance; see `check_features`.
+    min_samples : int
+        What the network declares as `min_frames`.
+
+    Raises
+    ------
+    VouchError
+        The shape is not (batch, samples), an utterance is shorter than `min_samples`, or a length exceeds the
+        number of samples.
+    """
+    if waveforms.ndim != 2:
+        raise VouchError(f"the network takes waveforms (batch, samples), not {tuple(waveforms.shape)}")
+    _check_lengths(waveforms, lengths, min_samples, "samples")
+
+
+def _check_lengths(x: torch.Tensor, lengths: torch.Tensor | None, minimum: int, unit: str) -> None:
+    """Check the extent of `x` along its second axis, and what is said to be real of it."""
+    extent = x.shape[1]
+    shortest = longest = extent
     if lengths is not None:
-        if lengths.shape != features.shape[:1]:
-            raise VouchError(f"{len(features)} utterances need as many lengths, not {tuple(lengths.shape)}")
+        if lengths.shape != x.shape[:1]:
+            raise VouchError(f"{len(x)} utterances need as many lengths, not {tuple(lengths.shape)}")
         if lengths.device.type == "cpu" and lengths.numel():
             shortest, longest = int(lengths.min()), int(lengths.max())
-    if shortest < min_frames:
-        raise VouchError(f"an utterance has {shortest} frames, the network needs at least {min_frames}")
-    if longest > frames:
-        raise VouchError(f"an utterance is said to have {longest} frames, but the batch holds only {frames}")
+    if shortest < minimum:
+        raise VouchError(f"an utterance has {shortest} {unit}, the network needs at least {minimum}")
+    if longest > extent:
+        raise VouchError(f"an utterance is said to have {longest} {unit}, but the batch holds only {extent}")
 
 
 def length_mask(lengths: torch.Tensor, frames: int) -> torch.Tensor:
@@ -65,3 +92,47 @@ def length_mask(lengths: torch.Tensor, frames: int) -> torch.Tensor:
     [[1, 0, 0], [1, 1, 1]]
     """
     return torch.arange(frames, device=lengths.device) < lengths[:, None]
+
+
+def clear_padding(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Zero the padded frames, so that a convolution sees there what it sees beyond the end of an utterance.
+
+    Parameters
+    ----------
+    x : (batch, ..., frames) float
+        Whatever its padded frames hold, even NaN.
+    mask : (batch, frames) bool, optional
+        True on real frames; without it all frames are real.
+
+    Returns
+    -------
+    (batch, ..., frames) float
+
+    Examples
+    --------
+    >>> clear_padding(torch.ones(1, 2, 3), torch.tensor([[True, True, False]])).tolist()
+    [[[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]]
+    """
+    if mask is None:
+        return x
+    return x.masked_fill(~mask.reshape(len(mask), *(1 for _ in x.shape[1:-1]), -1), 0.0)
+
+
+def clear_computed(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Zero the padded frames of what a layer has just computed: `clear_padding`, many times faster.
+
+    Parameters
+    ----------
+    x : (batch, ..., frames) float
+        Finite everywhere. Without gradients it is overwritten: nothing else may still need it.
+    mask : (batch, frames) bool, optional
+        True on real frames; without it all frames are real.
+
+    Returns
+    -------
+    (batch, ..., frames) float
+    """
+    if mask is None:
+        return x
+    factors = mask.reshape(len(mask), *(1 for _ in x.shape[1:-1]), -1)
+    return x * factors if torch.is_grad_enabled() else x.mul_(factors)

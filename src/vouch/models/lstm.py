@@ -1,7 +1,6 @@
 """The LSTM d-vector network trained with the generalised end-to-end loss.
 
-Source: Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018), section 3, with one
-projection after the last layer as in the public implementations.
+Source: Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018), section 3.
 """
 
 from __future__ import annotations
@@ -10,13 +9,38 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from vouch.errors import VouchError, pick
 from vouch.models.inputs import check_features
 
 NORM_FLOOR = 1e-8
+# Whether the layers of the LSTM have projections of their own.
+PROJECTIONS = {"last": False, "every": True}
+RENAMED = {"lstm": "LSTM_stack", "linear": "projection"}
+
+
+def vouch_key(original_key: str) -> str | None:
+    """Translate a key of a public implementation into the one used here, None where there is no counterpart.
+
+    PyTorch_Speaker_Verification and its descendants have the names used here; Resemblyzer and
+    Real-Time-Voice-Cloning (`hidden_size=256, relu=True`) have others, and the latter keeps the scale and offset of
+    its loss beside the network.
+
+    Examples
+    --------
+    >>> vouch_key("LSTM_stack.bias_hh_l0"), vouch_key("lstm.bias_hh_l0"), vouch_key("linear.weight")
+    ('LSTM_stack.bias_hh_l0', 'LSTM_stack.bias_hh_l0', 'projection.weight')
+    """
+    if original_key in ("similarity_weight", "similarity_bias"):
+        return None
+    module, _, parameter = original_key.partition(".")
+    return f"{RENAMED.get(module, module)}.{parameter}"
 
 
 class GE2ELSTM(nn.Module):
-    """Stacked LSTM; the top layer's output at the last frame, projected and scaled to unit length.
+    """Stacked LSTM; the top layer's output at the last frame, through an affine layer, scaled to unit length.
+
+    With 40 bins 12,134,656 parameters, or 4,729,088 with a projection in every layer; 2.38 or 0.93 GMAC for 200
+    frames. There is no batch normalisation: in training, too, padding changes nothing.
 
     Parameters
     ----------
@@ -26,11 +50,21 @@ class GE2ELSTM(nn.Module):
     hidden_size : int
         Width of each LSTM layer.
     num_layers : int
+    projection : "last" or "every"
+        "last": the affine layer alone reduces the width, as in the public implementations. "every": each LSTM layer
+        also projects its output to `embedding_dim`, which the next layer and the next frame see, as in the paper.
+    relu : bool
+        Clip the embeddings to positive numbers before they are scaled, as Resemblyzer and Real-Time-Voice-Cloning do.
 
     Attributes
     ----------
     min_frames : int
         Shortest input in frames.
+
+    Raises
+    ------
+    VouchError
+        An unknown projection, or one that does not reduce the width.
     """
 
     input_kind = "features"
@@ -41,12 +75,22 @@ class GE2ELSTM(nn.Module):
         embedding_dim: int = 256,
         hidden_size: int = 768,
         num_layers: int = 3,
+        projection: str = "last",
+        relu: bool = False,
     ) -> None:
         super().__init__()
         self.num_bins, self.embedding_dim, self.min_frames = num_bins, embedding_dim, 1
+        self.relu = relu
+        projected = pick(PROJECTIONS, projection, "projection")
+        if projected and embedding_dim >= hidden_size:
+            raise VouchError(
+                f"a projection in every layer needs a hidden_size above {embedding_dim}, not {hidden_size}"
+            )
         # The name of the public implementations, so that their state dicts load as they are.
-        self.LSTM_stack = nn.LSTM(num_bins, hidden_size, num_layers, batch_first=True)
-        self.projection = nn.Linear(hidden_size, embedding_dim)
+        self.LSTM_stack = nn.LSTM(
+            num_bins, hidden_size, num_layers, batch_first=True, proj_size=embedding_dim if projected else 0
+        )
+        self.projection = nn.Linear(embedding_dim if projected else hidden_size, embedding_dim)
         for name, parameter in self.LSTM_stack.named_parameters():
             if name.startswith("weight"):
                 nn.init.xavier_normal_(parameter)
@@ -78,4 +122,7 @@ class GE2ELSTM(nn.Module):
             last = outputs[:, -1]
         else:
             last = outputs[torch.arange(len(outputs), device=outputs.device), lengths.to(outputs.device) - 1]
-        return functional.normalize(self.projection(last), dim=1, eps=NORM_FLOOR)
+        embeddings = self.projection(last)
+        if self.relu:
+            embeddings = functional.relu(embeddings)
+        return functional.normalize(embeddings, dim=1, eps=NORM_FLOOR)

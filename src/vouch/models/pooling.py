@@ -10,12 +10,61 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional
+
+# Keeps the root of the variance of a constant channel differentiable in "tstp" and in the context of "astp".
+ADDED_VARIANCE = 1e-7
 
 
 def _prepare(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Clear padded frames and leave half precision, in which sums of squares over time lose their digits."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     return x if mask is None else x.masked_fill(~mask[:, None], 0.0)
+
+
+def vouch_key(voxceleb_trainer_key: str) -> str:
+    """Translate a key of a network of voxceleb_trainer (without its `__S__.`) into the one used here.
+
+    Only the attention moves, into the network's pooling module. Front-end buffers (`torchfb.*`) have no
+    counterpart.
+
+    Examples
+    --------
+    >>> vouch_key("sap_linear.weight"), vouch_key("attention.0.bias"), vouch_key("layer1.0.conv1.weight")
+    ('pooling.sap_linear.weight', 'pooling.attention.0.bias', 'layer1.0.conv1.weight')
+    """
+    moves = voxceleb_trainer_key.split(".")[0] in ("attention", "sap_linear")
+    return f"pooling.{voxceleb_trainer_key}" if moves else voxceleb_trainer_key
+
+
+def weighted_mean(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Mean of `x : (batch, channels, frames)` by weights that broadcast to it: `(batch, channels)`."""
+    return (x * weights).sum(dim=2)
+
+
+def weighted_statistics(
+    x: torch.Tensor, weights: torch.Tensor, floor: float = 1e-5, ceiling: float = torch.inf
+) -> torch.Tensor:
+    """Weighted mean and standard deviation, its variance within limits, side by side: `(batch, 2 * channels)`."""
+    mean = weighted_mean(x, weights)
+    variance = ((x - mean[:, :, None]).square() * weights).sum(dim=2)
+    return torch.cat([mean, variance.clamp(floor, ceiling).sqrt()], dim=1)
+
+
+def mean_and_variance(
+    x: torch.Tensor, mask: torch.Tensor | None, correction: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and unbiased (with correction 0: biased) variance over real frames, `(batch, channels)` each.
+
+    `x : (batch, channels, frames)` holds zeros where `mask : (batch, frames) bool` is False. The variance of a single
+    frame is 0.
+    """
+    if mask is None:
+        return x.mean(dim=2), x.var(dim=2, correction=min(correction, x.shape[2] - 1))
+    count = mask.sum(dim=1, keepdim=True)
+    mean = x.sum(dim=2) / count
+    centred = (x - mean[:, :, None]).masked_fill(~mask[:, None], 0.0)
+    return mean, centred.square().sum(dim=2) / (count - correction).clamp(min=1)
 
 
 class SelfAttentivePooling(nn.Module):
@@ -53,7 +102,7 @@ class SelfAttentivePooling(nn.Module):
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Pool `x : (batch, channels, frames)`, `mask : (batch, frames) bool` to `(batch, channels)`."""
         x = _prepare(x, mask)
-        return (x * self.weights(x, mask)).sum(dim=2)
+        return weighted_mean(x, self.weights(x, mask))
 
 
 class AttentiveStatisticsPooling(SelfAttentivePooling):
@@ -75,10 +124,7 @@ class AttentiveStatisticsPooling(SelfAttentivePooling):
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Pool `x : (batch, channels, frames)`, `mask : (batch, frames) bool` to `(batch, 2 * channels)`."""
         x = _prepare(x, mask)
-        weights = self.weights(x, mask)
-        mean = (x * weights).sum(dim=2, keepdim=True)
-        variance = ((x - mean).square() * weights).sum(dim=2)
-        return torch.cat([mean.squeeze(2), variance.clamp(min=1e-5).sqrt()], dim=1)
+        return weighted_statistics(x, self.weights(x, mask))
 
 
 class AveragePooling(nn.Module):
@@ -97,6 +143,24 @@ class AveragePooling(nn.Module):
         """Pool `x : (batch, channels, frames)`, `mask : (batch, frames) bool` to `(batch, channels)`."""
         x = _prepare(x, mask)
         return x.mean(dim=2) if mask is None else x.sum(dim=2) / mask.sum(dim=1, keepdim=True)
+
+
+class MaxPooling(nn.Module):
+    """Largest value over time ("max"); `out_channels` equals `channels`.
+
+    Parameters
+    ----------
+    channels : int
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.out_channels = channels
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Pool `x : (batch, channels, frames)`, `mask : (batch, frames) bool` to `(batch, channels)`."""
+        x = _prepare(x, mask)
+        return (x if mask is None else x.masked_fill(~mask[:, None], -torch.inf)).amax(dim=2)
 
 
 class StatisticsPooling(nn.Module):
@@ -121,23 +185,99 @@ class StatisticsPooling(nn.Module):
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Pool `x : (batch, channels, frames)`, `mask : (batch, frames) bool` to `(batch, 2 * channels)`."""
-        x = _prepare(x, mask)
-        if mask is None:
-            mean = x.mean(dim=2)
-            variance = x.var(dim=2, correction=1 if x.shape[2] > 1 else 0)
-        else:
-            count = mask.sum(dim=1, keepdim=True)
-            mean = x.sum(dim=2) / count
-            centred = (x - mean[:, :, None]).masked_fill(~mask[:, None], 0.0)
-            variance = centred.square().sum(dim=2) / (count - 1).clamp(min=1)
+        mean, variance = mean_and_variance(_prepare(x, mask), mask)
         # The floor changes no value, but gives a constant channel the gradient 0 where the root has 0 * inf.
         deviation = variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt()
         return torch.cat([mean, deviation], dim=1)
+
+
+class TemporalStatisticsPooling(nn.Module):
+    """Mean and root of unbiased variance plus 1e-7, side by side ("tstp").
+
+    Source: WeSpeaker's pooling of this name (Wang et al., "Wespeaker: a research and production oriented speaker
+    embedding learning toolkit", ICASSP 2023). A single frame has variance 0.
+
+    Parameters
+    ----------
+    channels : int
+
+    Attributes
+    ----------
+    out_channels : int
+        Twice `channels`: all means, then all standard deviations.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.out_channels = 2 * channels
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Pool `x : (batch, channels, frames)`, `mask : (batch, frames) bool` to `(batch, 2 * channels)`."""
+        mean, variance = mean_and_variance(_prepare(x, mask), mask)
+        return torch.cat([mean, (variance + ADDED_VARIANCE).sqrt()], dim=1)
+
+
+class ContextAttentiveStatisticsPooling(nn.Module):
+    """Weighted mean and standard deviation, with weights for each channel that know the utterance ("astp").
+
+    The weights of channel c are softmax_t(V tanh(W [x_t, m, s] + b) + d)_c, where m and s are mean and standard
+    deviation of the utterance (its unbiased variance plus 1e-7). The weighted variance is floored at 1e-7.
+    Source: Desplanques, Thienpondt and Demuynck, "ECAPA-TDNN: emphasized channel attention, propagation and
+    aggregation in TDNN based speaker verification" (Interspeech 2020), section 3.1; parameters are named as in
+    WeSpeaker.
+
+    Parameters
+    ----------
+    channels : int
+    hidden : int
+        Width between the two affine maps W and V.
+
+    Attributes
+    ----------
+    out_channels : int
+        Twice `channels`: all means, then all standard deviations.
+    """
+
+    variance_floor, variance_ceiling = 1e-7, torch.inf
+
+    def __init__(self, channels: int, hidden: int = 128) -> None:
+        super().__init__()
+        self.out_channels = 2 * channels
+        self.linear1 = nn.Conv1d(3 * channels, hidden, kernel_size=1)
+        self.linear2 = nn.Conv1d(hidden, channels, kernel_size=1)
+
+    def context(self, x: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the weights know of the utterance: mean and standard deviation, `(batch, channels)` each."""
+        mean, variance = mean_and_variance(x, mask)
+        return mean, (variance + ADDED_VARIANCE).sqrt()
+
+    def activation(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Apply what stands between the two affine maps."""
+        return torch.tanh(hidden)
+
+    def weights(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Attention weights `(batch, channels, frames)`, summing to one over real frames."""
+        frame_weight, context_weight = self.linear1.weight.split((x.shape[1], 2 * x.shape[1]), dim=1)
+        # The context is the same in all frames: its part of the sum is computed once.
+        context = torch.cat(self.context(x, mask), dim=1)[:, :, None]
+        hidden = functional.conv1d(x, frame_weight) + functional.conv1d(context, context_weight, self.linear1.bias)
+        scores = self.linear2(self.activation(hidden)).to(x.dtype)
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None], -torch.inf)
+        return scores.softmax(dim=2)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Pool `x : (batch, channels, frames)`, `mask : (batch, frames) bool` to `(batch, 2 * channels)`."""
+        x = _prepare(x, mask)
+        return weighted_statistics(x, self.weights(x, mask), self.variance_floor, self.variance_ceiling)
 
 
 POOLINGS: dict[str, type[nn.Module]] = {
     "sap": SelfAttentivePooling,
     "asp": AttentiveStatisticsPooling,
     "tap": AveragePooling,
+    "max": MaxPooling,
     "stats": StatisticsPooling,
+    "tstp": TemporalStatisticsPooling,
+    "astp": ContextAttentiveStatisticsPooling,
 }

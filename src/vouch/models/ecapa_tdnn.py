@@ -1,0 +1,264 @@
+"""ECAPA-TDNN: a time-delay network of squeeze-and-excitation Res2 blocks with attentive statistics.
+
+Source: Desplanques, Thienpondt and Demuynck, "ECAPA-TDNN: emphasized channel attention, propagation and aggregation
+in TDNN based speaker verification" (Interspeech 2020).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from vouch.errors import VouchError, pick
+from vouch.models.inputs import check_features, clear_computed, clear_padding, length_mask
+from vouch.models.pooling import ContextAttentiveStatisticsPooling, mean_and_variance
+from vouch.models.reflection import convolve
+from vouch.models.res2 import Res2Conv1d
+from vouch.models.se import SqueezeExcitation
+
+KERNEL_SIZE = 5
+DILATIONS = (2, 3, 4)
+SCALE = 8
+SE_CHANNELS = 128
+
+
+class FrameLayer(nn.Module):
+    """Convolution over time that keeps the number of frames, ReLU, batch normalisation."""
+
+    def __init__(self, in_channels: int, channels: int, kernel_size: int = 1, padding_mode: str = "zeros") -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(in_channels, channels, kernel_size, padding=kernel_size // 2, padding_mode=padding_mode)
+        self.bn = nn.BatchNorm1d(channels)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """`(batch, in_channels, frames) -> (batch, channels, frames)`; padded frames of both hold zeros."""
+        return clear_computed(self.bn(functional.relu(convolve(self.conv, x, mask), inplace=True)), mask)
+
+
+class SERes2Block(nn.Module):
+    """Frame layer, Res2 convolution, frame layer, squeeze and excitation; with a shortcut."""
+
+    def __init__(self, channels: int, dilation: int, padding_mode: str) -> None:
+        super().__init__()
+        self.se_res2block = nn.ModuleList(
+            [
+                FrameLayer(channels, channels),
+                Res2Conv1d(channels, SCALE, dilation=dilation, padding_mode=padding_mode),
+                FrameLayer(channels, channels),
+                SqueezeExcitation(channels, SE_CHANNELS),
+            ]
+        )
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """`(batch, channels, frames)` to the same; padded frames of both hold zeros."""
+        out = x
+        for layer in self.se_res2block:
+            out = layer(out, mask)
+        return x + out
+
+
+class SpeechBrainPooling(ContextAttentiveStatisticsPooling):
+    """The attentive statistics of the SpeechBrain variant.
+
+    ReLU and batch normalisation stand before the hyperbolic tangent, the context has the biased variance, and both
+    variances are floored at 1e-12.
+    """
+
+    variance_floor = 1e-12
+
+    def __init__(self, channels: int, hidden: int = 128) -> None:
+        super().__init__(channels, hidden)
+        self.bn = nn.BatchNorm1d(hidden)
+
+    def context(self, x: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of the utterance, `(batch, channels)` each."""
+        mean, variance = mean_and_variance(x, mask, correction=0)
+        return mean, variance.clamp(min=self.variance_floor).sqrt()
+
+    def activation(self, hidden: torch.Tensor) -> torch.Tensor:
+        """ReLU, batch normalisation, hyperbolic tangent."""
+        return torch.tanh(self.bn(functional.relu(hidden, inplace=True)))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What published networks of this name differ in.
+
+    Parameters
+    ----------
+    aggregation_channels : after the outputs of the blocks have been put together
+    aggregation_norm : whether batch normalisation follows there on ReLU
+    padding_mode : what convolutions see beyond an utterance's ends: "zeros", or "reflect" for its mirror image
+    pooling : the attentive statistics
+    """
+
+    aggregation_channels: int
+    aggregation_norm: bool
+    padding_mode: str
+    pooling: type[ContextAttentiveStatisticsPooling]
+
+
+VARIANTS = {
+    "wespeaker": Variant(1536, False, "zeros", ContextAttentiveStatisticsPooling),
+    "speechbrain": Variant(3072, True, "reflect", SpeechBrainPooling),
+}
+
+
+class EcapaTDNN(nn.Module):
+    """Frame layer, three SE-Res2 blocks whose outputs are aggregated, attentive statistics, affine embedding.
+
+    With 80 bins, 6,190,720 parameters and 0.96 GMAC for 200 frames (channels=1024: 14,657,088 and 2.57); published
+    counts are 0.08 GMAC higher because the utterance's statistics, which are the same in all frames, go through the
+    attention frame by frame there. The variant "speechbrain" with 1024 channels has 20,767,552 and 3.59.
+
+    Convolutions see zeros (or the mirror image) beyond the real frames. In training mode batch normalisation averages
+    over padded frames too: train on crops of one length.
+
+    Parameters
+    ----------
+    num_bins : int
+        Frequency bins of the features.
+    embedding_dim : int
+    channels : int, a multiple of 8
+        Of the frame layers: 512 or 1024 in the paper.
+    variant : str
+        "wespeaker", which follows the paper; or "speechbrain": 3072 channels after aggregation with batch
+        normalisation, batch normalisation in the attention too, and convolutions that mirror an utterance at its ends.
+    aggregation_channels : int, optional
+        By default that of the variant, 1536 or 3072.
+
+    Attributes
+    ----------
+    min_frames : int
+        Shortest input in frames: 1, or 5 where convolutions mirror.
+
+    Raises
+    ------
+    VouchError
+        Unknown variant or unusable channels.
+    """
+
+    input_kind = "features"
+
+    def __init__(
+        self,
+        num_bins: int,
+        embedding_dim: int = 192,
+        channels: int = 512,
+        variant: str = "wespeaker",
+        aggregation_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        if channels < 1 or channels % SCALE:
+            raise VouchError(f"channels must be a multiple of {SCALE}, not {channels}")
+        choice = pick(VARIANTS, variant, "variant")
+        aggregated = choice.aggregation_channels if aggregation_channels is None else aggregation_channels
+        if aggregated < 1:
+            raise VouchError(f"aggregation_channels must be a positive number, not {aggregated}")
+        self.num_bins, self.embedding_dim = num_bins, embedding_dim
+        self.min_frames = 1 if choice.padding_mode == "zeros" else max(DILATIONS) + 1
+
+        self.layer1 = FrameLayer(num_bins, channels, KERNEL_SIZE, choice.padding_mode)
+        self.layer2, self.layer3, self.layer4 = (
+            SERes2Block(channels, dilation, choice.padding_mode) for dilation in DILATIONS
+        )
+        self.conv = nn.Conv1d(len(DILATIONS) * channels, aggregated, kernel_size=1)
+        self.conv_bn = nn.BatchNorm1d(aggregated) if choice.aggregation_norm else nn.Identity()
+        self.pool = choice.pooling(aggregated)
+        self.bn = nn.BatchNorm1d(self.pool.out_channels)
+        self.linear = nn.Linear(self.pool.out_channels, embedding_dim)
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Embed a batch of utterances.
+
+        Parameters
+        ----------
+        features : (batch, frames, bins) float
+        lengths : (batch,) int64, optional
+            Real frames of each utterance; in evaluation mode padding does not change an embedding.
+
+        Returns
+        -------
+        embeddings : (batch, embedding_dim) float
+
+        Raises
+        ------
+        VouchError
+            Wrong shape, or an utterance shorter than `min_frames`.
+        """
+        check_features(features, lengths, self.num_bins, self.min_frames)
+        mask = None if lengths is None else length_mask(lengths.to(features.device), features.shape[1])
+        x = self.layer1(clear_padding(features.transpose(1, 2), mask), mask)
+        outputs = []
+        for block in (self.layer2, self.layer3, self.layer4):
+            x = block(x, mask)
+            outputs.append(x)
+        x = self.conv_bn(functional.relu(self.conv(torch.cat(outputs, dim=1)), inplace=True))
+        return self.linear(self.bn(self.pool(x, mask)))
+
+
+def vouch_key(wespeaker_key: str) -> str:
+    """Translate a key of WeSpeaker's ECAPA_TDNN into the one used here: only the gates are named differently.
+
+    Examples
+    --------
+    >>> vouch_key("layer2.se_res2block.3.linear2.bias"), vouch_key("pool.linear1.weight")
+    ('layer2.se_res2block.3.fc.2.bias', 'pool.linear1.weight')
+    """
+    return re.sub(r"(se_res2block\.3)\.linear([12])", lambda m: f"{m[1]}.fc.{2 * int(m[2]) - 2}", wespeaker_key)
+
+
+# Patterns of SpeechBrain's keys and what they become; `blocks.N` is `layer(N + 1)`.
+_SPEECHBRAIN = (
+    (r"^blocks\.0\.", "layer1."),
+    (r"^blocks\.(\d+)\.", lambda m: f"layer{int(m[1]) + 1}.se_res2block."),
+    (r"\.tdnn1\.", ".0."),
+    (r"\.res2net_block\.blocks\.(\d+)\.conv\.conv\.", r".1.convs.\1."),
+    (r"\.res2net_block\.blocks\.(\d+)\.norm\.norm\.", r".1.bns.\1."),
+    (r"\.tdnn2\.", ".2."),
+    (r"\.se_block\.conv1\.conv\.", ".3.fc.0."),
+    (r"\.se_block\.conv2\.conv\.", ".3.fc.2."),
+    (r"^mfa\.conv\.conv\.", "conv."),
+    (r"^mfa\.norm\.norm\.", "conv_bn."),
+    (r"^asp\.tdnn\.conv\.conv\.", "pool.linear1."),
+    (r"^asp\.tdnn\.norm\.norm\.", "pool.bn."),
+    (r"^asp\.conv\.conv\.", "pool.linear2."),
+    (r"^asp_bn\.norm\.", "bn."),
+    (r"^fc\.conv\.", "linear."),
+    (r"\.conv\.conv\.", ".conv."),
+    (r"\.norm\.norm\.", ".bn."),
+)
+
+
+def from_speechbrain(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Turn a state dict of SpeechBrain's ECAPA_TDNN into one of the variant "speechbrain".
+
+    There the first group of a Res2 convolution passes through, here the last: the layers around it have their
+    channels rotated by one group, which changes nothing else.
+
+    Parameters
+    ----------
+    state : by SpeechBrain's keys, without a prefix
+
+    Returns
+    -------
+    by the keys of `EcapaTDNN`; keys that are not SpeechBrain's stay as they are
+    """
+    translated = {}
+    for original, value in state.items():
+        key = original
+        for pattern, replacement in _SPEECHBRAIN:
+            key = re.sub(pattern, replacement, key)
+        if re.search(r"\.fc\.\d\.weight$|^linear\.weight$", key):
+            value = value.squeeze(-1)
+        if re.search(r"se_res2block\.0\.", key) and value.ndim:
+            value = value.roll(-len(value) // SCALE, dims=0)
+        elif key.endswith("se_res2block.2.conv.weight"):
+            value = value.roll(-value.shape[1] // SCALE, dims=1)
+        translated[key] = value
+    return translated

@@ -1,0 +1,254 @@
+"""RawNet3: learned band-pass filters on the waveform, Res2 blocks with feature map scaling, attentive statistics.
+
+Source: Jung et al., "Pushing the limits of raw waveform speaker recognition" (Interspeech 2022), section 2, as in
+voxceleb_trainer.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from vouch.errors import VouchError, pick
+from vouch.models.inputs import check_waveforms, clear_computed, clear_padding, length_mask
+from vouch.models.instance_norm import MaskedInstanceNorm
+from vouch.models.pooling import ContextAttentiveStatisticsPooling, mean_and_variance
+from vouch.models.res2 import Res2Conv1d
+from vouch.models.sinc import paired_sinc_filters
+
+PREEMPHASIS = 0.97
+KERNEL_SAMPLES = 251
+LOG_FLOOR = 1e-6
+RES2_SCALE = 8
+# Dilation and max-pooling of the three blocks.
+BLOCKS = ((2, 5), (3, 3), (4, 1))
+# What the original numbers, by name.
+ATTENTION_LAYERS = {"0": "linear1", "2": "bn", "3": "linear2"}
+# Attention weights for each frame alone, or for each channel and frame.
+POOLING_MODES = {"eca": True, "asp": False}
+# Fewer pooled frames have no standard deviation.
+MIN_POOLED_FRAMES = 2
+
+
+def vouch_key(voxceleb_trainer_key: str) -> str | None:
+    """Translate a key of voxceleb_trainer's RawNet3 (without its `__S__.`), None where there is no counterpart.
+
+    None have the filter of the pre-emphasis, the window and the times of the sinc filters (all are constants here),
+    and the layers bn1 and bn6, which the original builds but never uses.
+
+    Examples
+    --------
+    >>> vouch_key("layer2.convs.3.bias"), vouch_key("layer2.bn1.bias"), vouch_key("bn1.bias")
+    ('layer2.res2.convs.3.bias', 'layer2.bn1.bias', None)
+    """
+    head, _, rest = voxceleb_trainer_key.partition(".")
+    if head in ("bn1", "bn6") or rest in ("0.flipped_filter", "filterbank.window_", "filterbank.n_"):
+        return None
+    if head == "preprocess":
+        return f"normalize.{rest.removeprefix('1.')}"
+    if head == "conv1":
+        return f"conv1.{rest.removeprefix('filterbank.').rstrip('_')}"
+    if head == "attention":
+        layer, _, parameter = rest.partition(".")
+        return f"pooling.{ATTENTION_LAYERS[layer]}.{parameter}"
+    if rest.startswith(("convs.", "bns.")):
+        return f"{head}.res2.{rest}"
+    return f"{head}.{rest.replace('residual.0.', 'residual.')}"
+
+
+class FeatureMapScaling(nn.Module):
+    """Add a learned offset to each channel, then scale it by a gate computed from its mean over (real) time.
+
+    Source: Jung et al., "Improved RawNet with feature map scaling" (Interspeech 2020), section 3.2; the offsets are
+    RawNet3's.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(channels, 1))
+        self.fc = nn.Linear(channels, channels)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Scale `x : (batch, channels, frames)`; `mask : (batch, frames) bool` is True on real frames."""
+        return (x + self.alpha) * self.fc(_time_mean(x, mask)[:, :, 0]).sigmoid()[:, :, None]
+
+
+class Res2Block(nn.Module):
+    """1x1 convolution, Res2 convolution, 1x1 convolution and a shortcut, then max-pooling and feature map scaling."""
+
+    def __init__(self, in_channels: int, channels: int, dilation: int, max_pool: int) -> None:
+        super().__init__()
+        self.max_pool = max_pool
+        self.conv1 = nn.Conv1d(in_channels, channels, kernel_size=1)
+        self.bn1 = nn.BatchNorm1d(channels)
+        self.res2 = Res2Conv1d(channels, RES2_SCALE, dilation=dilation)
+        self.conv3 = nn.Conv1d(channels, channels, kernel_size=1)
+        self.bn3 = nn.BatchNorm1d(channels)
+        self.residual: nn.Conv1d | None = None
+        if in_channels != channels:
+            self.residual = nn.Conv1d(in_channels, channels, kernel_size=1, bias=False)
+        self.afms = FeatureMapScaling(channels)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None, pooled: torch.Tensor | None) -> torch.Tensor:
+        """`(batch, in_channels, frames) -> (batch, channels, frames // max_pool)`.
+
+        `mask : (batch, frames) bool` and `pooled : (batch, frames // max_pool) bool` mark the real frames of input
+        and output. What padded frames hold has no influence, as long as it is finite.
+        """
+        out = clear_computed(self.bn1(functional.relu(self.conv1(x), inplace=True)), mask)
+        out = self.bn3(functional.relu(self.conv3(self.res2(out, mask)), inplace=True))
+        out = out + (x if self.residual is None else self.residual(x))
+        return self.afms(functional.max_pool1d(out, self.max_pool), pooled)
+
+
+class RawNet3Pooling(ContextAttentiveStatisticsPooling):
+    """The attentive statistics of RawNet3.
+
+    ReLU and batch normalisation stand between the affine maps, and all variances are kept within limits.
+
+    Parameters
+    ----------
+    channels : int
+    per_channel : bool
+        Weights for each channel and frame, or for each frame alone.
+    """
+
+    variance_floor, variance_ceiling = 1e-4, 1e4
+
+    def __init__(self, channels: int, per_channel: bool) -> None:
+        super().__init__(channels)
+        hidden = self.linear1.out_channels
+        self.bn = nn.BatchNorm1d(hidden)
+        if not per_channel:
+            self.linear2 = nn.Conv1d(hidden, 1, kernel_size=1)
+
+    def context(self, x: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of the utterance, `(batch, channels)` each."""
+        mean, variance = mean_and_variance(x, mask)
+        return mean, variance.clamp(self.variance_floor, self.variance_ceiling).sqrt()
+
+    def activation(self, hidden: torch.Tensor) -> torch.Tensor:
+        """ReLU, batch normalisation."""
+        return self.bn(functional.relu(hidden, inplace=True))
+
+
+class RawNet3(nn.Module):
+    """Sinc filters' log-magnitudes, three Res2 blocks, and statistics pooled by attention.
+
+    16,279,298 parameters (the original builds 1,024 more and never uses them) and 9.40 GMAC for 2 s of 16 kHz (the
+    original 9.52: it computes the utterance's part of the attention in every frame). In training mode batch
+    normalisation averages over padded frames too: train on crops of one length. The logarithm of filter outputs near
+    zero makes embeddings reproducible to about four digits only.
+
+    Parameters
+    ----------
+    embedding_dim : int
+    pooling : str
+        "eca": attention weights for each channel and frame; "asp": for each frame.
+    sinc_stride : int
+        Stride of the filters in samples.
+    channels : int, a multiple of 8
+        Of the blocks; a quarter as many filters (half of them cosines, half sines), 1.5 times as many pooled channels.
+    sample_rate : int
+        Hz.
+
+    Attributes
+    ----------
+    min_frames : int
+        Shortest input in samples, two pooled frames: 541 by default.
+
+    Raises
+    ------
+    VouchError
+        Unknown pooling, or unusable channels or stride.
+    """
+
+    input_kind = "waveform"
+
+    def __init__(
+        self,
+        embedding_dim: int = 256,
+        pooling: str = "eca",
+        sinc_stride: int = 10,
+        channels: int = 1024,
+        sample_rate: int = 16000,
+    ) -> None:
+        super().__init__()
+        if channels < RES2_SCALE or channels % RES2_SCALE:
+            raise VouchError(f"channels must be a multiple of {RES2_SCALE}, not {channels}")
+        self.embedding_dim, self.sample_rate = embedding_dim, sample_rate
+        frames = MIN_POOLED_FRAMES
+        for _, max_pool in BLOCKS:
+            frames *= max_pool
+        self.min_frames = (frames - 1) * sinc_stride + KERNEL_SAMPLES
+
+        self.normalize = MaskedInstanceNorm(1, eps=1e-4)
+        self.conv1 = paired_sinc_filters(channels // 8, KERNEL_SAMPLES, sinc_stride, sample_rate)
+        inputs = (self.conv1.out_channels, channels, channels)
+        self.layer1, self.layer2, self.layer3 = (
+            Res2Block(previous, channels, dilation, max_pool)
+            for previous, (dilation, max_pool) in zip(inputs, BLOCKS, strict=True)
+        )
+        self.layer4 = nn.Conv1d(3 * channels, channels * 3 // 2, kernel_size=1)
+        self.pooling = RawNet3Pooling(channels * 3 // 2, pick(POOLING_MODES, pooling, "pooling"))
+        self.bn5 = nn.BatchNorm1d(self.pooling.out_channels)
+        self.fc6 = nn.Linear(self.pooling.out_channels, embedding_dim)
+
+    def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Embed a batch of utterances.
+
+        Parameters
+        ----------
+        waveforms : (batch, samples) float
+            In [-1, 1]; the level matters where it is very low.
+        lengths : (batch,) int64, optional
+            Real samples of each utterance; in evaluation mode padding does not change an embedding.
+
+        Returns
+        -------
+        embeddings : (batch, embedding_dim) float
+
+        Raises
+        ------
+        VouchError
+            Wrong shape, or an utterance shorter than `min_frames`.
+        """
+        check_waveforms(waveforms, lengths, self.min_frames)
+        if lengths is not None:
+            lengths = lengths.to(waveforms.device)
+        with torch.autocast(waveforms.device.type, enabled=False):
+            x, mask = self._log_magnitudes(waveforms, lengths)
+        mask1, mask2 = (_pooled_mask(mask, size) for size in (BLOCKS[0][1], BLOCKS[0][1] * BLOCKS[1][1]))
+        x1 = self.layer1(x, mask, mask1)
+        x2 = self.layer2(x1, mask1, mask2)
+        shrunk = functional.max_pool1d(x1, BLOCKS[1][1])
+        x3 = self.layer3(shrunk + x2, mask2, mask2)
+        x4 = functional.relu(self.layer4(torch.cat([shrunk, x2, x3], dim=1)))
+        return self.fc6(self.bn5(self.pooling(x4, mask2)))
+
+    def _log_magnitudes(
+        self, waveforms: torch.Tensor, lengths: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`(batch, samples)` to `(batch, filters, frames)` of mean zero over time, and its real frames, if known."""
+        mask = None if lengths is None else length_mask(lengths, waveforms.shape[1])
+        x = clear_padding(waveforms, mask)
+        # What comes before the first sample is what comes after it.
+        x = x - PREEMPHASIS * torch.cat([x[:, 1:2], x[:, :-1]], dim=1)
+        x = self.conv1(self.normalize(x[:, None], mask)[:, 0])
+        if lengths is not None:
+            mask = length_mask((lengths - KERNEL_SAMPLES) // self.conv1.stride + 1, x.shape[2])
+        x = torch.log(x.abs() + LOG_FLOOR)
+        return x - _time_mean(x, mask), mask
+
+
+def _time_mean(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Mean of `(batch, channels, frames)`, finite everywhere, over real frames: `(batch, channels, 1)`."""
+    if mask is None:
+        return x.mean(dim=2, keepdim=True)
+    return (x * mask[:, None]).sum(dim=2, keepdim=True) / mask.sum(dim=1)[:, None, None]
+
+
+def _pooled_mask(mask: torch.Tensor | None, size: int) -> torch.Tensor | None:
+    """Real frames after max-pooling: those whose `size` frames before it are all real."""
+    return None if mask is None else mask[:, size - 1 :: size]

@@ -1,0 +1,214 @@
+"""Residual networks over log-mel features, thin and without initial pooling, with statistics over time.
+
+Source: He et al., "Deep residual learning for image recognition" (CVPR 2016), tables 1 and 6, in the form of Zeinali
+et al., "BUT system description to VoxCeleb speaker recognition challenge 2019" (2019), section 3.1, and of WeSpeaker,
+whose parameter names these are.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from vouch.errors import VouchError, pick
+from vouch.models.inputs import check_features, clear_computed, clear_padding, length_mask
+from vouch.models.pooling import POOLINGS
+
+STRIDES = (1, 2, 2, 2)
+
+
+def _shortcut(in_channels: int, channels: int, stride: tuple[int, int]) -> nn.Sequential:
+    """Nothing, or a 1x1 convolution where the number of channels or the resolution changes."""
+    if stride == (1, 1) and in_channels == channels:
+        return nn.Sequential()
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(channels)
+    )
+
+
+def strided_mask(mask: torch.Tensor | None, stride: int) -> torch.Tensor | None:
+    """Real frames after a 'same' convolution, which centres its output frame t on input frame stride * t."""
+    return None if mask is None else mask[:, ::stride]
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut.
+
+    Parameters
+    ----------
+    in_channels, channels : int
+    stride : (int, int)
+        Over bins and frames.
+    """
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, channels: int, stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.time_stride = stride[1]
+        self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = _shortcut(in_channels, channels, stride)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """`(batch, in_channels, bins, frames) -> (batch, channels, bins / stride, frames / stride)`, rounded up.
+
+        `mask : (batch, frames) bool` is True on real frames of `x`; padded frames of input and output hold zeros.
+        """
+        mask = strided_mask(mask, self.time_stride)
+        out = clear_computed(functional.relu(self.bn1(self.conv1(x)), inplace=True), mask)
+        out = self.bn2(self.conv2(out)).add_(self.shortcut(x))
+        return clear_computed(functional.relu(out, inplace=True), mask)
+
+
+class Bottleneck(nn.Module):
+    """A 3x3 convolution between two of 1x1 that shrink and widen the channels, and a shortcut.
+
+    Parameters
+    ----------
+    in_channels : int
+    channels : int
+        Of the 3x3 convolution; the block puts out four times as many.
+    stride : (int, int)
+        Over bins and frames.
+    """
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, channels: int, stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.time_stride = stride[1]
+        self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, self.expansion * channels, kernel_size=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(self.expansion * channels)
+        self.shortcut = _shortcut(in_channels, self.expansion * channels, stride)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """`(batch, in_channels, bins, frames) -> (batch, 4 * channels, bins / stride, frames / stride)`, rounded up.
+
+        `mask : (batch, frames) bool` is True on real frames of `x`; padded frames of the output hold zeros.
+        """
+        out = clear_computed(functional.relu(self.bn1(self.conv1(x)), inplace=True), mask)
+        out = functional.relu(self.bn2(self.conv2(out)), inplace=True)
+        out = self.bn3(self.conv3(out)).add_(self.shortcut(x))
+        return clear_computed(functional.relu(out, inplace=True), strided_mask(mask, self.time_stride))
+
+
+# Depth: kind of block, blocks of each stage.
+DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+    221: (Bottleneck, (6, 16, 48, 3)),
+    293: (Bottleneck, (10, 20, 64, 3)),
+}
+
+
+class ResNet(nn.Module):
+    """Four stages of residual blocks, statistics over time of every channel and band, affine embedding.
+
+    With 80 bins, depth 34 has 6,634,336 parameters and 4.53 GMAC for 200 frames; 18: 4,105,440 and 2.17; 50:
+    11,131,360 and 5.07; 101: 15,892,448 and 9.81; 152: 19,814,880 and 14.54; 221: 23,792,224 and 20.95; 293:
+    28,626,016 and 27.63. Features are expected with their mean over the utterance subtracted. In training mode batch
+    normalisation averages over padded frames too: train on crops of one length.
+
+    Parameters
+    ----------
+    num_bins : int
+        Frequency bins of the features.
+    embedding_dim : int
+    depth : int
+        18 or 34, of basic blocks; 50, 101, 152, 221 or 293, of bottlenecks.
+    channels : int
+        Of the first stage; each further one has twice as many.
+    pooling : str
+        A name in `POOLINGS`.
+    two_layers : bool
+        Whether ReLU, batch normalisation and a second affine layer follow and give the embedding, as in early
+        published models.
+
+    Attributes
+    ----------
+    min_frames : int
+        Shortest input in frames.
+
+    Raises
+    ------
+    VouchError
+        Unknown depth or pooling, or unusable channels.
+    """
+
+    input_kind = "features"
+
+    def __init__(
+        self,
+        num_bins: int,
+        embedding_dim: int = 256,
+        depth: int = 34,
+        channels: int = 32,
+        pooling: str = "tstp",
+        two_layers: bool = False,
+    ) -> None:
+        super().__init__()
+        if depth not in DEPTHS:
+            raise VouchError(f"depth {depth}: there are {', '.join(map(str, DEPTHS))}")
+        if channels < 1:
+            raise VouchError(f"channels must be a positive number, not {channels}")
+        block, blocks_per_stage = DEPTHS[depth]
+        self.num_bins, self.embedding_dim, self.min_frames = num_bins, embedding_dim, 1
+
+        self.conv1 = nn.Conv2d(1, channels, kernel_size=3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        inputs, bins = channels, num_bins
+        stages = []
+        for stage, (blocks, stride) in enumerate(zip(blocks_per_stage, STRIDES, strict=True)):
+            width = channels * 2**stage
+            first = block(inputs, width, (stride, stride))
+            inputs, bins = block.expansion * width, -(-bins // stride)
+            stages.append(nn.ModuleList([first, *(block(inputs, width, (1, 1)) for _ in range(1, blocks))]))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.pool = pick(POOLINGS, pooling, "pooling")(inputs * bins)
+        self.seg_1 = nn.Linear(self.pool.out_channels, embedding_dim)
+        self.seg_bn_1 = nn.BatchNorm1d(embedding_dim, affine=False) if two_layers else None
+        self.seg_2 = nn.Linear(embedding_dim, embedding_dim) if two_layers else None
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Embed a batch of utterances.
+
+        Parameters
+        ----------
+        features : (batch, frames, bins) float
+        lengths : (batch,) int64, optional
+            Real frames of each utterance; in evaluation mode padding does not change an embedding.
+
+        Returns
+        -------
+        embeddings : (batch, embedding_dim) float
+
+        Raises
+        ------
+        VouchError
+            Wrong shape, or an utterance without frames.
+        """
+        check_features(features, lengths, self.num_bins, self.min_frames)
+        mask = None if lengths is None else length_mask(lengths.to(features.device), features.shape[1])
+        x = clear_padding(features.transpose(1, 2)[:, None], mask)
+        # The layers keep this layout, in which their kernels are faster on CPUs and on tensor cores.
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = clear_computed(functional.relu(self.bn1(self.conv1(x)), inplace=True), mask)
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            for block in stage:
+                x = block(x, mask)
+                mask = strided_mask(mask, block.time_stride)
+        embeddings = self.seg_1(self.pool(x.flatten(1, 2), mask))
+        if self.seg_2 is None:
+            return embeddings
+        return self.seg_2(self.seg_bn_1(functional.relu(embeddings)))

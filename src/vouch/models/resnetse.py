@@ -1,0 +1,157 @@
+"""What the residual networks with squeeze-and-excitation share: block, stages, and the way through them.
+
+Source: Chung et al., "In defence of metric learning for speaker recognition" (Interspeech 2020), section 4.2, and
+Kwon et al., "The ins and outs of speaker recognition: lessons from VoxSRC 2020" (ICASSP 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from vouch.errors import VouchError
+from vouch.models.inputs import check_features, clear_computed, clear_padding, length_mask
+from vouch.models.se import SqueezeExcitation
+
+SE_REDUCTION = 8
+BLOCKS_PER_STAGE = (3, 4, 6, 3)
+
+
+def shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential | None:
+    """The projection beside a block, None where the block keeps channels and resolution."""
+    if stride == 1 and in_channels == channels:
+        return None
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, kernel_size=1, stride=stride, bias=False),
+        nn.BatchNorm2d(channels),
+    )
+
+
+class SEBasicBlock(nn.Module):
+    """Two 3x3 convolutions, a gate and a shortcut; the first ReLU stands before its batch normalisation."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.se = SqueezeExcitation(channels, channels // SE_REDUCTION)
+        self.downsample = shortcut(in_channels, channels, stride)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """`(batch, in_channels, bins, frames) -> (batch, channels, bins / stride, frames / stride)`.
+
+        `mask : (batch, frames / stride) bool` belongs to the output. Padded frames of input and output hold
+        zeros.
+        """
+        out = clear_computed(self.bn1(self.relu(self.conv1(x))), mask)
+        out = self.se(clear_computed(self.bn2(self.conv2(out)), mask), mask)
+        out += x if self.downsample is None else clear_computed(self.downsample(x), mask)
+        return self.relu(out)
+
+
+Block = Callable[[int, int, int], nn.Module]
+
+
+def check_channels(channels: Sequence[int]) -> None:
+    """`VouchError` unless there are channels for four stages, in multiples of `SE_REDUCTION`."""
+    if len(channels) != len(BLOCKS_PER_STAGE) or any(width < 1 or width % SE_REDUCTION for width in channels):
+        raise VouchError(f"channels must be four multiples of {SE_REDUCTION}, not {list(channels)}")
+
+
+def build_stages(block: Block, channels: Sequence[int], strides: Sequence[int]) -> list[nn.ModuleList]:
+    """Make the four stages; only the first block of each changes the number of channels and the resolution.
+
+    Parameters
+    ----------
+    block
+        Makes a block from its input channels, its channels and its stride.
+    channels, strides : four ints
+        Of the stages; the first stage gets as many channels as it puts out.
+    """
+    inputs = (channels[0], *channels[:-1])
+    return [
+        nn.ModuleList([block(in_channels, width, stride), *(block(width, width, 1) for _ in range(1, blocks))])
+        for in_channels, width, stride, blocks in zip(inputs, channels, strides, BLOCKS_PER_STAGE, strict=True)
+    ]
+
+
+class ResNetSE(nn.Module):
+    """A stem, four stages of residual blocks, pooling over time and one affine layer.
+
+    A network of the family hands in its parts and overrides `stem` or `sequence` where it differs. All padding is
+    'same': one frame is enough.
+
+    Parameters
+    ----------
+    num_bins, embedding_dim : int
+    conv1 : nn.Conv2d
+        The stem's convolution, of one input channel.
+    stages : four nn.ModuleList
+        See `build_stages`.
+    pooling : nn.Module
+        Pools the output of `sequence`.
+    """
+
+    input_kind = "features"
+    min_frames = 1
+
+    def __init__(
+        self, num_bins: int, embedding_dim: int, conv1: nn.Conv2d, stages: Sequence[nn.ModuleList], pooling: nn.Module
+    ) -> None:
+        super().__init__()
+        self.num_bins, self.embedding_dim = num_bins, embedding_dim
+        self.conv1 = conv1
+        self.bn1 = nn.BatchNorm2d(conv1.out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.pooling = pooling
+        self.fc = nn.Linear(pooling.out_channels, embedding_dim)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def stem(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """`(batch, 1, bins, frames) -> (batch, channels, bins', frames)`; padded frames of both hold zeros."""
+        return clear_computed(self.relu(self.bn1(self.conv1(x))), mask)
+
+    def sequence(self, x: torch.Tensor) -> torch.Tensor:
+        """`(batch, channels, bins, frames) -> (batch, features, frames)` for the pooling: the mean over bins."""
+        return x.mean(dim=2)
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Embed a batch of utterances.
+
+        Parameters
+        ----------
+        features : (batch, frames, bins) float
+        lengths : (batch,) int64, optional
+            Real frames of each utterance; in evaluation mode padding does not change an embedding.
+
+        Returns
+        -------
+        embeddings : (batch, embedding_dim) float
+
+        Raises
+        ------
+        VouchError
+            Wrong shape, or an utterance without frames.
+        """
+        check_features(features, lengths, self.num_bins, self.min_frames)
+        mask = None if lengths is None else length_mask(lengths.to(features.device), features.shape[1])
+        x = clear_padding(features.transpose(1, 2)[:, None], mask)
+        # The layers keep this layout, in which their kernels are faster on CPUs and on tensor cores.
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = self.stem(x, mask)
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            for block in stage:
+                if mask is not None:
+                    # A strided convolution centres output frame t on input frame stride * t.
+                    mask = mask[:, :: block.stride]
+                x = block(x, mask)
+        return self.fc(self.pooling(self.sequence(x), mask))

@@ -1,0 +1,69 @@
+"""Thin ResNet-34 with squeeze-and-excitation (ResNetSE34), the first network of voxceleb_trainer.
+
+Source: Chung et al., "In defence of metric learning for speaker recognition" (Interspeech 2020), section 4.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from vouch.errors import pick
+from vouch.models.inputs import clear_computed
+from vouch.models.pooling import POOLINGS
+from vouch.models.resnetse import ResNetSE, SEBasicBlock, build_stages, check_channels
+
+STRIDES = (1, 2, 2, 2)
+
+
+class ResNetSE34(ResNetSE):
+    """Thin ResNet-34 over a magnitude spectrogram, halved twice in frequency before the stages.
+
+    Features are expected normalised per bin over the utterance; the original takes the 257 magnitudes of a
+    512-point spectrum. In training mode batch normalisation averages over padded frames too: train on crops of one
+    length. With 257 bins, 1,437,078 parameters and 977 million multiply-accumulates for 200 frames.
+
+    Parameters
+    ----------
+    num_bins : int
+        Frequency bins of the features.
+    embedding_dim : int
+    pooling : str
+        A name in `POOLINGS`.
+    channels : four ints, multiples of 8
+        Channels of the four stages.
+
+    Attributes
+    ----------
+    min_frames : int
+        Shortest input in frames.
+
+    Raises
+    ------
+    VouchError
+        Unknown pooling or unusable channels.
+    """
+
+    def __init__(
+        self,
+        num_bins: int,
+        embedding_dim: int = 512,
+        pooling: str = "sap",
+        channels: Sequence[int] = (16, 32, 64, 128),
+    ) -> None:
+        check_channels(channels)
+        super().__init__(
+            num_bins,
+            embedding_dim,
+            conv1=nn.Conv2d(1, channels[0], kernel_size=7, stride=(2, 1), padding=3, bias=False),
+            stages=build_stages(SEBasicBlock, channels, STRIDES),
+            pooling=pick(POOLINGS, pooling, "pooling")(channels[-1]),
+        )
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=(2, 1), padding=1)
+
+    def stem(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """`(batch, 1, bins, frames) -> (batch, channels, bins / 4, frames)`; padded frames of both hold zeros."""
+        # After the ReLU no real value is below the zeros of padded frames: these never win a maximum.
+        return clear_computed(self.maxpool(super().stem(x, mask)), mask)

@@ -1,0 +1,118 @@
+"""VGG-M for 40 mel bands (VGG-M-40, VGGVox40).
+
+Source: Nagrani, Chung and Zisserman, "VoxCeleb: a large-scale speaker identification dataset" (Interspeech 2017), cut
+down to 40 bands in Chung et al., "In defence of metric learning for speaker recognition"
+(Interspeech 2020), section 4.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from vouch.errors import VouchError, pick
+from vouch.models.inputs import check_features, clear_computed, clear_padding, length_mask
+from vouch.models.pooling import POOLINGS
+
+NUM_BINS = 40
+# Layers of `netcnn` that make (n - 1) // 2 frames of n.
+HALVING_LAYERS = (0, 3, 4, 7, 17)
+
+
+class VGGVox40(nn.Module):
+    """Six convolutions and three maxima, which together halve the frames five times, and pooling over time.
+
+    Features are expected normalised per band over the utterance (mean and variance, as the original front end
+    does). In training mode batch normalisation averages over padded frames too: train on crops of one length.
+    3,769,280 parameters and 530 million multiply-accumulates for 200 frames.
+
+    Parameters
+    ----------
+    num_bins : int
+        Must be 40: the layers reduce just that many bands to one.
+    embedding_dim : int
+    pooling : str
+        A name in `POOLINGS`; the original has "tap", "sap" and "max".
+    channels : six ints
+        Output channels of the convolutions.
+
+    Attributes
+    ----------
+    min_frames : int
+        Shortest input in frames: 63, of which one is left. Of n frames (n - 31) // 32 are left, rounded down.
+
+    Raises
+    ------
+    VouchError
+        Another number of bins, unknown pooling or unusable channels.
+    """
+
+    input_kind = "features"
+    min_frames = 63
+
+    def __init__(
+        self,
+        num_bins: int,
+        embedding_dim: int = 512,
+        pooling: str = "tap",
+        channels: Sequence[int] = (96, 256, 384, 256, 256, 512),
+    ) -> None:
+        super().__init__()
+        if num_bins != NUM_BINS:
+            raise VouchError(f"VGGVox40 takes {NUM_BINS} bins, not {num_bins}")
+        if len(channels) != 6 or min(channels) < 1:
+            raise VouchError(f"channels must be six positive numbers, not {list(channels)}")
+        self.num_bins, self.embedding_dim = num_bins, embedding_dim
+        c1, c2, c3, c4, c5, c6 = channels
+        self.netcnn = nn.Sequential(
+            *_normalised(nn.Conv2d(1, c1, kernel_size=(5, 7), stride=(1, 2), padding=2)),
+            nn.MaxPool2d(kernel_size=(1, 3), stride=(1, 2)),
+            *_normalised(nn.Conv2d(c1, c2, kernel_size=5, stride=2, padding=1)),
+            nn.MaxPool2d(kernel_size=3, stride=2),
+            *_normalised(nn.Conv2d(c2, c3, kernel_size=3, padding=1)),
+            *_normalised(nn.Conv2d(c3, c4, kernel_size=3, padding=1)),
+            *_normalised(nn.Conv2d(c4, c5, kernel_size=3, padding=1)),
+            nn.MaxPool2d(kernel_size=3, stride=2),
+            *_normalised(nn.Conv2d(c5, c6, kernel_size=(4, 1))),
+        )
+        self.pooling = pick(POOLINGS, pooling, "pooling")(c6)
+        self.fc = nn.Linear(self.pooling.out_channels, embedding_dim)
+        # The layers take over this layout, in which their kernels are faster on CPUs and on tensor cores.
+        self.netcnn.to(memory_format=torch.channels_last)
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Embed a batch of utterances.
+
+        Parameters
+        ----------
+        features : (batch, frames, 40) float
+        lengths : (batch,) int64, optional
+            Real frames of each utterance; in evaluation mode padding does not change an embedding.
+
+        Returns
+        -------
+        embeddings : (batch, embedding_dim) float
+
+        Raises
+        ------
+        VouchError
+            Wrong shape, or an utterance of less than 63 frames.
+        """
+        check_features(features, lengths, self.num_bins, self.min_frames)
+        lengths = None if lengths is None else lengths.to(features.device)
+        mask = None if lengths is None else length_mask(lengths, features.shape[1])
+        x = clear_padding(features.transpose(1, 2)[:, None], mask)
+        for index, layer in enumerate(self.netcnn):
+            x = layer(x)
+            if lengths is not None and index in HALVING_LAYERS:
+                lengths = (lengths - 1) // 2
+                mask = length_mask(lengths, x.shape[3])
+            if isinstance(layer, (nn.ReLU, nn.MaxPool2d)):
+                x = clear_computed(x, mask)
+        return self.fc(self.pooling(x.squeeze(2), mask))
+
+
+def _normalised(convolution: nn.Conv2d) -> list[nn.Module]:
+    return [convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True)]
