@@ -29,8 +29,10 @@ which stages, on what
   --dry-run               print the command of each stage and do nothing
   --OPTION VALUE          whatever egs/CORPUS/corpus.sh passes on to stage 0, such as --root DIR of folders
 how
-  --model NAME            resnetse34l, xvector or lstm (what the recipe says)
-  --loss NAME             softmax, aamsoftmax or ge2e (what the recipe says)
+  --model NAME            resnetse34l, xvector, ... (what the recipe says); utils/model_info.py --all lists them
+  --loss NAME             softmax, amsoftmax, aamsoftmax, subcenter_aamsoftmax, ge2e, proto, angleproto, softmaxproto,
+                          triplet, contrastive, center, coco, or a sum: aamsoftmax+angleproto (what the recipe says)
+  --finetune FILE         start from this model: final.pt, or checkpoints/last.pt, which has the loss too
   --recipe NAME           conf/recipes/NAME.yaml (what corpus.sh says)
   --model.X, --loss.X, --train.X VALUE    an option of the recipe, such as --loss.margin 0.3 or --train.epochs 10
   --feature NAME          conf/features/NAME.yaml (fbank40)
@@ -84,7 +86,7 @@ if [ -f "${top}egs/$corpus/corpus.sh" ]; then
   . "${top}egs/$corpus/corpus.sh"
 fi
 
-known=(--help --corpus --stage --stop-stage --dry-run --model --loss --normalization --train --recipe --feature --musan --norm
+known=(--help --corpus --stage --stop-stage --dry-run --model --loss --finetune --normalization --train --recipe --feature --musan --norm
   --name --nj --cmd --device "${prepare_options[@]/#/--}")
 while [ $# -gt 0 ]; do
   option=$1
@@ -111,7 +113,7 @@ while [ $# -gt 0 ]; do
     --nj) nj=$2 ;;
     --cmd) cmd=$2 ;;
     --device) device=$2 ;;
-    --model | --loss | --normalization | --model.* | --loss.* | --train.*) overrides+=("$option" "$2") ;;
+    --model | --loss | --finetune | --normalization | --model.* | --loss.* | --train.*) overrides+=("$option" "$2") ;;
     *) prepare_values+=("$option" "$2") ;;
   esac
   shift 2
@@ -137,6 +139,8 @@ done
 train_options=(--config "$recipe_file" "${overrides[@]}")
 # Checks the options of stage 3 now, not after hours of other stages.
 experiment=$("${top}steps/train.py" --print-name "${train_options[@]}")
+input=${experiment#* } experiment=${experiment% *} no_noise='there is no folder of noises (--musan DIR)'
+[ "$input" = features ] || musan='' no_noise='noisy copies are features, and the network takes waveforms'
 name=${name:-$experiment$suffix}
 exp=${top}egs/$corpus/exp/$name
 jobs=(--nj "$nj" ${cmd:+--cmd "$cmd"})
@@ -152,15 +156,16 @@ if begin 0 "prepare the corpus"; then
   fi
 fi
 if begin 1 "features"; then
+  [ "$input" = features ] || echo "no features: the network takes waveforms, straight from the recordings"
   for set in "$train_set" "${valid[@]}" "${test_sets[@]}"; do
-    run "${top}steps/make_fbank.py" "$data/$set" --config "$feature_file" "${jobs[@]}"
+    [ "$input" = waveform ] || run "${top}steps/make_fbank.py" "$data/$set" --config "$feature_file" "${jobs[@]}"
   done
 fi
 if begin 2 "augmentation"; then
   if [ -n "$musan" ]; then
     run "${top}steps/augment_data.py" "$data/$train_set" "$data/$trained_on" --musan "$musan" "${jobs[@]}"
   else
-    echo "no augmentation: there is no folder of noises (--musan DIR)"
+    echo "no augmentation: $no_noise"
   fi
 fi
 if begin 3 "training"; then

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Stage 4: extract an embedding of every utterance of a data directory.
 
-Reads feats.scp, or with --input wav the audio, which goes through the model's own front end; writes embedding.scp and
-the archives it lists.
+Reads feats.scp, or with --input wav the audio, which goes through the model's own front end (a network that takes
+waveforms needs no asking); writes embedding.scp and the archives it lists.
 
     steps/extract_embeddings.py egs/demo/data/test egs/demo/exp/mine/final.pt egs/demo/exp/mine/embeddings/test
 """
@@ -15,7 +15,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("sr
 
 from command_line import Parser, run_main
 from stage import add_job_options, pick_device, run_shards
-from vouch.embedding import MAX_FRAMES, store_embedder, wave_embedder
+from vouch.embedding import default_max_frames, store_embedder, wave_embedder
 from vouch.encoder import Encoder, load_encoder
 from vouch.errors import VouchError
 from vouch.features import resolve_feature
@@ -26,22 +26,28 @@ from vouch.shards import Shards
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("data", type=Path, help="data directory with feats.scp, or wav.scp for --input wav")
+    parser.add_argument("data", type=Path, help="data directory with feats.scp, or wav.scp for audio")
     parser.add_argument("model", type=Path, help="final.pt or a checkpoint of stage 3")
     parser.add_argument("out", type=Path, help="folder for embedding.scp and the archives")
-    parser.add_argument("--input", choices=("feats", "wav"), default="feats", help="what to start from")
-    parser.add_argument("--max-frames", type=int, default=MAX_FRAMES, help="longer recordings are embedded in pieces")
+    parser.add_argument("--input", choices=("feats", "wav"), help="what to start from (default: what the model takes)")
+    parser.add_argument(
+        "--max-frames",
+        type=int,
+        help="longer recordings are embedded in pieces; frames, or samples of waveforms (default: 100 seconds)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--shard-size", type=int, default=1000, help="utterances an archive")
     add_job_options(parser)
     args = parser.parse_args()
     encoder = load_encoder(args.model, pick_device(args.device))
-    if args.max_frames < 2 * encoder.min_frames:
-        raise VouchError(
-            f"--max-frames {args.max_frames} is below {2 * encoder.min_frames}, twice the network's minimum"
-        )
+    max_frames = default_max_frames(encoder) if args.max_frames is None else args.max_frames
+    if max_frames < 2 * encoder.min_frames:
+        raise VouchError(f"--max-frames {max_frames} is below {2 * encoder.min_frames}, twice the network's minimum")
+    if args.input == "feats" and encoder.takes_waveforms:
+        raise VouchError(f"--input feats: {args.model} takes waveforms; leave --input out")
 
-    if args.input == "feats":
+    from_features = not encoder.takes_waveforms and args.input != "wav"
+    if from_features:
         data = DataDir.load(args.data, need=["feats.scp"])
         check_front_end(encoder, args.data)
         # Stage 1 run again may leave the same table above other features.
@@ -50,14 +56,14 @@ def main() -> None:
         data = DataDir.load(args.data, need=["wav.scp"])
         items, source = data.segments, (data.wav_scp, data.segments)
     model_digest = hashlib.sha256(args.model.read_bytes()).hexdigest()
-    fingerprint = f"{model_digest} {args.max_frames} {source}"
+    fingerprint = f"{model_digest} {max_frames} {source}"
     shards = Shards(args.out / "embedding", list(items), fingerprint, size=args.shard_size)
-    embedder = store_embedder if args.input == "feats" else wave_embedder
+    embedder = store_embedder if from_features else wave_embedder
     outcome = run_shards(
         args,
         shards,
         args.out / "embedding.scp",
-        lambda progress: embedder(encoder, data, args.max_frames, progress),
+        lambda progress: embedder(encoder, data, max_frames, progress),
         threads=0,
     )
     if outcome is not None:

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Stage 3: train an encoder.
 
-Reads the features of the training set and, for the EER on held-out speakers, of the validation set with its trials;
-writes config.yaml, train.log, checkpoints/, tensorboard/ and final.pt. An interrupted run is continued by the same
-command; an experiment of another configuration or other data in the same folder is moved aside.
+Reads the features (or for a network that takes waveforms the audio) of the training set and, for the EER on held-out
+speakers, of the validation set with its trials; writes config.yaml, train.log, checkpoints/, tensorboard/ and final.pt.
+An interrupted run is continued by the same command; an experiment of another configuration or other data in the same
+folder is moved aside.
 
     steps/train.py egs/demo/data/train egs/demo/exp/mine --valid egs/demo/data/valid --config conf/recipes/demo.yaml
 
@@ -27,49 +28,62 @@ from tqdm import tqdm
 
 from command_line import Parser, run_main
 from stage import pick_device
+from vouch.encoder import waveform_feature
 from vouch.errors import VouchError
 from vouch.features import resolve_feature
 from vouch.files import write_text
 from vouch.kaldi.tables import read_lines
 from vouch.options import read_yaml
-from vouch.training.batches import FRAMES_PER_SECOND, TrainingSet
+from vouch.training.batches import TrainingSet
 from vouch.training.checkpoint import read_fingerprint
 from vouch.training.config import Config, check_networks, experiment_name, resolve_config
+from vouch.training.finetune import check_features, configure, load_start
 from vouch.training.trainer import Callbacks, Interrupted, Trainer
 from vouch.training.validation import ValidationSet
 
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("data", type=Path, nargs="?", help="training set: a data directory with features")
+    parser.add_argument("data", type=Path, nargs="?", help="training set: a data directory")
     parser.add_argument("exp", type=Path, nargs="?", help="folder of the experiment")
     parser.add_argument("--valid", type=Path, help="validation set: a data directory with features and trials")
     parser.add_argument("--config", type=Path, help="configuration file; see conf/recipes")
+    parser.add_argument(
+        "--finetune", type=Path, help="model to start from: final.pt or a checkpoint, which has the loss"
+    )
     parser.add_argument("--feature", type=Path, help="configuration that the features must have been made with")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--print-name", action="store_true", help="check the configuration, print its name, and stop")
+    parser.add_argument("--print-name", action="store_true", help="only check the options and print name and input")
     args, overrides = parser.parse_with_overrides(("model", "loss", "normalization", "train"))
 
     config = resolve_config(read_yaml(args.config) if args.config else {}, overrides)
+    start = load_start(args.finetune) if args.finetune else None
+    if start is not None:
+        config = configure(start, config, overrides)
     if args.print_name:
         check_networks(config)
-        print(experiment_name(config, overrides))
+        name = experiment_name(config, overrides) + ("_finetuned" if start else "")
+        print(name, "waveform" if waveform_feature(config.model) else "features")
         return
     if args.data is None or args.exp is None:
         parser.error("needs the training set and the folder of the experiment")
     device = pick_device(args.device)
     check_networks(config)
-    feature, options = front_end(args.data), config.train
-    rate = 1000 / float(feature["frame_shift"]) if feature else FRAMES_PER_SECOND
-    data = TrainingSet(args.data, options.data_ratio, options.min_speaker_seconds, rate)
-    valid = ValidationSet(args.valid) if args.valid else None
+    if args.feature and waveform_feature(config.model):
+        raise VouchError(f"{config.model['name']} takes waveforms; leave --feature {args.feature.stem} out")
+    feature, options = front_end(args.data, config), config.train
+    data = TrainingSet(args.data, options.data_ratio, options.min_speaker_seconds, feature)
+    valid = ValidationSet(args.valid, feature) if args.valid else None
     if args.feature and feature is not None and resolve_feature(read_yaml(args.feature)) != feature:
         raise VouchError(f"{args.data}/feature.yaml: not the front end of {args.feature}; run stages 1 and 2 with it")
-    if args.valid and None not in (feature, front_end(args.valid)) and front_end(args.valid) != feature:
+    if args.valid and None not in (feature, front_end(args.valid, config)) and front_end(args.valid, config) != feature:
         raise VouchError(
             f"{args.valid}/feature.yaml: another front end than that of {args.data}; rerun stage 1 for both"
         )
-    fingerprint = describe(config, feature, [args.data, *([args.valid] if args.valid else [])])
+    if start is not None:
+        check_features(start, data.store.dim, feature)
+    sets = [args.data, *([args.valid] if args.valid else [])]
+    fingerprint = describe(config, feature, sets, args.finetune)
 
     final, last = args.exp / "final.pt", args.exp / "checkpoints/last.pt"
     # A run that was killed before its first checkpoint leaves nothing worth keeping: it starts again in its place.
@@ -80,7 +94,7 @@ def main() -> None:
         print(f"{final}: is trained already, with this configuration and these data; remove the folder to train again")
         return
     write_text(args.exp / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
-    run(args.exp, lambda calls: Trainer(config, data, valid, feature, args.exp, fingerprint, device, calls))
+    run(args.exp, lambda calls: Trainer(config, data, valid, feature, start, args.exp, fingerprint, device, calls))
 
 
 def run(exp: Path, make_trainer: Callable[[Callbacks], Trainer]) -> None:
@@ -117,17 +131,22 @@ def open_log(exp: Path) -> IO[str]:
     return log
 
 
-def front_end(data: Path) -> dict[str, object] | None:
-    """Configuration of the front end that made the features of a data directory, if it is known."""
+def front_end(data: Path, config: Config) -> dict[str, object] | None:
+    """Configuration of the front end that makes the network's input of a data directory, if it is known."""
     path = data / "feature.yaml"
-    return resolve_feature(read_yaml(path)) if path.exists() else None
+    waveform = waveform_feature(config.model)
+    return waveform or (resolve_feature(read_yaml(path)) if path.exists() else None)
 
 
-def describe(config: Config, feature: dict[str, object] | None, data_dirs: list[Path]) -> str:
+def describe(config: Config, feature: dict[str, object] | None, data_dirs: list[Path], start: Path | None) -> str:
     """Fingerprint of everything that the weights depend on."""
     digest = hashlib.sha256(json.dumps([config.as_dict(), feature], sort_keys=True).encode())
+    digest.update(start.read_bytes() if start else b"")
+    tables = ("feats.scp", "utt2num_frames")
+    if waveform_feature(config.model):
+        tables = ("wav.scp", "segments", "utt2num_samples", "utt2dur")
     for path in data_dirs:
-        for name in ("utt2spk", "feats.scp", "utt2num_frames", "trials"):
+        for name in ("utt2spk", *tables, "trials"):
             if (path / name).exists():
                 digest.update("\n".join(read_lines(path / name)).encode())
     return digest.hexdigest()

@@ -18,9 +18,18 @@ from vouch.kaldi.tables import write_table
 RATE = 16000
 # The smallest network of each kind.
 TINY = {
-    "resnetse34l": {"name": "resnetse34l", "embedding_dim": 8, "channels": [8, 8, 8, 8]},
     "xvector": {"name": "xvector", "embedding_dim": 8, "channels": [8, 8, 8, 8, 16]},
+    "vggvox40": {"name": "vggvox40", "embedding_dim": 8, "channels": [6, 7, 8, 9, 10, 11]},
+    "resnetse34": {"name": "resnetse34", "embedding_dim": 8, "channels": [8, 8, 8, 8]},
+    "resnetse34l": {"name": "resnetse34l", "embedding_dim": 8, "channels": [8, 8, 8, 8]},
+    "resnetse34v2": {"name": "resnetse34v2", "embedding_dim": 8, "channels": [8, 8, 8, 8]},
+    "res2netse34": {"name": "res2netse34", "embedding_dim": 8, "channels": [8, 8, 8, 8], "scale": 2},
+    "resnet34": {"name": "resnet34", "embedding_dim": 8, "depth": 18, "channels": 2},
+    "ecapa_tdnn": {"name": "ecapa_tdnn", "embedding_dim": 8, "channels": 16, "aggregation_channels": 10},
+    "campplus": {"name": "campplus", "embedding_dim": 8, "growth": 2, "channels": 4, "head_channels": 2},
     "lstm": {"name": "lstm", "embedding_dim": 8, "hidden_size": 12, "num_layers": 2},
+    "sinctdnn": {"name": "sinctdnn", "embedding_dim": 8, "out_channels": [8, 8, 8], "tdnn_channels": [8, 8, 8, 8, 16]},
+    "rawnet3": {"name": "rawnet3", "embedding_dim": 8, "channels": 8},
 }
 
 
@@ -102,10 +111,14 @@ def assert_same_features(found: dict[str, np.ndarray], expected: dict[str, np.nd
         np.testing.assert_allclose(found[name], matrix, rtol=0, atol=tolerance, err_msg=name)
 
 
-def tiny_encoder(model: str = "resnetse34l", num_bins: int = 8, seed: int = 0, **options: object) -> Encoder:
+# Dimensions of the inputs of those networks that do not take 8.
+TINY_BINS = {"vggvox40": 40, "sinctdnn": 1, "rawnet3": 1}
+
+
+def tiny_encoder(model: str = "resnetse34l", num_bins: int | None = None, seed: int = 0, **options: object) -> Encoder:
     """Return a small encoder whose weights and batch statistics are random, in evaluation mode."""
     torch.manual_seed(seed)
-    encoder = Encoder(TINY[model], num_bins, **options)
+    encoder = Encoder(TINY[model], num_bins or TINY_BINS.get(model, 8), **options)
     for name, buffer in encoder.model.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_(0, 0.1)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from vouch.audio import read_audio
+from vouch.audio import count_samples, read_audio, read_span
 from vouch.errors import VouchError
 
 RATE = 16000
@@ -149,6 +149,66 @@ def test_a_truncated_flac_is_refused(tmp_path):
         read_audio(write(tmp_path / "x.flac", buffer.getvalue()[: len(buffer.getvalue()) // 2]))
 
 
+def whole_recordings(pcm):
+    """Files whose samples have to be looked for, by name."""
+    sound = {}
+    for name, options in {
+        "x.flac": {"format": "FLAC"},
+        "24.wav": {"format": "WAV", "subtype": "PCM_24"},
+        "u.wav": {"format": "WAV", "subtype": "ULAW"},
+        "x.aiff": {"format": "AIFF"},
+        "adpcm.wav": {"format": "WAV", "subtype": "IMA_ADPCM"},
+        "x.ogg": {"format": "OGG"},
+    }.items():
+        sound[name] = io.BytesIO()
+        soundfile.write(sound[name], pcm, RATE, **options)
+    junk = chunk(b"JUNK", b"odd") + chunk(b"bext", bytes(602))
+    return {
+        "plain.wav": wav(pcm),
+        "stereo.wav": wav(pcm[:4000].reshape(-1, 2)),
+        "junk.wav": wav(pcm, before=junk, after=chunk(b"LIST", b"at the end")),
+        "streamed.wav": wav(pcm, data_size=0, riff_size=0)[:-1],
+        "float.wav": wav(pcm / np.float32(32768), form=FLOAT, bits=32),
+        "streamed_float.wav": wav(pcm / np.float32(32768), form=FLOAT, bits=32, data_size=0xFFFFFFFF),
+        "extensible.wav": wav(pcm, form=EXTENSIBLE),
+        "narrow.wav": wav(pcm, rate=8000),
+        "wide.wav": wav(pcm, rate=44100),
+        **{name: content.getvalue() for name, content in sound.items()},
+    }
+
+
+def test_a_span_is_that_part_of_the_whole(tmp_path, pcm):
+    contents = whole_recordings(pcm)
+    for name, content in contents.items():
+        path = write(tmp_path / name, content)
+        whole = read_audio(path).samples
+        assert count_samples(path) == len(whole), name
+        for first, last in ((0, None), (0, 1), (17, 1017), (1999, None), (3000, 99999), (5, 5), (99999, None)):
+            span = read_span(path, first, last)
+            assert span.dtype == np.float32
+            np.testing.assert_array_equal(span, whole[first:last], err_msg=f"{name} {first} {last}")
+    archive = write(tmp_path / "x.ark", b"utt1 " + contents["plain.wav"] + b"utt2 " + contents["float.wav"])
+    for rxfilename in (f"{archive}:5", f"cat {archive} | tail -c +6 |"):
+        assert count_samples(rxfilename) == len(pcm)
+        np.testing.assert_array_equal(read_span(rxfilename, 7, 300), pcm[7:300] / np.float32(32768))
+    # What looks like a place in an archive is one, whatever other file there is.
+    write(tmp_path / "x.ark:5", contents["narrow.wav"])
+    assert count_samples(f"{archive}:5") == len(pcm)
+
+
+def test_a_span_of_a_truncated_file_is_refused(tmp_path, pcm):
+    for name, content in {"x.wav": wav(pcm), "f.wav": wav(pcm.astype("<f4"), form=FLOAT, bits=32)}.items():
+        path = write(tmp_path / name, content[:-100])
+        for use in (lambda path=path: read_span(path, 0, 10), lambda path=path: count_samples(path)):
+            with pytest.raises(VouchError, match=rf"{name}: truncated"):
+                use()
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.random.default_rng(0).uniform(-0.5, 0.5, 40000), RATE, format="FLAC")
+    path = write(tmp_path / "x.flac", buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    with pytest.raises(VouchError, match=r"x\.flac: "):
+        read_span(path, 30000, 30010)
+
+
 EMPTY = np.zeros(0, "<i2")
 BROKEN = {
     "empty file": (b"", "no audio, 0 bytes"),
@@ -176,6 +236,16 @@ def test_broken_files_give_one_clear_line(tmp_path, name):
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+    if "no samples" in name:
+        assert len(read_span(path, 0, None)) == 0
+    else:
+        with pytest.raises(VouchError) as of_span:
+            read_span(path, 0, None)
+        assert str(of_span.value) == str(caught.value)
+    if message != "NaN or infinite":  # which headers do not tell
+        with pytest.raises(VouchError) as of_count:
+            count_samples(path)
+        assert str(of_count.value) == str(caught.value)
 
 
 def test_missing_files_and_folders(tmp_path):

@@ -6,18 +6,27 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from corpus import RATE, tiny_encoder, voice, write_features, write_recordings
+from corpus import RATE, TINY_BINS, tiny_encoder, voice, write_features, write_recordings
 
 from vouch import embedding
-from vouch.embedding import batches_by_length, embed_matrices, embed_store, store_embedder, wave_embedder
+from vouch.embedding import (
+    batches_by_length,
+    default_max_frames,
+    embed_matrices,
+    embed_store,
+    store_embedder,
+    wave_embedder,
+)
 from vouch.errors import VouchError
 from vouch.features.extract import compute
 from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.feats import FeatureStore
+from vouch.kaldi.wavestore import WaveStore
 from vouch.models import MODELS
 from vouch.shards import ShardWriter
 
 LENGTHS = [60, 3, 31, 1, 200, 32, 31, 14, 15, 75]
+WAVEFORM_MODELS = [name for name in MODELS if MODELS[name].input_kind == "waveform"]
 
 
 @pytest.fixture(params=MODELS)
@@ -26,9 +35,20 @@ def encoder(request):
 
 
 @pytest.fixture
-def matrices():
-    rng = np.random.default_rng(0)
-    return [(2 + rng.standard_normal((length, 8))).astype(np.float32) for length in LENGTHS]
+def step(encoder):
+    """What one of `LENGTHS` stands for, so that pieces of 30 are twice the network's minimum."""
+    return -(-encoder.min_frames // 15)
+
+
+@pytest.fixture
+def matrices(encoder, step):
+    rng, bins = np.random.default_rng(0), encoder.config["num_bins"]
+    return [(2 + rng.standard_normal((length * step, bins))).astype(np.float32) for length in LENGTHS]
+
+
+def assert_close(found, expected):
+    """Equal up to rounding, of which logarithms of small filter outputs (RawNet3) make the most."""
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-4)
 
 
 def embed_one(encoder, matrix):
@@ -42,11 +62,11 @@ def test_neither_the_batch_nor_its_order_matters(encoder, matrices):
     backwards = embed_matrices(encoder, matrices[::-1])[::-1]
     alone = np.concatenate([embed_matrices(encoder, [matrix]) for matrix in matrices])
     assert together.dtype == np.float32
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-    np.testing.assert_allclose(together, backwards, atol=1e-5)
+    assert_close(together, alone)
+    assert_close(together, backwards)
     for matrix, found in zip(matrices, together, strict=True):
         if len(matrix) >= encoder.min_frames:
-            np.testing.assert_allclose(found, embed_one(encoder, matrix), atol=1e-5)
+            assert_close(found, embed_one(encoder, matrix))
 
 
 def test_short_utterances_are_repeated():
@@ -58,7 +78,8 @@ def test_short_utterances_are_repeated():
 
 
 @pytest.mark.parametrize("max_frames", [30, 31, 45, 199, 200])
-def test_long_utterances_are_the_weighted_means_of_their_pieces(encoder, matrices, max_frames):
+def test_long_utterances_are_the_weighted_means_of_their_pieces(encoder, matrices, step, max_frames):
+    max_frames *= step
     found = embed_matrices(encoder, matrices, max_frames)
     for matrix, mean in zip(matrices, found, strict=True):
         if len(matrix) < encoder.min_frames:
@@ -70,7 +91,7 @@ def test_long_utterances_are_the_weighted_means_of_their_pieces(encoder, matrice
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
             assert encoder.min_frames <= end - start <= max_frames
             total += (end - start) * embed_one(encoder, matrix[start:end])
-        np.testing.assert_allclose(mean, total / len(matrix), atol=1e-5)
+        assert_close(mean, total / len(matrix))
 
 
 def test_pieces_that_the_network_cannot_take_are_refused():
@@ -107,16 +128,53 @@ def test_batches_cover_all_once_within_the_budget(budget):
             assert len(batches) == min(count, 1)
 
 
+def make_store(path, encoder):
+    """24 utterances as the network takes them."""
+    if encoder.takes_waveforms:
+        write_recordings(path, speakers=4, utterances=6, seconds=0.2)
+        return WaveStore(DataDir.load(path, need=["wav.scp"]), RATE)
+    write_features(path, dim=encoder.config["num_bins"])
+    return FeatureStore(path / "feats.scp")
+
+
 def test_a_store_in_any_order_and_batch(tmp_path, encoder, monkeypatch):
-    write_features(tmp_path)
-    store = FeatureStore(tmp_path / "feats.scp")
+    store = make_store(tmp_path / "data", encoder)
     everything = embed_store(encoder, store, np.arange(len(store)))
     for row in range(len(store)):
-        np.testing.assert_allclose(everything[row], embed_one(encoder, store.matrix(row)), atol=1e-5)
+        assert_close(everything[row], embed_matrices(encoder, [store.matrix(row)])[0])
     monkeypatch.setitem(embedding.BATCH_FRAMES, "cpu", 130)
     some = np.array([20, 3, 3, 11, 0])
-    np.testing.assert_allclose(embed_store(encoder, store, some), everything[some], atol=1e-5)
+    assert_close(embed_store(encoder, store, some), everything[some])
     assert embed_store(encoder, store, np.array([], np.int64)).shape == (0, 8)
+
+
+def test_waveforms_whose_lengths_were_planned_wrong(tmp_path):
+    """The plan sorts utterances into batches; what is embedded is all of their samples."""
+    encoder = tiny_encoder("sinctdnn")
+    names = write_recordings(tmp_path / "data")
+    data = DataDir.load(tmp_path / "data", need=["wav.scp"])
+    (tmp_path / "data/utt2dur").write_text("".join(f"{name} 0.{row}\n" for row, name in enumerate(names)))
+    found = embed_store(encoder, WaveStore(data, RATE), np.arange(len(names)))
+    for row, name in enumerate(names):
+        samples, _ = soundfile.read(data.wav_scp[name], dtype="float32")
+        assert_close(found[row], embed_one(encoder, samples[:, None]))
+
+
+@pytest.mark.parametrize("model", ["xvector", *WAVEFORM_MODELS])
+def test_what_goes_through_a_network_at_once_is_bounded(model, monkeypatch):
+    """By 100 s a piece and by `BATCH_FRAMES`, with 160 samples for a frame; scaled down to 1 s and 0.5 s here."""
+    monkeypatch.setattr(embedding, "MAX_FRAMES", 100)
+    monkeypatch.setitem(embedding.BATCH_FRAMES, "cpu", 50)
+    encoder, seen = tiny_encoder(model), []
+    encoder.model.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].shape[:2]))
+    unit = 160 if model in WAVEFORM_MODELS else 1
+    assert default_max_frames(encoder) == 100 * unit
+    long, short = (
+        np.random.default_rng(0).standard_normal((size * unit, TINY_BINS.get(model, 8))) for size in (240, 20)
+    )
+    embed_matrices(encoder, [long.astype(np.float32), *[short.astype(np.float32)] * 5])
+    assert max(rows * frames for rows, frames in seen) == 80 * unit  # a third of the long one, alone
+    assert [rows for rows, _ in seen] == [2, 2, 1, 1, 1, 1]
 
 
 def test_features_of_another_dimension_are_refused(tmp_path):
@@ -133,8 +191,9 @@ class Written(ShardWriter):
         super().__init__(self.found.__setitem__)
 
 
+@pytest.mark.parametrize("encoder", [name for name in MODELS if name not in WAVEFORM_MODELS], indirect=True)
 def test_nan_features_fail_their_utterance_and_no_other(tmp_path, encoder, monkeypatch):
-    write_features(tmp_path)
+    write_features(tmp_path, dim=encoder.config["num_bins"])
     data = DataDir.load(tmp_path, need=["feats.scp"])
     names = list(data.feats_scp)
     clean, spoilt, done = Written(), Written(), []
@@ -174,6 +233,21 @@ def test_audio_goes_through_the_front_end_of_the_model(tmp_path):
     assert rate == RATE
     expected = embed_one(encoder, compute(encoder.feature, samples))
     np.testing.assert_allclose(writer.found[names[0]], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", WAVEFORM_MODELS)
+def test_audio_of_a_network_that_takes_it(tmp_path, model):
+    encoder = tiny_encoder(model)
+    names = write_recordings(tmp_path / "data")
+    data = DataDir.load(tmp_path / "data", need=["wav.scp"])
+    soundfile.write(data.wav_scp[names[1]], np.array([0.1] * 8000 + [np.nan]), RATE, "FLOAT")
+    writer = Written()
+    wave_embedder(encoder, data, default_max_frames(encoder), lambda count: None)(names, writer)
+    assert list(writer.failed) == [names[1]] and "NaN" in writer.failed[names[1]]
+    for name, found in writer.found.items():
+        samples, _ = soundfile.read(data.wav_scp[name], dtype="float32")
+        with torch.inference_mode():
+            np.testing.assert_array_equal(found, encoder.model(torch.from_numpy(samples)[None])[0].numpy())
 
 
 def test_audio_for_a_model_of_an_unknown_front_end_is_refused(tmp_path):

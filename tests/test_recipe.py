@@ -91,6 +91,19 @@ def test_another_model(clone, walked, model):
     assert (clone / f"egs/demo/exp/{model[0]}/final.pt").exists()
 
 
+def test_a_network_that_takes_waveforms(clone, walked):
+    """The features and noisy copies of another network are there; they are neither needed nor in the way."""
+    tiny = ["--model.out_channels", "[8,8,8]", "--model.tdnn_channels", "[8,8,8,8,16]", "--train.batch_size", "8"]
+    short = ["--train.epochs", "1", "--train.crop_frames", "4000"]
+    done = run(clone, "--stage", "1", "--model", "sinctdnn", "--name", "waves", *tiny, *short)
+    assert "no features: the network takes waveforms, straight from the recordings" in done.stdout
+    assert "no augmentation: noisy copies are features, and the network takes waveforms" in done.stdout
+    assert "DET plot" in done.stdout
+    assert "type: waveform" not in (clone / "egs/demo/data/train/feature.yaml").read_text()
+    done = run(clone, "--dry-run", "--model", "sinctdnn", "--train.crop_frames", "32000")
+    assert "/make_fbank.py" not in done.stdout and "train_aug" not in done.stdout
+
+
 def test_single_stages_run_again(clone, walked):
     scores = clone / "egs/demo/exp/first/scores/test_trials.txt"
     before = scores.read_text()
@@ -153,7 +166,7 @@ def test_help_has_the_stage_table(clone):
     [
         (["--los", "ge2e"], "unknown option '--los' (did you mean '--loss'?)"),
         (["--loss", "aamsoftmx"], "unknown loss 'aamsoftmx' (did you mean 'aamsoftmax'?)"),
-        (["--model", "resnetse34"], "unknown model 'resnetse34' (did you mean 'resnetse34l'?)"),
+        (["--model", "resnetse43l"], "unknown model 'resnetse43l' (did you mean 'resnetse34l'?)"),
         (["--corpus", "folder"], "unknown corpus 'folder' (did you mean 'folders'?)"),
         (["--recipe", "dem"], "did you mean 'demo'?"),
         (["--feature", "fbank4"], "did you mean 'fbank40'?"),
@@ -165,6 +178,8 @@ def test_help_has_the_stage_table(clone):
         (["--stage", "three"], "--stage needs a number"),
         (["--stage", "9"], "stages are 0 to 7"),
         (["--stage", "4", "--stop-stage", "2"], "stages are 0 to 7"),
+        (["--model", "rawnet3"], "train.crop_frames 150 is below the network's minimum 541; it counts samples here"),
+        (["--model", "rawnet3", "--normalization", "mean"], "normalization 'mean' is for features"),
         (["--loss"], "option '--loss' needs a value"),
         (["--loss", "--model"], "option '--loss' needs a value"),
         (["demo"], "unexpected argument 'demo'"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import os
 import shlex
 import shutil
-import struct
-import subprocess
+import stat
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -16,14 +19,20 @@ import soundfile
 from scipy.signal import resample_poly
 
 from vouch.errors import VouchError
+from vouch.pipes import read_pipe
+from vouch.riff import UNKNOWN_SIZES, find_pcm16
 
 # What libsndfile does not open and ffmpeg does.
 FFMPEG_SUFFIXES = {".m4a", ".mp4", ".aac", ".wma", ".webm", ".opus"}
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", *FFMPEG_SUFFIXES}
-# Sizes that programs write into the header of a wav whose length they do not know yet (sox, ffmpeg, Kaldi).
-_UNKNOWN_SIZES = {0, 0x7FFFF000, 0xFFFFFFFF}
 # Sampling rates in Hz that recordings have; resampling from any other number could take all memory.
 _RATES = range(1000, 1_000_000)
+# Encodings of which a decoder that is sent to the middle gives the samples that one from the beginning on gives.
+_SEEKABLE = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+# libsndfile's number of samples is this high when the header does not know it.
+_UNKNOWN_COUNT = 2**62
+# libsndfile keeps the reason of a failed opening in one place for all threads.
+_OPENING = threading.Lock()
 
 
 class Audio(NamedTuple):
@@ -57,26 +66,138 @@ def read_audio(rxfilename: str, sample_rate: int = 16000) -> Audio:
         the file is missing, unreadable, truncated, or without samples; a sample is NaN or infinite; the command
         fails; ffmpeg is needed and missing
     """
+    return _finish(*read_channels(rxfilename), rxfilename, sample_rate)
+
+
+def read_channels(rxfilename: str) -> tuple[np.ndarray, int]:
+    """Read a recording as it is: all channels, at its own rate, with NaN and infinite samples if it has such.
+
+    Returns
+    -------
+    samples : (samples,) or (samples, channels) float32; integers are scaled to [-1, 1)
+    rate : Hz, as the header says
+
+    Raises
+    ------
+    VouchError : the file is missing, unreadable or truncated; the command fails; ffmpeg is needed and missing
+    """
     if rxfilename.rstrip().endswith("|"):
-        return _finish(*_decode(_run_pipe(rxfilename.rstrip()[:-1]), rxfilename), rxfilename, sample_rate)
+        return _decode(read_pipe(rxfilename.rstrip()[:-1]), rxfilename)
     if Path(rxfilename).suffix.lower() in FFMPEG_SUFFIXES:
-        return _finish(*_decode(_run_ffmpeg(rxfilename), rxfilename), rxfilename, sample_rate)
+        return _decode(_run_ffmpeg(rxfilename), rxfilename)
     name, colon, offset = rxfilename.rpartition(":")
     path, start = (name, int(offset)) if colon and offset.isdigit() else (rxfilename, 0)
+    with _reading(path, rxfilename) as file:
+        file.seek(start)
+        content = _read_member(file) if start else file.read()
+    return _decode(content, rxfilename)
+
+
+@contextlib.contextmanager
+def _reading(path: str, where: str) -> Iterator[BinaryIO]:
+    """Open a file; what goes wrong while it is read is a `VouchError`."""
     try:
         with open(path, "rb") as file:
-            file.seek(start)
-            content = _read_member(file) if start else file.read()
+            yield file
     except OSError as error:
-        raise VouchError(f"{rxfilename}: {error.strerror}") from None
-    return _finish(*_decode(content, rxfilename), rxfilename, sample_rate)
+        raise VouchError(f"{where}: {error.strerror}") from None
 
 
 def _read_member(file: BinaryIO) -> bytes:
     """Read the wav that begins here; an archive has others after it."""
     head = file.read(8)
     size = int.from_bytes(head[4:], "little")
-    return head + file.read(-1 if head[:4] != b"RIFF" or size in _UNKNOWN_SIZES else size)
+    return head + file.read(-1 if head[:4] != b"RIFF" or size in UNKNOWN_SIZES else size)
+
+
+def read_span(rxfilename: str, first: int, last: int | None, sample_rate: int = 16000) -> np.ndarray:
+    """Read what `read_audio(rxfilename, sample_rate).samples[first:last]` is, sooner where that is possible.
+
+    That is so for files at this rate without lossy compression, of which only these samples are read. Several threads
+    may do so at once.
+
+    Returns
+    -------
+    (samples,) float32 in [-1, 1]; fewer, or none, where the recording ends earlier
+
+    Raises
+    ------
+    VouchError : see `read_audio`, but of NaN and infinite samples only those in the span are noticed
+    """
+    span = _seek_span(rxfilename, first, last, sample_rate) if _is_plain_file(rxfilename) else None
+    if span is None:
+        return read_audio(rxfilename, sample_rate).samples[first:last]
+    return _finish(span, sample_rate, rxfilename, sample_rate).samples if len(span) else np.empty(0, np.float32)
+
+
+def count_samples(rxfilename: str, sample_rate: int = 16000) -> int:
+    """Return how many samples `read_audio` gives, from the header where there is one that knows it.
+
+    Several threads may do so at once. `VouchError` as from `read_audio`.
+    """
+    if _is_plain_file(rxfilename):
+        with _reading(rxfilename, rxfilename) as file:
+            pcm = find_pcm16(file, os.fstat(file.fileno()).st_size, rxfilename)
+        if pcm is None:
+            with _open_sound(rxfilename) as sound:
+                frames, rate = sound.frames, sound.samplerate
+        else:
+            frames, rate = pcm.frames, pcm.rate
+        if 0 < frames < _UNKNOWN_COUNT and rate in _RATES:
+            return -(-frames * sample_rate // rate)
+    return len(read_audio(rxfilename, sample_rate).samples)
+
+
+def _is_plain_file(rxfilename: str) -> bool:
+    """Whether this is a file that is one recording from its first byte on and needs no other program."""
+    if rxfilename.rstrip().endswith("|") or Path(rxfilename).suffix.lower() in FFMPEG_SUFFIXES:
+        return False
+    _, colon, offset = rxfilename.rpartition(":")
+    if colon and offset.isdigit():
+        return False
+    try:
+        status = os.stat(rxfilename)
+    except OSError:
+        return False
+    # A named pipe can be read only once, and an empty file has no header.
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
+
+
+def _seek_span(path: str, first: int, last: int | None, sample_rate: int) -> np.ndarray | None:
+    """Read a span of a file alone, (samples,) or (samples, channels); None where all has to be read for it."""
+    with _reading(path, path) as file:
+        pcm = find_pcm16(file, os.fstat(file.fileno()).st_size, path)
+        if pcm is not None:
+            if pcm.rate != sample_rate:
+                return None
+            count = max(0, min(pcm.frames, pcm.frames if last is None else last) - first)
+            return pcm.read(file, first, count)
+    with _open_sound(path) as sound:
+        if sound.samplerate != sample_rate or sound.subtype not in _SEEKABLE or sound.frames >= _UNKNOWN_COUNT:
+            return None
+        count = max(0, min(sound.frames, sound.frames if last is None else last) - first)
+        try:
+            sound.seek(min(first, sound.frames))
+            span = sound.read(count, dtype="float32")
+        except (soundfile.SoundFileError, RuntimeError) as error:
+            raise _unreadable(path, error) from None
+    if len(span) < count:
+        raise VouchError(f"{path}: truncated, {count - len(span)} samples are missing")
+    return span
+
+
+def _open_sound(path: str) -> soundfile.SoundFile:
+    try:
+        with _OPENING:
+            return soundfile.SoundFile(path)
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(where: str, error: Exception) -> VouchError:
+    # The library's own words, without the path that it puts before them.
+    reason = str(getattr(error, "error_string", error))
+    return VouchError(f"{where}: not readable as audio ({reason.strip().rstrip('.')})")
 
 
 def read_excerpt(path: str, samples: int, sample_rate: int, position: float) -> np.ndarray:
@@ -104,7 +225,7 @@ def read_excerpt(path: str, samples: int, sample_rate: int, position: float) -> 
             piece = file.read(needed, dtype="float32")
             rate = file.samplerate
     except (soundfile.SoundFileError, RuntimeError) as error:
-        raise VouchError(f"{path}: not readable as audio ({str(error).strip().rstrip('.')})") from None
+        raise _unreadable(path, error) from None
     return np.resize(_finish(piece, rate, path, sample_rate).samples, samples)
 
 
@@ -112,49 +233,19 @@ def _decode(content: bytes, where: str) -> tuple[np.ndarray, int]:
     """Return (samples,) or (samples, channels) float32 and the sampling rate in Hz."""
     if not content:
         raise VouchError(f"{where}: no audio, 0 bytes")
-    pcm = _decode_pcm16(content, where)
+    file = io.BytesIO(content)
+    pcm = find_pcm16(file, len(content), where)
     if pcm is not None:
-        return pcm
+        return pcm.read(file, 0, pcm.frames), pcm.rate
+    file.seek(0)
     try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            samples, rate, promised = file.read(dtype="float32"), file.samplerate, file.frames
+        with soundfile.SoundFile(file) as sound:
+            samples, rate, promised = sound.read(dtype="float32"), sound.samplerate, sound.frames
     except (soundfile.SoundFileError, RuntimeError) as error:
-        raise VouchError(f"{where}: not readable as audio ({str(error).strip().rstrip('.')})") from None
-    # A count at the top of the range means that the header did not know it.
-    if len(samples) < promised < 2**62:
+        raise _unreadable(where, error) from None
+    if len(samples) < promised < _UNKNOWN_COUNT:
         raise VouchError(f"{where}: truncated, it promises {promised} samples and holds {len(samples)}")
     return samples, rate
-
-
-def _decode_pcm16(content: bytes, where: str) -> tuple[np.ndarray, int] | None:
-    """Decode 16-bit PCM RIFF without a library, the case that matters for speed; None for anything else."""
-    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
-        return None
-    position, form = 12, None
-    while position + 8 <= len(content):
-        chunk, size = struct.unpack_from("<4sI", content, position)
-        position += 8
-        if chunk == b"fmt " and position + 16 <= len(content):
-            form = struct.unpack_from("<HHIIHH", content, position)
-        elif chunk == b"data":
-            break
-        position += size + size % 2
-    else:
-        raise VouchError(f"{where}: truncated wav, it ends before its samples begin")
-    available = len(content) - position
-    if size in _UNKNOWN_SIZES:
-        size = available
-    elif size > available:
-        # Checked here for all encodings: libsndfile believes the length of the file rather than the header.
-        raise VouchError(
-            f"{where}: truncated wav, its header promises {size} bytes of samples and it holds {available}"
-        )
-    if form is None or form[0] != 1 or form[5] != 16 or form[1] < 1:
-        return None
-    channels = form[1]
-    count = size // (2 * channels) * channels
-    samples = np.frombuffer(content, "<i2", count, position) * np.float32(1 / 32768)
-    return (samples if channels == 1 else samples.reshape(-1, channels)), form[2]
 
 
 def _finish(samples: np.ndarray, rate: int, where: str, sample_rate: int) -> Audio:
@@ -174,18 +265,9 @@ def _finish(samples: np.ndarray, rate: int, where: str, sample_rate: int) -> Aud
     return Audio(samples, rate, channels)
 
 
-def _run_pipe(command: str) -> bytes:
-    """Run a `wav.scp` command as Kaldi does, through the shell."""
-    done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        raise VouchError(f"'{command.strip()} |' failed with status {done.returncode}: {last[0]}")
-    return done.stdout
-
-
 def _run_ffmpeg(path: str) -> bytes:
     if shutil.which("ffmpeg") is None:
         raise VouchError(f"{path}: reading {Path(path).suffix} needs ffmpeg, which is not installed")
     if not Path(path).is_file():
         raise VouchError(f"{path}: no such file")
-    return _run_pipe(f"ffmpeg -v error -nostdin -i {shlex.quote('file:' + path)} -f wav -c:a pcm_s16le -")
+    return read_pipe(f"ffmpeg -v error -nostdin -i {shlex.quote('file:' + path)} -f wav -c:a pcm_s16le -")

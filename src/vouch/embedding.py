@@ -14,15 +14,31 @@ from vouch.features.extract import compute
 from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.feats import FeatureStore
 from vouch.kaldi.waves import WaveReader
+from vouch.kaldi.wavestore import Store
 from vouch.shards import ShardWriter
 
 # Frames in a batch, padding included. On a CPU small batches are faster: they stay in its caches.
 BATCH_FRAMES = {"cpu": 2000, "cuda": 100_000}
 # Longer recordings are embedded in pieces (Kaldi's x-vector recipes use the same length): memory stays bounded.
 MAX_FRAMES = 10_000
+# These limits are for frames every 10 ms. So many samples of a waveform, each a frame, stand for one, at any rate.
+SAMPLES_PER_FRAME = 160
 
 
-def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames: int = MAX_FRAMES) -> np.ndarray:
+def default_max_frames(encoder: Encoder) -> int:
+    """Return the longest piece that goes through an encoder at once: 100 s, in frames or, of waveforms, samples."""
+    return MAX_FRAMES * _frame_size(encoder)
+
+
+def _frame_size(encoder: Encoder) -> int:
+    return SAMPLES_PER_FRAME if encoder.takes_waveforms else 1
+
+
+def _batch_frames(encoder: Encoder) -> int:
+    return BATCH_FRAMES[next(encoder.parameters()).device.type] * _frame_size(encoder)
+
+
+def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames: int | None = None) -> np.ndarray:
     """Embed a few utterances.
 
     An utterance shorter than the network's minimum is repeated up to it. One longer than `max_frames` is cut into
@@ -32,8 +48,8 @@ def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames:
     Parameters
     ----------
     encoder : in evaluation mode
-    matrices : each (frames, bins) float32
-    max_frames : longest piece
+    matrices : each (frames, bins) float32; waveforms are (samples, 1)
+    max_frames : longest piece; None: see `default_max_frames`
 
     Returns
     -------
@@ -43,6 +59,7 @@ def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames:
     ------
     VouchError : `max_frames` is so low that a piece could be shorter than the network's minimum
     """
+    max_frames = default_max_frames(encoder) if max_frames is None else max_frames
     least = 2 * encoder.min_frames
     if max_frames < least:
         raise VouchError(
@@ -60,7 +77,7 @@ def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames:
     embeddings = np.empty((len(pieces), encoder.embedding_dim), np.float32)
     device = next(encoder.parameters()).device
     # The pieces of one long recording may be many more than fit into the memory at once.
-    for batch in batches_by_length(lengths, BATCH_FRAMES[device.type]):
+    for batch in batches_by_length(lengths, _batch_frames(encoder)):
         embeddings[batch] = _embed_padded(encoder, [pieces[row] for row in batch], device)
     sums = np.zeros((len(matrices), encoder.embedding_dim))
     np.add.at(sums, owners, lengths[:, None] * embeddings.astype(np.float64))
@@ -95,13 +112,13 @@ def batches_by_length(num_frames: np.ndarray, batch_frames: int) -> Iterator[np.
             start = position
 
 
-def embed_store(encoder: Encoder, store: FeatureStore, indices: np.ndarray, max_frames: int = MAX_FRAMES) -> np.ndarray:
-    """Embed utterances of a feature store.
+def embed_store(encoder: Encoder, store: Store, indices: np.ndarray, max_frames: int | None = None) -> np.ndarray:
+    """Embed utterances of a store.
 
     Parameters
     ----------
     encoder : in evaluation mode
-    store : features
+    store : features or waveforms, as the network takes them
     indices : (n,) utterances of the store
     max_frames : see `embed_matrices`
 
@@ -116,8 +133,7 @@ def embed_store(encoder: Encoder, store: FeatureStore, indices: np.ndarray, max_
     if store.dim != encoder.config["num_bins"]:
         raise VouchError(f"{store.path}: {store.dim} dimensions, the model takes {encoder.config['num_bins']}")
     out = np.empty((len(indices), encoder.embedding_dim), np.float32)
-    device = next(encoder.parameters()).device.type
-    for batch in batches_by_length(store.num_frames[indices], BATCH_FRAMES[device]):
+    for batch in batches_by_length(store.num_frames[indices], _batch_frames(encoder)):
         out[batch] = embed_matrices(encoder, [store.matrix(int(index)) for index in indices[batch]], max_frames)
     return out
 
@@ -134,7 +150,7 @@ def store_embedder(
     max_frames : see `embed_matrices`
     progress : called with the number of utterances done
     """
-    store = FeatureStore(data.path / "feats.scp")
+    store = FeatureStore(data.path / "feats.scp", data.feats_scp)
     position = {utterance: index for index, utterance in enumerate(store.utterances)}
 
     def embed(utterances: Sequence[str], shard: ShardWriter) -> None:

@@ -40,40 +40,49 @@ class Encoder(nn.Module):
     Parameters
     ----------
     model : name in `vouch.models.MODELS` under "name", and options of that network
-    num_bins : dimensions of the features
+    num_bins : dimensions of the features; 1 for a network that takes waveforms
     normalization
         "mean": subtract each dimension's mean over the utterance; "meanvar": divide by its standard deviation
-        too; "none"
+        too; "none"; None: "mean" for features, and for waveforms "none", which is all that they can have
     feature
         configuration of the front end that made the features (see `vouch.features.build_feature`); None when it is
-        not known, as for archives from elsewhere: such an encoder takes features only
+        not known, as for archives from elsewhere: such an encoder takes features only. That of waveforms follows from
+        the network.
 
     Raises
     ------
-    VouchError : an unknown name or option, or a front end of another dimension
+    VouchError : an unknown name or option, or a front end or a normalization that the network cannot have
     """
 
     def __init__(
         self,
         model: Mapping[str, object],
         num_bins: int,
-        normalization: str = "mean",
+        normalization: str | None = None,
         feature: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__()
+        resolved = resolve_model(model)
+        waveform = waveform_feature(resolved)
+        self.takes_waveforms = waveform is not None
+        feature = waveform if feature is None else resolve_feature(feature)
         self.config = {
-            "model": resolve_model(model),
+            "model": resolved,
             "num_bins": num_bins,
-            "normalization": normalization,
-            "feature": None if feature is None else resolve_feature(feature),
+            "normalization": resolve_normalization(normalization, resolved),
+            "feature": feature,
         }
-        if normalization != "none":
-            pick({**NORMALIZATIONS, "none": None}, normalization, "normalization")
+        if self.takes_waveforms and (feature, num_bins) != (waveform, 1):
+            raise VouchError(
+                f"{resolved['name']} takes waveforms of {waveform['sample_rate']} Hz, not features of {num_bins}"
+                f" dimensions from the front end '{feature['type']}' of {feature['sample_rate']} Hz"
+            )
         self.feature = None if feature is None else build_feature(feature)
         if self.feature is not None and self.feature.dim != num_bins:
             raise VouchError(f"the front end gives {self.feature.dim} dimensions, the features have {num_bins}")
-        options = {name: value for name, value in self.config["model"].items() if name != "name"}
-        self.model = MODELS[self.config["model"]["name"]](num_bins, **options)
+        options = {name: value for name, value in resolved.items() if name != "name"}
+        dimensions = () if self.takes_waveforms else (num_bins,)
+        self.model = MODELS[resolved["name"]](*dimensions, **options)
 
     @property
     def embedding_dim(self) -> int:
@@ -82,7 +91,7 @@ class Encoder(nn.Module):
 
     @property
     def min_frames(self) -> int:
-        """Shortest input in frames."""
+        """Shortest input in frames; of waveforms a frame is a sample."""
         return self.model.min_frames
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
@@ -90,7 +99,7 @@ class Encoder(nn.Module):
 
         Parameters
         ----------
-        features : (batch, frames, num_bins) float32
+        features : (batch, frames, num_bins) float32; waveforms are (batch, samples, 1)
         lengths : (batch,) int64, optional
             real frames of each utterance where shorter ones are padded
 
@@ -102,7 +111,7 @@ class Encoder(nn.Module):
         if normalization != "none":
             mask = None if lengths is None else length_mask(lengths.to(features.device), features.shape[1])[..., None]
             features = NORMALIZATIONS[normalization](features - _mean(features, mask), mask)
-        return self.model(features, lengths)
+        return self.model(features.squeeze(-1) if self.takes_waveforms else features, lengths)
 
     def state(self) -> dict[str, object]:
         """Return what `Encoder.from_state` needs: configuration and weights."""
@@ -135,6 +144,40 @@ def resolve_model(model: Mapping[str, object]) -> dict[str, object]:
         "name": name,
         **resolve_options(pick(MODELS, name, "model"), options, f"model '{name}'", given=["num_bins"]),
     }
+
+
+def waveform_feature(model: Mapping[str, object]) -> dict[str, object] | None:
+    """Return the front end of a network that takes waveforms, from its resolved configuration; None for any other.
+
+    Waveforms are features of one dimension with a frame a sample, at the sampling rate that the network is made for.
+    """
+    if MODELS[str(model["name"])].input_kind != "waveform":
+        return None
+    return resolve_feature({"type": "waveform", "sample_rate": model["sample_rate"]})
+
+
+def resolve_normalization(normalization: str | None, model: Mapping[str, object]) -> str:
+    """Return the normalization of a network's input; None: what is usual for it.
+
+    Parameters
+    ----------
+    normalization : see `Encoder`
+    model : resolved configuration
+
+    Raises
+    ------
+    VouchError : an unknown name, or a normalization of waveforms
+    """
+    is_waveform = waveform_feature(model) is not None
+    if normalization is None:
+        return "none" if is_waveform else "mean"
+    pick({**NORMALIZATIONS, "none": None}, normalization, "normalization")
+    if is_waveform and normalization != "none":
+        raise VouchError(
+            f"normalization '{normalization}' is for features, and {model['name']} takes waveforms, which it normalises"
+            f" itself; leave it out"
+        )
+    return normalization
 
 
 def save_encoder(encoder: Encoder, path: str | Path) -> None:

@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from corpus import assert_same_features, read_features, slow_pipes, tiny_encoder, write_features, write_recordings
 from processes import fails, succeeds, wait_for
@@ -47,7 +48,13 @@ def unfinished(out):
 
 def test_help_is_for_people(scripts, tmp_path):
     done = succeeds(scripts.run(EXTRACT, "--help", cwd=tmp_path))
-    for word in ("embedding.scp", "--max-frames", "(default: 10000)", "--device"):
+    for word in (
+        "embedding.scp",
+        "--max-frames",
+        "(default: 100 seconds)",
+        "(default: what the model takes)",
+        "--device",
+    ):
         assert word in " ".join(done.stdout.split())
 
 
@@ -68,6 +75,25 @@ def test_audio_gives_what_its_features_give(scripts, recordings, tmp_path):
     succeeds(scripts.run(EXTRACT, "data", "final.pt", "feats", cwd=tmp_path))
     succeeds(scripts.run(EXTRACT, "data", "final.pt", "wav", "--input", "wav", cwd=tmp_path))
     assert_same_features(embeddings(tmp_path / "wav"), embeddings(tmp_path / "feats"), 1e-5)
+
+
+def test_a_network_that_takes_waveforms_is_given_the_audio(scripts, tmp_path):
+    write_recordings(tmp_path / "data")
+    encoder = tiny_encoder("rawnet3")
+    save_encoder(encoder, tmp_path / "final.pt")
+    done = succeeds(scripts.run(EXTRACT, "data", "final.pt", "out", "--nj", 2, "--shard-size", 4, cwd=tmp_path))
+    assert done.stdout == "out: 6 embeddings of 8 dimensions\n"
+    samples = {
+        name: soundfile.read(wav, dtype="float32")[0][:, None]
+        for name, wav in read_table(tmp_path / "data/wav.scp").items()
+    }
+    expected = {name: embed_matrices(encoder, [wave])[0] for name, wave in samples.items()}
+    assert_same_features(embeddings(tmp_path / "out"), expected, 1e-5)
+    succeeds(scripts.run(EXTRACT, "data", "final.pt", "pieces", "--max-frames", 3000, cwd=tmp_path))
+    expected = {name: embed_matrices(encoder, [wave], 3000)[0] for name, wave in samples.items()}
+    assert_same_features(embeddings(tmp_path / "pieces"), expected, 1e-5)
+    done = scripts.run(EXTRACT, "data", "final.pt", "out", "--input", "feats", cwd=tmp_path)
+    fails(done, "--input feats: final.pt takes waveforms; leave --input out")
 
 
 def test_long_recordings_are_cut(scripts, data, tmp_path):
@@ -145,7 +171,8 @@ def test_nan_features_fail_their_utterance_only(scripts, data, tmp_path):
 def test_a_truncated_archive_is_named(scripts, data, tmp_path):
     with open(data / "feats.ark", "r+b") as file:
         file.truncate(2000)
-    fails(scripts.run(EXTRACT, "data", "final.pt", "out", cwd=tmp_path), "'s0-1': the archive is truncated")
+    done = scripts.run(EXTRACT, "data", "final.pt", "out", cwd=tmp_path)
+    fails(done, f"feats.scp: 's0-1': {data}/feats.ark:985: the archive is truncated")
 
 
 def test_a_full_disk(scripts, data, tmp_path):

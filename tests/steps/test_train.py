@@ -3,14 +3,17 @@
 import fcntl
 import signal
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
-from corpus import TINY, write_all_trials, write_features
+from corpus import TINY, write_all_trials, write_features, write_recordings
 from processes import fails, succeeds, wait_for
 
-from vouch.encoder import load_encoder, load_torch
+from vouch.encoder import load_encoder, load_torch, resolve_model
 from vouch.features import resolve_feature
+from vouch.kaldi.ark import read_vectors
 from vouch.kaldi.tables import read_table
 
 TRAIN = "steps/train.py"
@@ -55,7 +58,7 @@ def test_a_training_leaves_all_that_it_should(scripts, folder):
     config = yaml.safe_load((folder / "exp/config.yaml").read_text())
     assert (config["loss"]["margin"], config["train"]["epochs"], config["train"]["batch_size"]) == (0.3, 3, 8)
     encoder = load_encoder(folder / "exp/final.pt")
-    assert encoder.config["model"] == TINY["lstm"]
+    assert encoder.config["model"] == resolve_model(TINY["lstm"])
     assert encoder.config["feature"] == feature
     lines = (folder / "exp/train.log").read_text().splitlines()
     assert [line.split()[3] for line in lines[:3]] == ["1/3:", "2/3:", "3/3:"]
@@ -86,6 +89,77 @@ def test_another_configuration_or_data_moves_the_old_experiment_aside(scripts, f
     succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
     assert (folder / "exp.old2/final.pt").exists()
     assert "continuing" not in (folder / "exp/train.log").read_text()
+
+
+def test_fine_tuning_starts_from_a_checkpoint(scripts, folder):
+    succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
+    write_features(folder / "more", speakers=range(2, 6))
+    checkpoint = "exp/checkpoints/last.pt"
+    (folder / "other.yaml").write_text("model: xvector\nloss: softmax\n")
+    words = ("more", "tuned", "--config", "other.yaml", "--finetune", checkpoint, "--train.crop_frames", 20)
+    words = (*words, "--train.batch_size", 8, "--train.epochs", 1)
+    done = succeeds(scripts.run(TRAIN, *words, cwd=folder))
+    assert f"fine-tuning {checkpoint}: the loss keeps its rows for 2 of 4 speakers" in done.stdout
+    assert load_encoder(folder / "tuned/final.pt").config["model"] == resolve_model(TINY["lstm"])
+    assert "is trained already" in succeeds(scripts.run(TRAIN, *words, cwd=folder)).stdout
+    name = scripts.run(TRAIN, "--print-name", "--config", "other.yaml", "--finetune", checkpoint, cwd=folder)
+    assert succeeds(name).stdout == "lstm_softmax_finetuned features\n"
+    fails(scripts.run(TRAIN, *words, "--model", "xvector", cwd=folder), f"{checkpoint}: has model lstm, not xvector")
+    fails(scripts.run(TRAIN, *words[:4], "--finetune", "no.pt", cwd=folder), "no.pt: no such file")
+    fails(scripts.run(TRAIN, *words, "--train.freeze", "[LSTM_stak]", cwd=folder), "did you mean 'LSTM_stack'")
+
+
+def test_a_network_that_takes_waveforms(scripts, tmp_path):
+    """It trains, validates and embeds straight from the recordings, whatever features there are."""
+    names = write_recordings(tmp_path / "train", utterances=3)
+    write_recordings(tmp_path / "valid", utterances=3)
+    write_all_trials(tmp_path / "valid")
+    training = {**TRAINING, "batch_size": 3, "crop_frames": 4000}
+    config = {"model": TINY["sinctdnn"], "loss": "softmax", "normalization": "mean", "train": training}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    done = succeeds(scripts.run(TRAIN, "--print-name", "--config", "tiny.yaml", cwd=tmp_path))
+    assert done.stdout == "sinctdnn_softmax waveform\n"
+    done = succeeds(scripts.run(TRAIN, *WORDS, cwd=tmp_path))
+    assert "epoch 2/2" in done.stdout and "validation EER" in done.stdout
+    encoder = load_encoder(tmp_path / "exp/final.pt")
+    assert encoder.config["feature"] == {"type": "waveform", "sample_rate": 16000}
+    assert yaml.safe_load((tmp_path / "exp/config.yaml").read_text())["normalization"] == "none"
+
+    succeeds(scripts.run("steps/extract_embeddings.py", "train", "exp/final.pt", "out", cwd=tmp_path))
+    found = dict(zip(*read_vectors(tmp_path / "out/embedding.scp"), strict=True))
+    assert list(found) == names
+    for name, wav in read_table(tmp_path / "train/wav.scp").items():
+        with torch.inference_mode():
+            expected = encoder.model(torch.from_numpy(soundfile.read(wav, dtype="float32")[0])[None])[0]
+        np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6)
+
+    write_features(tmp_path / "train")
+    (tmp_path / "train/feature.yaml").write_text("type: fbank\nnum_mel_bins: 8\n")
+    write_recordings(tmp_path / "train", utterances=3)
+    assert "is trained already" in succeeds(scripts.run(TRAIN, *WORDS, cwd=tmp_path)).stdout
+    (tmp_path / "train/utt2dur").write_text("".join(f"{name} 0.5\n" for name in names))
+    assert "other data; it is now exp.old1" in succeeds(scripts.run(TRAIN, *WORDS, cwd=tmp_path)).stderr
+
+
+def test_what_is_not_for_waveforms_is_refused(scripts, tmp_path):
+    write_recordings(tmp_path / "train")
+    config = {"model": TINY["sinctdnn"], "loss": "softmax", "train": {**TRAINING, "batch_size": 3}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "some.yaml").write_text("type: fbank\n")
+    words = ("train", "exp", "--config", "tiny.yaml")
+
+    def refused(message, *options):
+        fails(scripts.run(TRAIN, *words, *options, cwd=tmp_path), message)
+
+    refused("train.crop_frames 20 is below the network's minimum 2646; it counts samples here, 32000 are 2 s")
+    crops = ("--train.crop_frames", 4000)
+    refused("normalization 'mean' is for features, and sinctdnn takes waveforms", "--normalization", "mean", *crops)
+    refused("sinctdnn takes waveforms; leave --feature some out", "--feature", "some.yaml", *crops)
+    (tmp_path / "train.wavs/s1-1.wav").unlink()
+    refused("train/wav.scp: 's1-1': ", *crops)
+    (tmp_path / "train/wav.scp").unlink()
+    refused("train/wav.scp: no such file", *crops)
+    assert not (tmp_path / "exp").exists()
 
 
 def test_two_trainings_in_one_folder_are_refused(scripts, folder):
@@ -148,9 +222,9 @@ def test_an_interrupted_training_is_continued_to_the_last_bit(scripts, folder, n
 
 def test_names_of_experiments(scripts, folder):
     name = ("--print-name", "--config", "tiny.yaml")
-    assert scripts.run(TRAIN, *name, cwd=folder).stdout == "lstm_softmax\n"
+    assert scripts.run(TRAIN, *name, cwd=folder).stdout == "lstm_softmax features\n"
     options = ("--loss", "ge2e", "--train.epochs=9")
-    assert scripts.run(TRAIN, *options, *name, cwd=folder).stdout == "lstm_ge2e_train.epochs9\n"
+    assert scripts.run(TRAIN, *options, *name, cwd=folder).stdout == "lstm_ge2e_train.epochs9 features\n"
     fails(scripts.run(TRAIN, "--loss", "gee", *name, cwd=folder), "unknown loss 'gee' (did you mean 'ge2e'?)")
 
 
@@ -170,7 +244,7 @@ def test_names_of_experiments(scripts, folder):
         (["--train.learning_rate", "nan"], "nan is not a finite number", 1),
         (["--device", "tpu"], "unknown device 'tpu'", 1),
         (["--config", "none.yaml"], "none.yaml: No such file", 1),
-        (["--valid", "none"], "none/feats.scp: no such file", 1),
+        (["--valid", "none"], "none: no such data directory", 1),
         (["--train.batch_size", "25"], "24 training utterances do not fill a batch", 1),
         (["--loss", "ge2e", "--train.batch_size", "20"], "batches of 5 speakers x 4 utterances need 5 speakers", 1),
     ],

@@ -5,13 +5,14 @@ import threading
 
 import numpy as np
 import pytest
+import soundfile
 import torch
-from corpus import read_features, write_features
+from corpus import read_features, write_features, write_recordings
 
 from vouch.errors import VouchError
 from vouch.kaldi.feats import FeatureStore
 from vouch.kaldi.tables import read_table, write_table
-from vouch.training.batches import QUEUED_BATCHES, TrainingSet, prefetch
+from vouch.training.batches import QUEUED_BATCHES, TrainingSet, frames_per_second, prefetch
 
 FRAMES = 33
 
@@ -153,7 +154,9 @@ def test_speakers_with_too_little_audio_are_left_out(tmp_path):
     whole = TrainingSet(tmp_path)
     totals = np.bincount(whole.labels, whole.num_frames)
     shortest = int(totals.argmin())
-    part = TrainingSet(tmp_path, min_speaker_seconds=(totals.min() + 1) / 50, frames_per_second=50)
+    part = TrainingSet(
+        tmp_path, min_speaker_seconds=(totals.min() + 1) / 50, feature={"type": "fbank", "frame_shift": 20}
+    )
     assert part.speakers == [name for name in whole.speakers if name != f"s{shortest}"]
     assert np.bincount(part.labels).tolist() == np.delete(np.bincount(whole.labels), shortest).tolist()
     # The crops are still those of the utterances that the labels belong to.
@@ -162,3 +165,42 @@ def test_speakers_with_too_little_audio_are_left_out(tmp_path):
         part.gather(np.arange(len(kept)), FRAMES, np.random.default_rng(0)).features,
         whole.gather(kept, FRAMES, np.random.default_rng(0)).features,
     )
+
+
+WAVEFORM = {"type": "waveform", "sample_rate": 16000}
+
+
+def test_crops_of_waveforms_are_pieces_of_the_recordings(tmp_path):
+    write_recordings(tmp_path / "data", speakers=2, utterances=3, seconds=0.1)
+    data = TrainingSet(tmp_path / "data", feature=WAVEFORM)
+    assert data.speakers == ["s0", "s1"]
+    assert data.num_frames.tolist() == [1600, 2400, 3200] * 2
+    waves = [soundfile.read(wav, dtype="float32")[0] for wav in read_table(tmp_path / "data/wav.scp").values()]
+    starts = set()
+    for seed in range(20):
+        batch = data.gather(np.arange(6), 2000, np.random.default_rng(seed))
+        assert batch.features.shape == (6, 2000, 1)
+        for crop, wave in zip(batch.features[:, :, 0].numpy(), waves, strict=True):
+            if len(wave) < 2000:
+                np.testing.assert_array_equal(crop, np.resize(wave, 2000))
+                continue
+            windows = np.lib.stride_tricks.sliding_window_view(wave, 2000)
+            place = np.flatnonzero((windows[:, :3] == crop[:3]).all(axis=1))
+            assert len(place) == 1
+            np.testing.assert_array_equal(crop, windows[place[0]])
+            starts.add(int(place[0]))
+    assert min(starts) < 60 and max(starts) > 1100 and len(starts) > 60
+
+
+def test_seconds_of_waveforms_and_of_features(tmp_path):
+    assert frames_per_second(None) == frames_per_second({"type": "fbank", "frame_shift": 10.0}) == 100
+    assert frames_per_second({"type": "waveform", "sample_rate": 8000}) == 8000
+    write_recordings(tmp_path / "data", speakers=3)
+    wavs = read_table(tmp_path / "data/wav.scp")
+    write_table(tmp_path / "data/utt2dur", {name: "0.4" if name[:2] == "s1" else "0.5" for name in wavs})
+    data = TrainingSet(tmp_path / "data", min_speaker_seconds=0.9, feature=WAVEFORM)
+    assert (data.speakers, data.frames_per_second) == (["s0", "s2"], 16000)
+    crops = data.gather(np.arange(4), 8000, np.random.default_rng(0)).features[:, :, 0].numpy()
+    for crop, name in zip(crops, ("s0-0", "s0-1", "s2-0", "s2-1"), strict=True):
+        wave = soundfile.read(wavs[name], dtype="float32")[0]
+        np.testing.assert_array_equal(crop, wave[:8000])

@@ -39,7 +39,8 @@ def test_the_file_overrides_the_defaults_and_the_command_line_the_file():
 def test_another_loss_or_model_starts_from_its_own_defaults():
     config = resolve_config(FILE, {"loss": "softmax", "model": "lstm"})
     assert config.loss == {"name": "softmax"}
-    assert config.model == {"name": "lstm", "embedding_dim": 256, "hidden_size": 768, "num_layers": 3}
+    own = {"name": "lstm", "embedding_dim": 256, "hidden_size": 768, "num_layers": 3}
+    assert config.model == {**own, "projection": "last", "relu": False}
     assert config.train.epochs == 7
     config = resolve_config(FILE, {"loss.variant": "contrast", "loss": "ge2e"})
     assert config.loss["variant"] == "contrast"
@@ -89,7 +90,7 @@ def test_the_recipes_that_come_along(request):
         ({}, {"train.precision": "bfloat"}, r"did you mean 'bfloat16'\?"),
         ({}, {"train.epochs": "0"}, "train.epochs must be at least 1, not 0"),
         ({}, {"train.clip_norm": "-1"}, "train.clip_norm must not be negative"),
-        ({}, {"train.learning_rate": "0"}, "train.learning_rate must be positive"),
+        ({}, {"train.learning_rate": "0"}, "train.learning_rate and train.trunk_rate must be positive"),
         ({}, {"train.learning_rate": "nan"}, "nan is not a finite number"),
         ({}, {"train.warmup": "1"}, "train.warmup from 0 to below 1"),
         ({}, {"train.sampler": "speaker"}, r"unknown train.sampler 'speaker' \(did you mean 'speakers'\?\)"),

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from vouch.audio import Audio, read_audio
 from vouch.errors import VouchError
-from vouch.kaldi.datadir import DataDir
+from vouch.kaldi.datadir import DataDir, Segment
 
 # Times in `segments` are rounded when they are written: this much beyond the end of a recording is forgiven.
 SEGMENT_OVERSHOOT = 0.5
+
+
+def sample_bounds(segment: Segment, sample_rate: int) -> tuple[int, int | None]:
+    """Return where a segment begins and ends in the samples of its recording; None: with the recording."""
+    first = int(segment.start * sample_rate + 0.5)
+    return first, None if segment.end is None else int(segment.end * sample_rate + 0.5)
 
 
 class WaveReader:
@@ -52,11 +60,35 @@ class WaveReader:
             if self._audio.source_channels > 1:
                 self.notes[f"averaged over {self._audio.source_channels} channels"] += 1
         samples = self._audio.samples
-        first = int(segment.start * self._rate + 0.5)
-        last = len(samples) if segment.end is None else int(segment.end * self._rate + 0.5)
-        if first >= len(samples) or last > len(samples) + SEGMENT_OVERSHOOT * self._rate:
+        first, last = sample_bounds(segment, self._rate)
+        if first >= len(samples) or (last or 0) > len(samples) + SEGMENT_OVERSHOOT * self._rate:
             raise VouchError(
                 f"segment {segment.start:g} to {segment.end or len(samples) / self._rate:g} s is outside recording"
                 f" '{segment.recording}' of {len(samples) / self._rate:g} s"
             )
         return samples[first:last]
+
+    def read_each(self, utterances: Sequence[str]) -> Iterator[tuple[str, np.ndarray | VouchError]]:
+        """Yield utterances with their samples, or with the reason why they cannot be read.
+
+        Where recordings have to be decoded, a thread reads the next utterance while one is in use. That of plain wav
+        files would take longer to start than to read.
+        """
+        recordings = {self._data.segments[utterance].recording for utterance in utterances}
+        if all(self._data.wav_scp[recording].lower().endswith(".wav") for recording in recordings):
+            for utterance in utterances:
+                yield utterance, self._read_or_reason(utterance)
+            return
+        with ThreadPoolExecutor(1) as reading:
+            ahead = [reading.submit(self._read_or_reason, utterance) for utterance in utterances[:1]]
+            for utterance, following in zip(utterances, [*utterances[1:], None], strict=True):
+                result = ahead.pop().result()
+                if following is not None:
+                    ahead.append(reading.submit(self._read_or_reason, following))
+                yield utterance, result
+
+    def _read_or_reason(self, utterance: str) -> np.ndarray | VouchError:
+        try:
+            return self.read(utterance)
+        except VouchError as error:
+            return error

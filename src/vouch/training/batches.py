@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from vouch.errors import VouchError
-from vouch.kaldi.datadir import DataDir
-from vouch.kaldi.feats import FeatureStore
+from vouch.kaldi.wavestore import open_store
 
 QUEUED_BATCHES = 4
 # Of features whose front end is not known: the 10 ms step that nearly all have.
@@ -25,7 +24,7 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    features : (batch, frames, dim) float32
+    features : (batch, frames, dim) float32; of waveforms (batch, samples, 1)
     labels : (batch,) int64
     """
 
@@ -38,17 +37,18 @@ class TrainingSet:
 
     Parameters
     ----------
-    path : data directory with feats.scp and utt2spk
+    path : data directory with utt2spk and feats.scp, or wav.scp for waveforms
     data_ratio : share of the speakers to take, the first ones by name
     min_speaker_seconds : speakers with less audio are left out
-    frames_per_second : of the features
+    feature : configuration of the front end that made the features, if it is known; that of waveforms opens the audio
 
     Attributes
     ----------
     speakers : list of str, sorted; the label of a speaker is its position
     labels : (utterances,) int64
-    num_frames : (utterances,) int64
-    store : the features, those of speakers who were left out included
+    num_frames : (utterances,) int64; of waveforms a frame is a sample
+    frames_per_second : of the features
+    store : the features or waveforms, those of speakers who were left out included
 
     Raises
     ------
@@ -60,16 +60,16 @@ class TrainingSet:
         path: str | Path,
         data_ratio: float = 1.0,
         min_speaker_seconds: float = 0.0,
-        frames_per_second: float = FRAMES_PER_SECOND,
+        feature: Mapping[str, object] | None = None,
     ) -> None:
-        self.frames_per_second = frames_per_second
-        data = DataDir.load(path, need=["feats.scp"])
-        self.store = FeatureStore(data.path / "feats.scp")
+        self.frames_per_second = frames_per_second(feature)
+        data, self.store = open_store(path, feature)
         names = sorted({data.utt2spk[utterance] for utterance in self.store.utterances})
         number = {speaker: label for label, speaker in enumerate(names)}
         labels = np.array([number[data.utt2spk[utterance]] for utterance in self.store.utterances], np.int64)
         chosen = np.arange(len(names)) < int(len(names) * data_ratio)
-        chosen &= np.bincount(labels, self.store.num_frames, len(names)) >= min_speaker_seconds * frames_per_second
+        frames = np.bincount(labels, self.store.num_frames, len(names))
+        chosen &= frames >= min_speaker_seconds * self.frames_per_second
         if chosen.sum() < 2:
             left = "" if len(names) < 2 else f" left of {len(names)} by train.data_ratio and train.min_speaker_seconds"
             raise VouchError(f"{path}: training needs at least 2 speakers, there is {chosen.sum()}{left}")
@@ -95,6 +95,13 @@ class TrainingSet:
         for row, (index, start) in enumerate(zip(self._position[indices].tolist(), starts.tolist(), strict=True)):
             self.store.crop(index, start, out[row])
         return Batch(features, torch.from_numpy(self.labels[indices]))
+
+
+def frames_per_second(feature: Mapping[str, object] | None) -> float:
+    """Return how many frames of a front end, given by its configuration, a second of audio has."""
+    if feature is None:
+        return FRAMES_PER_SECOND
+    return float(feature["sample_rate"]) if feature["type"] == "waveform" else 1000 / float(feature["frame_shift"])
 
 
 def prefetch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,11 +39,13 @@ class Progress:
 
 @dataclass
 class TrainingState:
-    """What the training loop changes."""
+    """What the training loop changes, and the speakers that the rows of the loss belong to."""
 
     encoder: Encoder
     loss: SpeakerLoss
     optimizer: torch.optim.Optimizer
+    loss_name: str = ""
+    speakers: Sequence[str] = ()
     progress: Progress = field(default_factory=Progress)
 
 
@@ -58,6 +61,8 @@ def save_checkpoint(state: TrainingState, fingerprint: str, path: Path) -> None:
         "fingerprint": fingerprint,
         "encoder": state.encoder.state(),
         "loss": state.loss.state_dict(),
+        "loss_name": state.loss_name,
+        "speakers": list(state.speakers),
         "optimizer": state.optimizer.state_dict(),
         "progress": vars(state.progress),
         "rng": torch.get_rng_state(),

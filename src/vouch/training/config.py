@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from vouch.encoder import NORMALIZATIONS, Encoder, resolve_model
+from torch import nn
+
+from vouch.encoder import NORMALIZATIONS, Encoder, resolve_model, resolve_normalization, waveform_feature
 from vouch.errors import VouchError, nearest, pick
 from vouch.losses import SpeakerLoss, build_loss, resolve_loss
 from vouch.losses.margin import MarginSoftmax
@@ -33,7 +35,7 @@ class TrainOptions:
     ----------
     epochs : passes over the training set
     batch_size : crops in a batch
-    crop_frames : length of a training example in frames
+    crop_frames : length of a training example in frames; of waveforms a frame is a sample
     sampler : "utterances", "speakers" or "duration"; see `vouch.training.sampler`
     max_utterances_per_speaker : sampler "utterances": at most so many of a speaker in an epoch; 0: all
     epoch_days : sampler "duration": audio in an epoch, in days; 0: as much as there is
@@ -42,6 +44,8 @@ class TrainOptions:
     min_speaker_seconds : speakers with less audio are left out
     optimizer : "adam" or "sgd" (with momentum 0.9)
     learning_rate : at its peak
+    trunk_rate : the network learns with so many times the learning rate, the loss's own weights with all of it
+    freeze : modules of the network, by name, that are left as they are, batch statistics included
     weight_decay : L2 penalty on all weights
     schedule : "cosine", "step" or "constant"; see `vouch.training.schedule`
     warmup : share of the training during which the learning rate rises linearly from zero
@@ -67,6 +71,8 @@ class TrainOptions:
     min_speaker_seconds: float = 0.0
     optimizer: str = "adam"
     learning_rate: float = 0.001
+    trunk_rate: float = 1.0
+    freeze: Sequence[str] = ()
     weight_decay: float = 0.0
     schedule: str = "cosine"
     warmup: float = 0.05
@@ -80,6 +86,7 @@ class TrainOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "freeze", tuple(self.freeze))
         if self.optimizer not in OPTIMIZERS:
             raise VouchError(f"unknown train.optimizer '{self.optimizer}'{nearest(self.optimizer, OPTIMIZERS)}")
         if self.precision not in PRECISIONS:
@@ -93,8 +100,10 @@ class TrainOptions:
         for name in NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise VouchError(f"train.{name} must not be negative, it is {getattr(self, name)}")
-        if self.learning_rate <= 0 or not 0 <= self.warmup < 1:
-            raise VouchError("train.learning_rate must be positive and train.warmup from 0 to below 1")
+        if self.learning_rate <= 0 or self.trunk_rate <= 0 or not 0 <= self.warmup < 1:
+            raise VouchError(
+                "train.learning_rate and train.trunk_rate must be positive and train.warmup from 0 to below 1"
+            )
         if not 0 < self.data_ratio <= 1:
             raise VouchError(f"train.data_ratio must be above 0 and at most 1, not {self.data_ratio}")
         if not 0 <= self.margin_begin < self.margin_end <= 1:
@@ -118,7 +127,7 @@ class Config:
     Attributes
     ----------
     model, loss : "name" and all options
-    normalization : of the features, see `vouch.encoder.Encoder`
+    normalization : of the features, see `vouch.encoder.Encoder`; "none" for waveforms
     train : see `TrainOptions`
     """
 
@@ -171,10 +180,14 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
         elif key not in ("model", "loss"):
             raise VouchError(f"unknown configuration option '{key}'{nearest(key, known_options(sections))}")
     pick({**NORMALIZATIONS, "none": None}, str(normalization), "normalization")
+    resolved = resolve_model(sections["model"])
+    if waveform_feature(resolved):
+        # What a recipe says of features is not meant for waveforms; what the command line says is, and is refused.
+        normalization = overrides.get("normalization", "none")
     return Config(
-        resolve_model(sections["model"]),
+        resolved,
         resolve_loss(sections["loss"]),
-        str(normalization),
+        resolve_normalization(str(normalization), resolved),
         TrainOptions(**resolve_options(TrainOptions, sections["train"], "train")),
     )
 
@@ -185,16 +198,28 @@ def check_networks(config: Config) -> None:
     Raises
     ------
     VouchError
-        an option that has the right type but an impossible value, a batch that the loss cannot take, or a schedule for
-        a margin that the loss has not
+        an option that has the right type but an impossible value, crops that are too short for the network, a batch
+        that the loss cannot take, or a schedule for a margin that the loss has not
     """
-    embedding_dim = Encoder(config.model, PLACEHOLDER_BINS, config.normalization).embedding_dim
-    loss = build_loss(config.loss, embedding_dim, PLACEHOLDER_SPEAKERS)
+    encoder = Encoder(config.model, 1 if waveform_feature(config.model) else PLACEHOLDER_BINS, config.normalization)
+    check_crops(encoder, config.train)
+    frozen_modules(encoder, config.train.freeze)
+    loss = build_loss(config.loss, encoder.embedding_dim, PLACEHOLDER_SPEAKERS)
     batch_demand(loss, config.train)
     if config.train.margin_schedule != "constant" and not margin_losses(loss):
         raise VouchError(
             f"train.margin_schedule is {config.train.margin_schedule}, but the loss '{config.loss['name']}' has no"
             f" margin on the angle or cosine"
+        )
+
+
+def check_crops(encoder: Encoder, options: TrainOptions) -> None:
+    """Raise `VouchError` when the crops are shorter than the network's minimum."""
+    if options.crop_frames < encoder.min_frames:
+        rate = encoder.feature.sample_rate if encoder.takes_waveforms else 0
+        unit = f"; it counts samples here, {2 * rate} are 2 s" if rate else ""
+        raise VouchError(
+            f"train.crop_frames {options.crop_frames} is below the network's minimum {encoder.min_frames}{unit}"
         )
 
 
@@ -207,6 +232,15 @@ def batch_demand(loss: SpeakerLoss, options: TrainOptions) -> Demand:
 def margin_losses(loss: SpeakerLoss) -> list[MarginSoftmax]:
     """Return the loss, or those parts of a sum, whose margin a schedule can change."""
     return [part for part in loss.modules() if isinstance(part, MarginSoftmax)]
+
+
+def frozen_modules(encoder: Encoder, names: Sequence[str]) -> list[nn.Module]:
+    """Return the modules of the network with these names; `VouchError` naming the nearest when there is none."""
+    known = {name: module for name, module in encoder.model.named_modules() if name}
+    for name in names:
+        if name not in known:
+            raise VouchError(f"train.freeze: the network has no module '{name}'{nearest(name, known)}")
+    return [known[name] for name in names]
 
 
 def known_options(sections: Mapping[str, Mapping[str, object]]) -> list[str]:
@@ -239,7 +273,7 @@ def experiment_name(config: Config, overrides: Mapping[str, object]) -> str:
     """
     set_by_hand = (f"{key}{overrides[key]}" for key in sorted(overrides) if key not in ("model", "loss"))
     parts = [str(config.model["name"]), str(config.loss["name"]), *set_by_hand]
-    return "_".join(re.sub(r"[^A-Za-z0-9.+-]", "", part) for part in parts)
+    return "_".join(re.sub(r"[^A-Za-z0-9_.+-]", "", part) for part in parts)
 
 
 def _named(value: object, what: str) -> dict[str, object]:

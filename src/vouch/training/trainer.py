@@ -17,7 +17,8 @@ from vouch.errors import VouchError
 from vouch.losses import build_loss
 from vouch.training.batches import Batch, TrainingSet, prefetch
 from vouch.training.checkpoint import Progress, TrainingState, restore_checkpoint, save_checkpoint
-from vouch.training.config import Config, batch_demand, margin_losses
+from vouch.training.config import Config, batch_demand, check_crops, frozen_modules, margin_losses
+from vouch.training.finetune import Start, transfer_loss
 from vouch.training.sampler import Sampling, epoch_batches
 from vouch.training.schedule import learning_rate_factor, margin_share
 from vouch.training.validation import ValidationSet
@@ -59,6 +60,7 @@ class Trainer:
     data : training utterances
     valid : trials of held-out speakers, which choose the epoch that is kept; None keeps the last epoch
     feature : configuration of the front end that made the features, if it is known
+    start : where fine-tuning begins; None: fresh weights
     folder : of the experiment; gets checkpoints/, tensorboard/ and final.pt
     fingerprint : of configuration and data; an earlier checkpoint in the folder must have the same
     device : where to train
@@ -75,6 +77,7 @@ class Trainer:
         data: TrainingSet,
         valid: ValidationSet | None,
         feature: dict[str, object] | None,
+        start: Start | None,
         folder: Path,
         fingerprint: str,
         device: torch.device,
@@ -85,10 +88,19 @@ class Trainer:
         self.folder, self.fingerprint = folder, fingerprint
         self.last, self.best = folder / "checkpoints/last.pt", folder / "checkpoints/best.pt"
         torch.manual_seed(self.options.seed)
-        self.state = _build(config, data, feature, device)
+        self.state = _build(config, data, feature, start, device)
+        self._parameters = [*self.state.encoder.parameters(), *self.state.loss.parameters()]
+        self._frozen = frozen_modules(self.state.encoder, self.options.freeze)
+        for module in self._frozen:
+            module.requires_grad_(False)
+        if not any(parameter.requires_grad for parameter in self._parameters):
+            raise VouchError("train.freeze leaves nothing to train")
+        self.started_from = ""
+        if start is not None:
+            told = transfer_loss(start, self.state.loss, str(config.loss["name"]), data.speakers)
+            self.started_from = f"fine-tuning {start.path}: {told}"
         if valid is not None and valid.dim != data.store.dim:
             raise VouchError(f"validation features have {valid.dim} dimensions, training features {data.store.dim}")
-        self._parameters = [*self.state.encoder.parameters(), *self.state.loss.parameters()]
         self._plan_epoch(0)  # a batch that the data cannot fill is an error now, not after hours
 
     def run(self) -> Path:
@@ -102,6 +114,8 @@ class Trainer:
         if self.last.exists():
             restore_checkpoint(self.state, self.last)
             self.calls.log(f"continuing after epoch {self.progress.epoch}, batch {self.progress.batch}")
+        elif self.started_from:
+            self.calls.log(self.started_from)
         board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.progress.epoch + 1)
         while self.progress.epoch < self.options.epochs:
             clock = _Clock()
@@ -143,6 +157,8 @@ class Trainer:
         seed = (options.seed, progress.epoch)
         crops = prefetch(self.data, batches, progress.batch, options.crop_frames, seed, self.device.type == "cuda")
         self.state.encoder.train()
+        for module in self._frozen:
+            module.eval()
         sums = torch.tensor([progress.loss_sum, progress.correct], dtype=torch.float64).to(self.device)
         for batch in clock.timed(crops):
             done = (progress.epoch + progress.batch / len(batches)) / options.epochs
@@ -166,7 +182,7 @@ class Trainer:
         state, options = self.state, self.options
         rate = options.learning_rate * learning_rate_factor(options.schedule, options.warmup, done)
         for group in state.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         for loss in margin_losses(state.loss):
             begin, end = options.margin_begin, options.margin_end
             loss.margin_share = margin_share(options.margin_schedule, begin, end, done)
@@ -212,7 +228,7 @@ class Trainer:
     def _report(
         self, board: SummaryWriter, clock: _Clock, mean_loss: float, accuracy: float, eer: float | None
     ) -> None:
-        epoch, rate = self.progress.epoch + 1, self.state.optimizer.param_groups[0]["lr"]
+        epoch, rate = self.progress.epoch + 1, self.state.optimizer.param_groups[-1]["lr"]
         speed, waiting = clock.utterances_per_second(), clock.waiting_share()
         line = (
             f"epoch {epoch}/{self.options.epochs}: loss {mean_loss:.4f}, accuracy {100 * accuracy:.1f} %,"
@@ -267,18 +283,24 @@ class _Clock:
         self._checkpoint = time.monotonic()
 
 
-def _build(config: Config, data: TrainingSet, feature: dict[str, object] | None, device: torch.device) -> TrainingState:
-    """Make encoder, loss and optimizer with fresh weights."""
+def _build(
+    config: Config, data: TrainingSet, feature: dict[str, object] | None, start: Start | None, device: torch.device
+) -> TrainingState:
+    """Make encoder, loss and optimizer; the weights are fresh, except that the encoder may have those of `start`."""
     options = config.train
     encoder = Encoder(config.model, data.store.dim, config.normalization, feature).to(device)
-    if options.crop_frames < encoder.min_frames:
-        raise VouchError(f"train.crop_frames {options.crop_frames} is below the network's minimum {encoder.min_frames}")
+    if start is not None:
+        encoder.model.load_state_dict(start.encoder.model.state_dict())
+    check_crops(encoder, options)
     loss = build_loss(config.loss, encoder.embedding_dim, len(data.speakers)).to(device)
-    parameters = [*encoder.parameters(), *loss.parameters()]
+    groups = [
+        {"params": list(encoder.parameters()), "share": options.trunk_rate},
+        {"params": list(loss.parameters()), "share": 1.0},
+    ]
     if options.optimizer == "adam":
-        optimizer = torch.optim.Adam(parameters, options.learning_rate, weight_decay=options.weight_decay)
+        optimizer = torch.optim.Adam(groups, options.learning_rate, weight_decay=options.weight_decay)
     else:
         optimizer = torch.optim.SGD(
-            parameters, options.learning_rate, momentum=SGD_MOMENTUM, weight_decay=options.weight_decay
+            groups, options.learning_rate, momentum=SGD_MOMENTUM, weight_decay=options.weight_decay
         )
-    return TrainingState(encoder, loss, optimizer)
+    return TrainingState(encoder, loss, optimizer, str(config.loss["name"]), data.speakers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,29 +10,30 @@ import numpy as np
 from vouch.embedding import embed_store
 from vouch.encoder import Encoder
 from vouch.errors import VouchError
-from vouch.kaldi.feats import FeatureStore
 from vouch.kaldi.trials import read_trials
+from vouch.kaldi.wavestore import open_store
 from vouch.metrics import equal_error_rate
 from vouch.scoring.cosine import normalize_length, score_trials
 
 
 class ValidationSet:
-    """Features and trials of speakers that the training set does not have.
+    """Features or waveforms, and trials, of speakers that the training set does not have.
 
     Parameters
     ----------
-    path : data directory with feats.scp and trials
+    path : data directory with trials and feats.scp, or wav.scp for waveforms
+    feature : see `vouch.training.batches.TrainingSet`
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, feature: Mapping[str, object] | None = None) -> None:
         path = Path(path)
-        self._store = FeatureStore(path / "feats.scp")
+        _, self._store = open_store(path, feature)
         trials = read_trials(path / "trials")
         position = {utterance: index for index, utterance in enumerate(self._store.utterances)}
         for number, pair in enumerate(zip(trials.enrol, trials.test, strict=True), start=1):
             for utterance in pair:
                 if utterance not in position:
-                    raise VouchError(f"{path}/trials:{number}: '{utterance}' has no features in {path}/feats.scp")
+                    raise VouchError(f"{path}/trials:{number}: '{utterance}' is not in {self._store.path}")
         self.dim = self._store.dim
         self._used = np.array(sorted({position[u] for u in (*trials.enrol, *trials.test)}))
         row = {int(index): row for row, index in enumerate(self._used)}

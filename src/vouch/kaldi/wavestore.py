@@ -1,0 +1,171 @@
+"""Random access to the waveforms of a data directory: whole utterances and crops, straight from the audio files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from vouch.audio import count_samples, read_span
+from vouch.errors import VouchError
+from vouch.kaldi.datadir import DataDir
+from vouch.kaldi.feats import FeatureStore
+from vouch.kaldi.tables import read_table
+from vouch.kaldi.waves import WaveReader, sample_bounds
+
+HEADER_THREADS = 16
+
+
+class WaveStore:
+    """The recordings that a `wav.scp` lists, as if their samples were features: one frame a sample, of one dimension.
+
+    It is used like `vouch.kaldi.feats.FeatureStore`. Of files without lossy compression at the right rate a crop reads
+    its own samples only; pipes, other formats and other rates are read whole each time. Threads may share a store.
+
+    Parameters
+    ----------
+    data : loaded with "wav.scp"
+    sample_rate : Hz; recordings at other rates are resampled
+
+    Attributes
+    ----------
+    path : wav.scp, for messages
+    utterances : list of str, in file order
+    num_frames
+        (utterances,) int64 ndarray, samples. Those of segments follow from `segments`, others from utt2num_samples or
+        utt2dur where there is one (a recording that turns out a little shorter or longer does no harm), else from the
+        headers of the files.
+    dim : 1
+
+    Raises
+    ------
+    VouchError : a table of lengths is malformed, or without one a recording is not readable
+    """
+
+    dim = 1
+
+    def __init__(self, data: DataDir, sample_rate: int) -> None:
+        self.path = data.path / "wav.scp"
+        self.utterances = list(data.segments)
+        self._data, self._rate = data, sample_rate
+        self.num_frames = np.fromiter(self._read_lengths(), np.int64, len(self.utterances))
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def matrix(self, index: int) -> np.ndarray:
+        """Return all of utterance `index`, whatever length was planned for it, as (samples, 1) float32."""
+        first, last = self._bounds(index)
+        samples = self._read_span(index, first, last)
+        if len(samples) < (1 if last is None else last - first):
+            # A recording without samples, or one that ends before the segment does, perhaps by a rounding error.
+            try:
+                samples = WaveReader(self._data, self._rate).read(self.utterances[index])
+            except VouchError as error:
+                raise self._named(index, error) from None
+        return samples[:, None]
+
+    def crop(self, index: int, first: int, out: np.ndarray) -> None:
+        """Fill `out`, (samples, 1) float32, with the samples of utterance `index` from `first` on.
+
+        An utterance that ends before the crop does is repeated from its beginning. Where it ends only because it is
+        shorter than planned, the crop begins earlier instead.
+        """
+        begin, _ = self._bounds(index)
+        is_inside = first + len(out) <= self.num_frames[index]
+        samples = np.empty(0, np.float32)
+        if is_inside:
+            samples = self._read_span(index, begin + first, begin + first + len(out))
+        if len(samples) < len(out):
+            whole = self.matrix(index)[:, 0]
+            if is_inside:
+                first = max(0, len(whole) - len(out))
+            samples = np.take(whole, np.arange(first, first + len(out)), mode="wrap")
+        out[:, 0] = samples
+
+    def _read_span(self, index: int, first: int, last: int | None) -> np.ndarray:
+        try:
+            return read_span(self._rxfilename(index), first, last, self._rate)
+        except VouchError as error:
+            raise self._named(index, error) from None
+
+    def _rxfilename(self, index: int) -> str:
+        return self._data.wav_scp[self._data.segments[self.utterances[index]].recording]
+
+    def _bounds(self, index: int) -> tuple[int, int | None]:
+        return sample_bounds(self._data.segments[self.utterances[index]], self._rate)
+
+    def _named(self, index: int, error: VouchError) -> VouchError:
+        return VouchError(f"{self.path}: '{self.utterances[index]}': {error}")
+
+    def _read_lengths(self) -> Iterator[int]:
+        """Yield the planned length of each utterance in samples."""
+        bounds = [self._bounds(index) for index in range(len(self))]
+        open_ended = [index for index, (_, last) in enumerate(bounds) if last is None]
+        lengths = self._tabled_lengths(open_ended) or self._counted_lengths(open_ended)
+        for index, (first, last) in enumerate(bounds):
+            yield lengths[index] if last is None else last - first
+
+    def _tabled_lengths(self, indices: Sequence[int]) -> dict[int, int]:
+        """Lengths from utt2num_samples or utt2dur by index; none where there is neither table."""
+        for name, scale in (("utt2num_samples", 1), ("utt2dur", self._rate)):
+            path = self._data.path / name
+            if path.exists() and indices:
+                table = read_table(path)
+                return {index: _parse_length(table, self.utterances[index], path, scale) for index in indices}
+        return {}
+
+    def _counted_lengths(self, indices: Sequence[int]) -> dict[int, int]:
+        """Lengths by index, from the headers of the files."""
+
+        def count(index: int) -> int:
+            try:
+                samples = count_samples(self._rxfilename(index), self._rate)
+            except VouchError as error:
+                raise self._named(index, error) from None
+            return max(0, samples - self._bounds(index)[0])
+
+        pool = ThreadPoolExecutor(HEADER_THREADS)
+        try:
+            return dict(zip(indices, pool.map(count, indices), strict=True))
+        finally:
+            # After an error, or an interruption, the rest of a large corpus need not be looked at.
+            pool.shutdown(cancel_futures=True)
+
+
+Store = FeatureStore | WaveStore
+
+
+def open_store(path: str | Path, feature: Mapping[str, object] | None) -> tuple[DataDir, Store]:
+    """Open the input of a network in a data directory.
+
+    Parameters
+    ----------
+    path : with feats.scp, or for waveforms wav.scp
+    feature : configuration of the front end, see `vouch.features.build_feature`; None: features of an unknown one
+
+    Returns
+    -------
+    data : the tables of the directory
+    store : a `WaveStore` for the front end "waveform", a `FeatureStore` for any other
+    """
+    if feature is not None and feature["type"] == "waveform":
+        data = DataDir.load(path, need=["wav.scp"])
+        return data, WaveStore(data, int(feature["sample_rate"]))
+    data = DataDir.load(path, need=["feats.scp"])
+    return data, FeatureStore(data.path / "feats.scp", data.feats_scp)
+
+
+def _parse_length(table: Mapping[str, str], utterance: str, path: Path, scale: int) -> int:
+    """Length in samples of an utterance, in a table that counts in `scale` samples."""
+    if utterance not in table:
+        raise VouchError(f"{path}: no line for '{utterance}'; make the table again, or remove it")
+    try:
+        length = float(table[utterance]) * scale
+        if not 0 <= length < 2**62:
+            raise ValueError
+    except ValueError:
+        raise VouchError(f"{path}: '{utterance} {table[utterance]}' is not a length") from None
+    return int(length + 0.5)

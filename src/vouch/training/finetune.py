@@ -1,0 +1,116 @@
+"""Starting from a trained network: its encoder, and of its loss what still fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from vouch.encoder import Encoder, load_torch
+from vouch.errors import VouchError
+from vouch.losses.base import SpeakerLoss
+from vouch.training.config import Config
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a fine-tuning starts from.
+
+    Attributes
+    ----------
+    path : `final.pt`, which has no loss, or a training checkpoint
+    encoder : with its weights
+    loss_name : "" when there is none
+    loss : state dict of the loss
+    speakers : those of its rows, by label
+    """
+
+    path: Path
+    encoder: Encoder
+    loss_name: str
+    loss: Mapping[str, torch.Tensor]
+    speakers: Sequence[str]
+
+
+def load_start(path: Path) -> Start:
+    """Read `final.pt` or a training checkpoint.
+
+    Raises
+    ------
+    VouchError : the file is missing, damaged, or not a model of Vouch
+    """
+    content = load_torch(path)
+    encoder = Encoder.from_state(content.get("encoder", content), path)
+    loss, speakers = content.get("loss", {}), content.get("speakers", [])
+    return Start(path, encoder, str(content.get("loss_name", "")), loss, speakers)
+
+
+def configure(start: Start, config: Config, overrides: Mapping[str, object]) -> Config:
+    """Return the configuration with the network and the normalisation that the weights belong to.
+
+    Parameters
+    ----------
+    overrides : what was asked for on the command line; a configuration file gives way to the weights
+
+    Raises
+    ------
+    VouchError : `overrides` ask for another network or normalisation
+    """
+    theirs = {f"model.{name}": value for name, value in start.encoder.config["model"].items()}
+    theirs |= {"model": theirs.pop("model.name"), "normalization": start.encoder.config["normalization"]}
+    ours = {f"model.{name}": value for name, value in config.model.items()}
+    ours |= {"model": config.model["name"], "normalization": config.normalization}
+    for name in overrides:
+        if name in ours and ours[name] != theirs.get(name):
+            raise VouchError(f"{start.path}: has {name} {theirs.get(name)}, not {ours[name]}; leave --{name} out")
+    return replace(config, model=start.encoder.config["model"], normalization=str(theirs["normalization"]))
+
+
+def check_features(start: Start, dim: int, feature: Mapping[str, object] | None) -> None:
+    """Raise `VouchError` unless the network takes features of `dim` dimensions, made by `feature` if that is known."""
+    theirs = start.encoder.config["feature"]
+    if start.encoder.config["num_bins"] != dim:
+        raise VouchError(f"{start.path}: takes {start.encoder.config['num_bins']} dimensions, the features have {dim}")
+    if theirs is None or feature is None:
+        return
+    for name, wanted in theirs.items():
+        if feature.get(name) != wanted:
+            raise VouchError(
+                f"{start.path}: was trained with {name} {wanted} of the front end, the features were made with"
+                f" {feature.get(name)}; run stage 1 again"
+            )
+
+
+def transfer_loss(start: Start, loss: SpeakerLoss, loss_name: str, speakers: Sequence[str]) -> str:
+    """Copy what fits of a trained loss, in place: the rows of speakers that both have, and what is not by speaker.
+
+    Parameters
+    ----------
+    start : what to copy from
+    loss : fresh
+    loss_name : nothing is copied from a loss of another name
+    speakers : of the rows of `loss`, by label
+
+    Returns
+    -------
+    what was copied, in words
+    """
+    if not start.loss_name:
+        return "the loss starts afresh: the file holds only the encoder"
+    if start.loss_name != loss_name:
+        return f"the loss starts afresh: {loss_name}, where the file has {start.loss_name}"
+    row = {speaker: number for number, speaker in enumerate(start.speakers)}
+    new = torch.tensor([number for number, speaker in enumerate(speakers) if speaker in row], dtype=torch.int64)
+    old = torch.tensor([row[speaker] for speaker in speakers if speaker in row], dtype=torch.int64)
+    for name, value in loss.state_dict().items():
+        source = start.loss.get(name)
+        if source is None or source.shape[1:] != value.shape[1:]:
+            continue
+        if value.ndim == 0:
+            value.copy_(source)
+        elif len(source) * len(speakers) == len(value) * len(start.speakers):  # equally many rows for each speaker
+            kept = source.view(len(start.speakers), -1, *value.shape[1:])[old]
+            value.view(len(speakers), -1, *value.shape[1:])[new] = kept.to(value)
+    return f"the loss keeps its rows for {len(new)} of {len(speakers)} speakers"

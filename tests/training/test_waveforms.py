@@ -1,0 +1,131 @@
+"""Training and validation straight from recordings, for networks that take waveforms."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from corpus import RATE, TINY, write_all_trials
+
+from vouch.embedding import embed_matrices
+from vouch.encoder import load_encoder, waveform_feature
+from vouch.errors import VouchError
+from vouch.kaldi.datadir import write_data_dir
+from vouch.kaldi.trials import read_trials
+from vouch.metrics import equal_error_rate
+from vouch.models import MODELS
+from vouch.training.batches import TrainingSet
+from vouch.training.config import check_networks, resolve_config
+from vouch.training.trainer import Callbacks, Interrupted, Trainer
+from vouch.training.validation import ValidationSet
+
+WAVEFORM_MODELS = [name for name in MODELS if MODELS[name].input_kind == "waveform"]
+SHORT = {"epochs": 20, "batch_size": 6, "crop_frames": 4000, "learning_rate": 0.01}
+# Hz. The networks take out what stays the same over time, so the speakers of these sets are sirens.
+TONES = [(400, 1500), (800, 3000), (1500, 6000)]
+
+
+def write_sirens(path, utterances):
+    """Write a data directory of three speakers, each of whom goes to and fro between two tones of his own."""
+    utt2dur, utt2spk = {}, {}
+    folder = path.with_name(f"{path.name}.wavs")
+    folder.mkdir(parents=True)
+    for speaker, tones in enumerate(TONES):
+        for utterance in utterances:
+            name, rng = f"s{speaker}-{utterance:02d}", np.random.default_rng((9, speaker, utterance))
+            time = np.arange(5000 + 300 * (utterance % 4)) / RATE
+            low, high = (np.sin(2 * np.pi * tone * time + rng.uniform(0, 6)) for tone in tones)
+            samples = np.where(np.sin(2 * np.pi * (15 * time + rng.random())) > 0, low, high)
+            soundfile.write(folder / f"{name}.wav", 0.3 * samples + 0.03 * rng.standard_normal(len(time)), RATE)
+            utt2dur[name], utt2spk[name] = time[-1], f"s{speaker}"
+    write_data_dir(path, {name: str(folder / f"{name}.wav") for name in utt2spk}, utt2spk, utt2dur)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """Other recordings of the same speakers for validation, so that a short training is enough."""
+    folder = tmp_path_factory.mktemp("sets")
+    write_sirens(folder / "train", range(8))
+    write_sirens(folder / "valid", range(8, 11))
+    write_all_trials(folder / "valid")
+    return folder
+
+
+def make_trainer(sets, exp, model, should_stop=lambda: False, **train):
+    loss = {"name": "aamsoftmax", "margin": 0.1, "scale": 10.0}
+    config = resolve_config({"model": TINY[model], "loss": loss, "train": {**SHORT, **train}}, {})
+    feature, lines = waveform_feature(config.model), []
+    data, valid = TrainingSet(sets / "train", feature=feature), ValidationSet(sets / "valid", feature)
+    calls = Callbacks(lines.append, should_stop=should_stop)
+    return Trainer(config, data, valid, feature, None, exp, "f", torch.device("cpu"), calls), lines
+
+
+@pytest.mark.parametrize("model", WAVEFORM_MODELS)
+def test_every_network_learns(sets, tmp_path, model):
+    trainer, lines = make_trainer(sets, tmp_path, model)
+    untrained = trainer.valid.eer(trainer.state.encoder.eval())
+    final = trainer.run()
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines if line.startswith("epoch")]
+    assert losses[-1] < 0.7 * losses[0]
+    encoder = load_encoder(final)
+    assert encoder.config["feature"] == {"type": "waveform", "sample_rate": 16000}
+    eer = ValidationSet(sets / "valid", encoder.config["feature"]).eer(encoder)
+    assert eer < 0.15 < untrained
+    assert f"(best {100 * eer:.2f} %)" in lines[-2]
+
+
+@pytest.mark.parametrize("model", WAVEFORM_MODELS)
+def test_a_continued_training_is_the_same_to_the_last_bit(sets, tmp_path, model):
+    whole = make_trainer(sets, tmp_path / "whole", model, epochs=2)[0].run()
+    left = iter([False] * 5 + [True])
+    with pytest.raises(Interrupted):
+        make_trainer(sets, tmp_path / "cut", model, lambda: next(left), epochs=2)[0].run()
+    continued = make_trainer(sets, tmp_path / "cut", model, epochs=2)[0].run()
+    expected = load_encoder(whole).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in load_encoder(continued).state_dict().items())
+
+
+def test_the_validation_eer_is_that_of_whole_recordings(sets, tmp_path):
+    trainer, _ = make_trainer(sets, tmp_path, "sinctdnn")
+    encoder = trainer.state.encoder.eval()
+    store = trainer.valid._store
+    embeddings = {name: embed_matrices(encoder, [store.matrix(row)])[0] for row, name in enumerate(store.utterances)}
+    trials = read_trials(sets / "valid/trials")
+    scores = []
+    for enrol, test in zip(trials.enrol, trials.test, strict=True):
+        one, other = embeddings[enrol].astype(float), embeddings[test].astype(float)
+        scores.append(one @ other / np.sqrt((one @ one) * (other @ other)))
+    expected = equal_error_rate(np.array(scores), trials.is_target).value
+    assert trainer.valid.eer(encoder) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_bad_recording_is_named(sets, tmp_path):
+    (tmp_path / "valid").symlink_to(sets / "valid")
+    write_sirens(tmp_path / "train", range(8))
+    (tmp_path / "train.wavs/s1-01.wav").write_bytes(b"RIFF\4\0\0\0WAVE")
+    trainer, _ = make_trainer(tmp_path, tmp_path / "exp", "sinctdnn")
+    with pytest.raises(VouchError, match=r"train/wav\.scp: 's1-01': .*ends before its samples begin") as caught:
+        trainer.run()
+    assert "\n" not in str(caught.value)
+
+
+def test_normalization_is_for_features():
+    recipe = {"model": "xvector", "normalization": "meanvar"}
+    assert resolve_config(recipe, {}).normalization == "meanvar"
+    config = resolve_config(recipe, {"model": "sinctdnn"})
+    assert config.normalization == "none"
+    assert resolve_config(config.as_dict(), {}) == config
+    assert resolve_config(recipe, {"model": "sinctdnn", "normalization": "none"}).normalization == "none"
+    for asked in ("mean", "meanvar"):
+        with pytest.raises(VouchError, match=f"normalization '{asked}' is for features, and sinctdnn takes waveforms"):
+            resolve_config(recipe, {"model": "sinctdnn", "normalization": asked})
+    with pytest.raises(VouchError, match="unknown normalization 'men'"):
+        resolve_config({**recipe, "normalization": "men"}, {"model": "sinctdnn"})
+
+
+def test_crops_count_samples():
+    check_networks(resolve_config({}, {"model": "sinctdnn", "train.crop_frames": "2646"}))
+    message = r"train\.crop_frames 2645 is below the network's minimum 2646; it counts samples here, 32000 are 2 s"
+    with pytest.raises(VouchError, match=message):
+        check_networks(resolve_config({}, {"model": "sinctdnn", "train.crop_frames": "2645"}))
+    with pytest.raises(VouchError, match=r"train\.crop_frames 14 is below the network's minimum 15$"):
+        check_networks(resolve_config({}, {"model": "xvector", "train.crop_frames": "14"}))
