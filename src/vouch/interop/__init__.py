@@ -1,0 +1,115 @@
+"""Checkpoints of other toolkits, turned into encoders. Adding a family is a file here and a line in `FAMILIES`.
+
+Each family is a function `read(weights, path, **options) -> (encoder, notes)` whose options are annotated and have
+defaults, and a key (a regular expression) that no other family has.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from vouch.encoder import Encoder, load_torch
+from vouch.errors import VouchError, pick
+from vouch.interop import ge2e, pyannote, resemblyzer, speechbrain, voxceleb_trainer, wespeaker
+from vouch.interop.keys import Weights
+from vouch.options import resolve_options
+
+# Bytes; what a file unpacks to is limited before it is read.
+MAX_BYTES = 2**32
+
+
+class Family(NamedTuple):
+    """How checkpoints of a toolkit are read, and what tells them from those of others.
+
+    Parameters
+    ----------
+    read : `(weights, path, **options)` to an encoder and notes for the user
+    mark : regular expression that one of its keys matches from the start
+    """
+
+    read: Callable[..., tuple[Encoder, list[str]]]
+    mark: str
+
+
+FAMILIES: dict[str, Family] = {
+    "voxceleb_trainer": Family(
+        voxceleb_trainer.read, r"__S__\.|torchfb\.|netcnn\.|sap_linear\.|conv1\.filterbank\.|preprocess\."
+    ),
+    "pyannote": Family(pyannote.read, r"sincnet_\.|tdnn_\."),
+    "ge2e": Family(ge2e.read, r"LSTM_stack\."),
+    "resemblyzer": Family(resemblyzer.read, r"lstm\."),
+    "wespeaker": Family(wespeaker.read, r"seg_1\.|layer2\.se_res2block\.|xvector\."),
+    "speechbrain": Family(speechbrain.read, r"blocks\.0\.conv\.conv\.|mfa\."),
+}
+
+
+class Imported(NamedTuple):
+    """What a checkpoint has become.
+
+    Parameters
+    ----------
+    encoder : in evaluation mode
+    notes : what was found or chosen, and how the toolkit's authors score; lines for the user
+    dropped : numbers of tensors that were left out, by what they are
+    """
+
+    encoder: Encoder
+    notes: list[str]
+    dropped: dict[str, int]
+
+
+def import_checkpoint(path: str | Path, family: str, options: Mapping[str, object] | None = None) -> Imported:
+    """Turn a checkpoint of another toolkit into an encoder.
+
+    The file is read as data: nothing in it can run. Every tensor must find its place in the network, and every place
+    its tensor; what is left out by name is counted in `dropped`.
+
+    Parameters
+    ----------
+    path : of the checkpoint
+    family : a name in `FAMILIES`
+    options : what the file does not tell, by name; see the family's `read`
+
+    Raises
+    ------
+    VouchError : an unreadable file, an unknown family or option, or a checkpoint of another kind
+    """
+    path = Path(path)
+    reader = pick(FAMILIES, family, "family of checkpoints")
+    resolved = resolve_options(reader.read, options or {}, f"{family} checkpoints", given=["weights", "path"])
+    content = _read_content(path)
+    try:
+        weights = Weights(content)
+        guess = recognise_family(weights)
+        if guess not in (None, family):
+            raise VouchError(f"not of {family}: its keys are those of {guess}")
+        encoder, notes = reader.read(weights, path, **resolved)
+    except VouchError as error:
+        raise VouchError(f"{path}: {error}") from None
+    return Imported(encoder, notes, weights.dropped)
+
+
+def recognise_family(weights: Weights) -> str | None:
+    """Return the only family that has such keys, or None."""
+    names = [name for name, family in FAMILIES.items() if any(re.match(family.mark, key) for key in weights)]
+    return names[0] if len(names) == 1 else None
+
+
+def _read_content(path: Path) -> dict[str, object]:
+    """Return what a file of `torch.save` holds; `VouchError` if there is none, or one that is too large."""
+    if not path.is_file():
+        raise VouchError(f"{path}: no such file")
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = max(size, sum(entry.file_size for entry in archive.infolist()))
+        except zipfile.BadZipFile:
+            raise VouchError(f"{path}: damaged") from None
+    if size > MAX_BYTES:
+        raise VouchError(f"{path}: {size} bytes; more than {MAX_BYTES} are not read")
+    return load_torch(path)

@@ -1,0 +1,110 @@
+"""Checkpoints of pyannote.audio 1: `NNNN.pt` with the weights of SincTDNN, `config.yml` with everything else.
+
+Source: pyannote.audio 1's tutorial on speaker embedding. Classes named in a configuration are compared with what is
+known here, and never imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from vouch.encoder import Encoder
+from vouch.errors import VouchError, nearest
+from vouch.interop.keys import Weights, build_encoder, renamed
+from vouch.models.sinctdnn import vouch_key
+from vouch.options import read_yaml
+
+# Options of SincTDNN by the section of the configuration that they stand in.
+SECTIONS = {
+    "sincnet": (
+        *("stride", "waveform_normalize", "instance_normalize", "sample_rate", "min_low_hz", "min_band_hz"),
+        *("out_channels", "kernel_size", "max_pool", "dropout", "activation"),
+    ),
+    "tdnn": ("embedding_dim",),
+    "embedding": ("batch_normalize", "scale", "unit_normalize"),
+}
+# Options that have a single value here; leaving them out means the same.
+FIXED = {"activation": "leaky_relu", "unit_normalize": False}
+# Of the original, where it is not ours.
+DEFAULTS = {"stride": [1, 1, 1], "scale": "none"}
+ADVICE = "published scores are cosines of means over windows as long as in training, a quarter of that apart"
+
+
+def read(weights: Weights, path: Path, config: str | None = None) -> tuple[Encoder, list[str]]:
+    """Make an encoder of a checkpoint of pyannote.audio 1.
+
+    Parameters
+    ----------
+    weights : keys of SincTDNN; `segment7`, through which no embedding passes, is left out
+    path
+        Of the file. Without `config`, `config.yml` is looked for beside it, and where training put it: in the folder
+        that holds `train/PROTOCOL/weights/NNNN.pt`.
+    config : path of the configuration
+
+    Returns
+    -------
+    the encoder, and notes for the user
+
+    Raises
+    ------
+    VouchError : no configuration, or one of another network; keys or shapes that do not fit
+    """
+    if "tdnn_.segment6.weight" not in weights:
+        raise VouchError("a checkpoint of pyannote.audio's SincTDNN has a key 'tdnn_.segment6.weight'")
+    config_path = find_config(path) if config is None else Path(config)
+    model = model_options(read_yaml(config_path), config_path)
+    weights.drop("weights of segment7", r"tdnn_\.segment7\.")
+    encoder = build_encoder(weights, renamed(vouch_key), model, 1)
+    return encoder, [f"configuration {config_path}", ADVICE]
+
+
+def find_config(path: Path) -> Path:
+    """Return where the configuration of a checkpoint lies; `VouchError` if it is in neither place."""
+    places = [path.parent / "config.yml"]
+    if len(path.absolute().parents) > 3:
+        places.append(path.absolute().parents[3] / "config.yml")
+    for place in places:
+        if place.is_file():
+            return place
+    raise VouchError(f"needs its config.yml, which is neither {places[0]} nor {places[-1]}; say where it is")
+
+
+def model_options(config: Mapping[str, object], path: Path) -> dict[str, object]:
+    """Return the configuration of our SincTDNN that a `config.yml` describes.
+
+    Raises
+    ------
+    VouchError : another network or front end, or an option that is not known
+    """
+    network = _mapping(config.get("architecture"), f"{path}: architecture")
+    _check_class(network, "SincTDNN", f"{path}: architecture")
+    source = _mapping(config.get("feature_extraction") or {"name": "RawAudio"}, f"{path}: feature_extraction")
+    _check_class(source, "RawAudio", f"{path}: feature_extraction")
+    options: dict[str, object] = dict(DEFAULTS)
+    for section, values in _mapping(network.get("params") or {}, f"{path}: params").items():
+        if section not in SECTIONS:
+            raise VouchError(f"{path}: SincTDNN has no section '{section}'{nearest(str(section), SECTIONS)}")
+        for name, value in _mapping(values or {}, f"{path}: {section}").items():
+            if name not in SECTIONS[section]:
+                raise VouchError(f"{path}: {section} has no '{name}'{nearest(str(name), SECTIONS[section])}")
+            if name in FIXED and value != FIXED[name]:
+                raise VouchError(f"{path}: {section}.{name} is {value!r}; only {FIXED[name]!r} is supported")
+            options[name] = value
+    options["scale"] = options["scale"] or "none"
+    rate = _mapping(source.get("params") or {}, f"{path}: feature_extraction.params").get("sample_rate", 16000)
+    if rate != options.get("sample_rate", 16000):
+        raise VouchError(f"{path}: audio of {rate} Hz for filters at {options.get('sample_rate', 16000)} Hz")
+    return {"name": "sinctdnn", **{name: value for name, value in options.items() if name not in FIXED}}
+
+
+def _check_class(section: Mapping[str, object], expected: str, where: str) -> None:
+    name = str(section.get("name", ""))
+    if name.rpartition(".")[2] != expected:
+        raise VouchError(f"{where} is '{name}'; only {expected} is known here")
+
+
+def _mapping(value: object, where: str) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise VouchError(f"{where} should be a section of options")
+    return value

@@ -1,0 +1,51 @@
+"""Checkpoints of Resemblyzer and of Real-Time-Voice-Cloning's speaker encoder.
+
+Source: Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018), with a ReLU before the
+embedding is scaled to unit length, and mel power without logarithm.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vouch.encoder import Encoder
+from vouch.interop.ge2e import lstm_options, padding_note
+from vouch.interop.keys import Weights, build_encoder, renamed
+from vouch.models.lstm import vouch_key
+
+FEATURE = {
+    "type": "logmel",
+    "n_fft": 400,
+    "window_type": "hann",
+    "mel_scale": "slaney",
+    "mel_norm": "area",
+    "log": "none",
+}
+ADVICE = (
+    "published embeddings are means of those of windows of 160 frames, 77 or 80 apart, of speech raised to -30 dB full"
+    " scale with silences removed; the level matters to this network"
+)
+
+
+def read(weights: Weights, path: Path, padding: str = "reflect") -> tuple[Encoder, list[str]]:
+    """Make an encoder of a checkpoint of Resemblyzer or Real-Time-Voice-Cloning.
+
+    Parameters
+    ----------
+    weights : keys `lstm.*`, `linear.*`, and in the latter the loss's, which are left out
+    path : of the file
+    padding : "reflect" as librosa did until 0.9, "zeros" as from 0.10 on
+
+    Returns
+    -------
+    the encoder, and notes for the user
+
+    Raises
+    ------
+    VouchError : keys or shapes that do not fit
+    """
+    model, num_bins = lstm_options(weights, "lstm", "linear")
+    weights.drop("weights of the loss", r"similarity_(weight|bias)$")
+    feature = {**FEATURE, "num_mel_bins": num_bins, "padding": padding}
+    encoder = build_encoder(weights, renamed(vouch_key), {**model, "relu": True}, num_bins, "none", feature)
+    return encoder, [padding_note(feature), ADVICE]

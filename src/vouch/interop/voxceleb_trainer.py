@@ -1,0 +1,257 @@
+"""Checkpoints of voxceleb_trainer, old and new: its networks, front ends, and input amplitude.
+
+Source: Chung et al., "In defence of metric learning for speaker recognition" (Interspeech 2020), and the networks'
+own modules. A checkpoint carries the window and the mel matrix of its front end, which changed between versions: they
+are what the weights were trained with, and count more than what a version of the program does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from vouch.encoder import Encoder
+from vouch.errors import VouchError, pick
+from vouch.features.logmel import recognise_options
+from vouch.interop.keys import Translate, Weights, build_encoder, renamed
+from vouch.models import pooling, rawnet3
+
+INT16 = 32768.0
+# Published files of 2020, when waveforms were still read as 16-bit integers.
+INT16_FILES = ("baseline_ap", "baseline_lite_ap", "baseline_half_ap", "baseline_v2_ap", "baseline_v2_smproto")
+HALF_CHANNELS = [32, 64, 128, 256]
+# Largest difference between a stored constant and ours, of the largest value.
+SAME = 1e-3
+# The spectrogram of ResNetSE34, which leaves nothing in its checkpoints.
+SPECTROGRAM = {
+    "type": "logmel",
+    "num_mel_bins": None,
+    "window_type": "hann",
+    "padding": "none",
+    "spectrum": "magnitude",
+    "log_offset": 0.0,
+}
+ADVICE = (
+    "published scores are minus the mean Euclidean distance between unit embeddings of ten crops of 4 s of either"
+    " utterance; cosines of whole utterances come close"
+)
+
+
+class Options(NamedTuple):
+    """What the keys and shapes of a checkpoint cannot tell; None where the published default is wanted.
+
+    Parameters
+    ----------
+    pooling : "tap" or "max", of a VGGVox without attention
+    log_input : whether the logarithm of the spectrum is taken; in the program's options off by default, but on in
+        all published networks except ResNetSE34
+    input_scale : 32768 for networks trained on 16-bit integers
+    sinc_stride : of RawNet3, in samples
+    """
+
+    pooling: str | None
+    log_input: bool | None
+    input_scale: float | None
+    sinc_stride: int | None
+
+    def refuse(self, name: str, *unused: str) -> None:
+        """Raise `VouchError` when an option is given that network `name` has not."""
+        for option in unused:
+            if getattr(self, option) is not None:
+                raise VouchError(f"{name} has no {option.replace('_', '-')}")
+
+
+class Parts(NamedTuple):
+    """An encoder's configuration, and how the keys of its network are translated."""
+
+    model: dict[str, object]
+    num_bins: int
+    normalization: str
+    feature: dict[str, object]
+    translate: Translate
+
+
+def read(
+    weights: Weights,
+    path: Path,
+    model: str | None = None,
+    pooling: str | None = None,
+    log_input: bool | None = None,
+    input_scale: float | None = None,
+    sinc_stride: int | None = None,
+) -> tuple[Encoder, list[str]]:
+    """Make an encoder of a checkpoint of voxceleb_trainer.
+
+    Parameters
+    ----------
+    weights : keys with or without `__S__.`; the loss's, `__L__.*`, are left out
+    path : of the file; the names of some published ones tell their input amplitude
+    model : a name in `NETWORKS`; by default recognised from the keys
+    pooling, log_input, input_scale, sinc_stride : see `Options`
+
+    Returns
+    -------
+    the encoder, and notes for the user
+
+    Raises
+    ------
+    VouchError : keys or shapes that fit no network, front-end buffers unlike any known, an option that must be given
+    """
+    weights.drop("weights of the loss", r"__L__\.")
+    weights.strip_prefix("__S__.")
+    name = recognise(weights) if model is None else model
+    options = Options(pooling, log_input, input_scale, sinc_stride)
+    configure = pick(NETWORKS, name, "network of voxceleb_trainer")
+    parts = configure(name, weights, options, path.stem)
+    encoder = build_encoder(weights, parts.translate, parts.model, parts.num_bins, parts.normalization, parts.feature)
+    notes = [f"network {name}", ADVICE]
+    if "input_scale" in parts.feature:
+        notes.insert(1, _amplitude(parts.feature["input_scale"], options))
+    return encoder, notes
+
+
+def recognise(weights: Weights) -> str:
+    """Return the name in `NETWORKS` of the network that has such keys; `VouchError` if there is none."""
+    marks = {
+        "RawNet3": ("conv1.filterbank.low_hz_",),
+        "VGGVox": ("netcnn.0.weight",),
+        "ResNetSE34V2": ("attention.0.weight", "layer1.0.conv1.weight"),
+        "ResNetSE34L": ("sap_linear.weight", "layer1.0.conv1.weight", "torchfb.mel_scale.fb"),
+        "ResNetSE34": ("sap_linear.weight", "layer1.0.conv1.weight"),
+    }
+    for name, keys in marks.items():
+        if all(key in weights for key in keys):
+            return name
+    raise VouchError(f"no network of voxceleb_trainer ({', '.join(marks)}) has such keys")
+
+
+def _resnet(name: str, weights: Weights, options: Options, stem: str) -> Parts:
+    """ResNetSE34, ResNetSE34L and ResNetSE34Half, which is the latter with twice the channels."""
+    options.refuse(name, "pooling", "sinc_stride")
+    channels = [weights.shape(f"layer{stage}.0.conv1.weight", 4)[0] for stage in (1, 2, 3, 4)]
+    embedding_dim, pooled = weights.shape("fc.weight", 2)
+    model = {
+        "name": "resnetse34" if name == "ResNetSE34" else "resnetse34l",
+        "embedding_dim": embedding_dim,
+        "pooling": _attentive(pooled, channels[-1]),
+        "channels": channels,
+    }
+    if name == "ResNetSE34":
+        log_input = False if options.log_input is None else options.log_input
+        feature = {**SPECTROGRAM, **_levels(log_input, INT16 if options.input_scale is None else options.input_scale)}
+        return Parts(model, 257, "meanvar", feature, renamed(pooling.vouch_key))
+    feature = _mel(weights, "torchfb.", options, stem)
+    if options.input_scale is None and (feature["window_type"] == "hann" or channels == HALF_CHANNELS):
+        # The Hann window and the wide network were gone before waveforms were read as anything but 16-bit integers.
+        feature["input_scale"] = INT16
+    return Parts(model, feature["num_mel_bins"], "meanvar", feature, renamed(pooling.vouch_key))
+
+
+def _resnet_v2(name: str, weights: Weights, options: Options, stem: str) -> Parts:
+    options.refuse(name, "pooling", "sinc_stride")
+    channels = [weights.shape(f"layer{stage}.0.conv1.weight", 4)[0] for stage in (1, 2, 3, 4)]
+    embedding_dim, pooled = weights.shape("fc.weight", 2)
+    model = {
+        "name": "resnetse34v2",
+        "embedding_dim": embedding_dim,
+        "pooling": _attentive(pooled, weights.shape("attention.0.weight", 3)[1]),
+        "channels": channels,
+    }
+    preemphasis = _preemphasis(weights.take("torchfb.0.flipped_filter"))
+    feature = {**_mel(weights, "torchfb.1.", options, stem), "preemphasis": preemphasis}
+    return Parts(model, feature["num_mel_bins"], "meanvar", feature, renamed(pooling.vouch_key))
+
+
+def _vggvox(name: str, weights: Weights, options: Options, stem: str) -> Parts:
+    options.refuse(name, "sinc_stride")
+    kind = options.pooling
+    if "sap_linear.weight" in weights:
+        options.refuse(f"{name} with attention", "pooling")
+        kind = "sap"
+    if kind not in ("sap", "tap", "max"):
+        raise VouchError("this VGGVox has no attention, and its weights do not tell its pooling: give tap or max")
+    model = {
+        "name": "vggvox40",
+        "embedding_dim": weights.shape("fc.weight", 2)[0],
+        "pooling": kind,
+        "channels": [weights.shape(f"netcnn.{layer}.weight", 4)[0] for layer in (0, 4, 8, 11, 14, 18)],
+    }
+    feature = _mel(weights, "torchfb.", options, stem)
+    return Parts(model, feature["num_mel_bins"], "meanvar", feature, renamed(pooling.vouch_key))
+
+
+def _rawnet3(name: str, weights: Weights, options: Options, stem: str) -> Parts:
+    options.refuse(name, "pooling", "log_input", "input_scale")
+    weights.drop("layers that RawNet3 never uses", r"bn[16]\.")
+    half, rate = rawnet3.KERNEL_SAMPLES // 2, 16000
+    window = torch.hamming_window(2 * half + 1, periodic=False)[:half]
+    _same(weights.take("conv1.filterbank.window_"), window, "the window of the sinc filters")
+    times = 2 * torch.pi * torch.arange(-half, 0)[None] / rate
+    _same(weights.take("conv1.filterbank.n_"), times, f"the times of the sinc filters at {rate} Hz")
+    preemphasis = _preemphasis(weights.take("preprocess.0.flipped_filter"))
+    if abs(preemphasis - rawnet3.PREEMPHASIS) > SAME:
+        raise VouchError(f"RawNet3 has the pre-emphasis {rawnet3.PREEMPHASIS}, not {preemphasis:g}")
+    model = {
+        "name": "rawnet3",
+        "embedding_dim": weights.shape("fc6.weight", 2)[0],
+        "pooling": "asp" if weights.shape("attention.3.weight", 3)[0] == 1 else "eca",
+        "sinc_stride": 10 if options.sinc_stride is None else options.sinc_stride,
+        "channels": weights.shape("layer1.conv1.weight", 3)[0],
+        "sample_rate": rate,
+    }
+    feature = {"type": "waveform", "sample_rate": rate}
+    return Parts(model, 1, "none", feature, renamed(rawnet3.vouch_key))
+
+
+def _mel(weights: Weights, prefix: str, options: Options, stem: str) -> dict[str, object]:
+    """Take window and mel matrix out of the weights and return the front end that has them."""
+    window, mel = (weights.take(prefix + key) for key in ("spectrogram.window", "mel_scale.fb"))
+    scale = options.input_scale
+    if scale is None:
+        scale = INT16 if stem in INT16_FILES else 1.0
+    log_input = True if options.log_input is None else options.log_input
+    return {"type": "logmel", **recognise_options(window, mel), **_levels(log_input, scale)}
+
+
+def _levels(log_input: bool, input_scale: float) -> dict[str, object]:
+    return {"log": "natural" if log_input else "none", "input_scale": input_scale}
+
+
+def _amplitude(scale: object, options: Options) -> str:
+    if options.input_scale is not None:
+        return f"input amplitude {scale:g}, as asked"
+    if scale == INT16:
+        return "input amplitude 32768: the weights are of 2020, when waveforms were read as 16-bit integers"
+    return "input amplitude 1; networks trained before April 2021 need 32768, which the file does not tell"
+
+
+def _attentive(pooled: int, channels: int) -> str:
+    kinds = {channels: "sap", 2 * channels: "asp"}
+    if pooled not in kinds:
+        raise VouchError(f"'fc.weight' takes {pooled} values; pooling gives {channels} (SAP) or {2 * channels} (ASP)")
+    return kinds[pooled]
+
+
+def _preemphasis(filter_: torch.Tensor) -> float:
+    """Return the coefficient of the two-point filter `(1, 1, 2)` that subtracts the previous sample."""
+    if filter_.numel() != 2 or abs(float(filter_.flatten()[1]) - 1) > SAME:
+        raise VouchError(f"the filter of the pre-emphasis, {filter_.flatten()[:4].tolist()}, is none")
+    return round(-float(filter_.flatten()[0]), 6)
+
+
+def _same(found: torch.Tensor, own: torch.Tensor, what: str) -> None:
+    if found.shape != own.shape or not bool((found.float() - own).abs().max() <= SAME * own.abs().max()):
+        raise VouchError(f"{what} is not what RawNet3 has")
+
+
+NETWORKS: dict[str, Callable[[str, Weights, Options, str], Parts]] = {
+    "ResNetSE34L": _resnet,
+    "ResNetSE34V2": _resnet_v2,
+    "VGGVox": _vggvox,
+    "RawNet3": _rawnet3,
+    "ResNetSE34": _resnet,
+    "ResNetSE34Half": _resnet,
+}
