@@ -9,7 +9,8 @@ from vouch.errors import VouchError
 from vouch.losses import LOSSES
 from vouch.models import MODELS
 from vouch.options import read_yaml
-from vouch.training.config import TrainOptions, check_networks, experiment_name, resolve_config
+from vouch.training.config import check_networks, experiment_name, resolve_config
+from vouch.training.options import TrainOptions
 
 FILE = {
     "model": {"name": "xvector", "embedding_dim": 64},
