@@ -35,6 +35,12 @@ def main() -> None:
         type=int,
         help="longer recordings are embedded in pieces; frames, or samples of waveforms (default: 100 seconds)",
     )
+    parser.add_argument(
+        "--short",
+        choices=("repeat", "fail"),
+        default="repeat",
+        help="what becomes of utterances shorter than the network's minimum: repeated up to it, or failed",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--shard-size", type=int, default=1000, help="utterances an archive")
     add_job_options(parser)
@@ -56,14 +62,14 @@ def main() -> None:
         data = DataDir.load(args.data, need=["wav.scp"])
         items, source = data.segments, (data.wav_scp, data.segments)
     model_digest = hashlib.sha256(args.model.read_bytes()).hexdigest()
-    fingerprint = f"{model_digest} {max_frames} {source}"
+    fingerprint = f"{model_digest} {max_frames} {args.short} {source}"
     shards = Shards(args.out / "embedding", list(items), fingerprint, size=args.shard_size)
     embedder = store_embedder if from_features else wave_embedder
     outcome = run_shards(
         args,
         shards,
         args.out / "embedding.scp",
-        lambda progress: embedder(encoder, data, max_frames, progress),
+        lambda progress: embedder(encoder, data, max_frames, args.short == "repeat", progress),
         threads=0,
     )
     if outcome is not None:

@@ -197,7 +197,7 @@ def test_nan_features_fail_their_utterance_and_no_other(tmp_path, encoder, monke
     data = DataDir.load(tmp_path, need=["feats.scp"])
     names = list(data.feats_scp)
     clean, spoilt, done = Written(), Written(), []
-    store_embedder(encoder, data, 10_000, done.append)(names, clean)
+    store_embedder(encoder, data, 10_000, True, done.append)(names, clean)
     assert list(clean.found) == names
     assert sum(done) == len(names)
     whole = FeatureStore.matrix
@@ -209,7 +209,7 @@ def test_nan_features_fail_their_utterance_and_no_other(tmp_path, encoder, monke
         return matrix
 
     monkeypatch.setattr(FeatureStore, "matrix", matrix_with_nan)
-    store_embedder(encoder, data, 10_000, done.append)(names, spoilt)
+    store_embedder(encoder, data, 10_000, True, done.append)(names, spoilt)
     assert list(spoilt.failed) == [names[5]]
     assert "NaN" in spoilt.failed[names[5]]
     assert list(spoilt.found) == [name for name in names if name != names[5]]
@@ -224,7 +224,7 @@ def test_audio_goes_through_the_front_end_of_the_model(tmp_path):
     soundfile.write(data.wav_scp[names[1]], voice(1, 1, rate=8000), 8000)
     os.truncate(data.wav_scp[names[2]], 0)
     writer, done = Written(), []
-    wave_embedder(encoder, data, 10_000, done.append)(names, writer)
+    wave_embedder(encoder, data, 10_000, True, done.append)(names, writer)
     assert list(writer.found) == [name for name in names if name != names[2]]
     assert "0 bytes" in writer.failed[names[2]]
     assert writer.notes == {"resampled from 8000 Hz": 1}
@@ -242,7 +242,7 @@ def test_audio_of_a_network_that_takes_it(tmp_path, model):
     data = DataDir.load(tmp_path / "data", need=["wav.scp"])
     soundfile.write(data.wav_scp[names[1]], np.array([0.1] * 8000 + [np.nan]), RATE, "FLOAT")
     writer = Written()
-    wave_embedder(encoder, data, default_max_frames(encoder), lambda count: None)(names, writer)
+    wave_embedder(encoder, data, default_max_frames(encoder), True, lambda count: None)(names, writer)
     assert list(writer.failed) == [names[1]] and "NaN" in writer.failed[names[1]]
     for name, found in writer.found.items():
         samples, _ = soundfile.read(data.wav_scp[name], dtype="float32")
@@ -254,4 +254,4 @@ def test_audio_for_a_model_of_an_unknown_front_end_is_refused(tmp_path):
     write_recordings(tmp_path / "data")
     data = DataDir.load(tmp_path / "data", need=["wav.scp"])
     with pytest.raises(VouchError, match="give it features, not audio"):
-        wave_embedder(tiny_encoder(), data, 10_000, lambda count: None)
+        wave_embedder(tiny_encoder(), data, 10_000, True, lambda count: None)

@@ -139,7 +139,7 @@ def embed_store(encoder: Encoder, store: Store, indices: np.ndarray, max_frames:
 
 
 def store_embedder(
-    encoder: Encoder, data: DataDir, max_frames: int, progress: Callable[[int], object]
+    encoder: Encoder, data: DataDir, max_frames: int, repeat_short: bool, progress: Callable[[int], object]
 ) -> Callable[[Sequence[str], ShardWriter], None]:
     """Return the work of one shard that embeds features; see `vouch.shards.Shards.run`.
 
@@ -148,14 +148,20 @@ def store_embedder(
     encoder : in evaluation mode
     data : loaded with "feats.scp"
     max_frames : see `embed_matrices`
+    repeat_short : repeat utterances shorter than the network's minimum up to it; otherwise they fail
     progress : called with the number of utterances done
     """
     store = FeatureStore(data.path / "feats.scp", data.feats_scp)
     position = {utterance: index for index, utterance in enumerate(store.utterances)}
 
     def embed(utterances: Sequence[str], shard: ShardWriter) -> None:
-        indices = np.array([position[utterance] for utterance in utterances])
-        for utterance, embedding in zip(utterances, embed_store(encoder, store, indices, max_frames), strict=True):
+        used = []
+        for utterance in utterances:
+            frames = int(store.num_frames[position[utterance]])
+            if repeat_short or _is_long_enough(shard, encoder, utterance, frames):
+                used.append(utterance)
+        indices = np.array([position[utterance] for utterance in used], np.int64)
+        for utterance, embedding in zip(used, embed_store(encoder, store, indices, max_frames), strict=True):
             _write_finite(shard, utterance, embedding)
         progress(len(utterances))
 
@@ -163,7 +169,7 @@ def store_embedder(
 
 
 def wave_embedder(
-    encoder: Encoder, data: DataDir, max_frames: int, progress: Callable[[int], object]
+    encoder: Encoder, data: DataDir, max_frames: int, repeat_short: bool, progress: Callable[[int], object]
 ) -> Callable[[Sequence[str], ShardWriter], None]:
     """Return the work of one shard that embeds audio through the encoder's front end; see `store_embedder`.
 
@@ -178,13 +184,20 @@ def wave_embedder(
         for utterance in utterances:
             try:
                 features = compute(front_end, reader.read(utterance))
-                _write_finite(shard, utterance, embed_matrices(encoder, [features], max_frames)[0])
+                if repeat_short or _is_long_enough(shard, encoder, utterance, len(features)):
+                    _write_finite(shard, utterance, embed_matrices(encoder, [features], max_frames)[0])
             except VouchError as error:
                 shard.failed[utterance] = str(error)
             progress(1)
         shard.notes.update(reader.notes)
 
     return embed
+
+
+def _is_long_enough(shard: ShardWriter, encoder: Encoder, utterance: str, frames: int) -> bool:
+    if frames < encoder.min_frames:
+        shard.failed[utterance] = f"{frames} {encoder.unit} long, the network needs at least {encoder.min_frames}"
+    return frames >= encoder.min_frames
 
 
 def _write_finite(shard: ShardWriter, utterance: str, embedding: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from vouch.errors import VouchError, pick
 from vouch.features import build_feature, resolve_feature
+from vouch.features.cmvn import sliding_cmvn
 from vouch.files import atomic_write
 from vouch.models import MODELS
 from vouch.models.inputs import length_mask
@@ -30,8 +31,12 @@ def _unit_variance(centred: torch.Tensor, mask: torch.Tensor | None) -> torch.Te
     return centred / (_mean(centred.square(), mask) + VARIANCE_FLOOR).sqrt()
 
 
+def _sliding_mean(centred: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    return sliding_cmvn(centred, None if mask is None else mask.sum(dim=(1, 2)))
+
+
 # What follows after the mean of each dimension over the utterance has been subtracted.
-NORMALIZATIONS = {"mean": _mean_only, "meanvar": _unit_variance}
+NORMALIZATIONS = {"mean": _mean_only, "meanvar": _unit_variance, "sliding": _sliding_mean}
 
 
 class Encoder(nn.Module):
@@ -43,7 +48,8 @@ class Encoder(nn.Module):
     num_bins : dimensions of the features; 1 for a network that takes waveforms
     normalization
         "mean": subtract each dimension's mean over the utterance; "meanvar": divide by its standard deviation
-        too; "none"; None: "mean" for features, and for waveforms "none", which is all that they can have
+        too; "sliding": subtract its mean over the 300 frames around each frame; "none"; None: "mean" for features,
+        and for waveforms "none", which is all that they can have
     feature
         configuration of the front end that made the features (see `vouch.features.build_feature`); None when it is
         not known, as for archives from elsewhere: such an encoder takes features only. That of waveforms follows from
@@ -93,6 +99,11 @@ class Encoder(nn.Module):
     def min_frames(self) -> int:
         """Shortest input in frames; of waveforms a frame is a sample."""
         return self.model.min_frames
+
+    @property
+    def unit(self) -> str:
+        """What `min_frames` counts."""
+        return "samples" if self.takes_waveforms else "frames"
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Embed a batch of features.

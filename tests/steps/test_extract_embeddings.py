@@ -221,3 +221,27 @@ def test_another_model_does_not_take_over_the_parts_of_an_interrupted_run(script
     succeeds(scripts.run(EXTRACT, *words, cwd=tmp_path))
     expected = {name: embed_matrices(other, [x])[0] for name, x in read_features(recordings / "feats.scp").items()}
     assert_same_features(embeddings(tmp_path / "out"), expected, 1e-5)
+
+
+@pytest.mark.parametrize("source", ["feats", "wav"])
+def test_utterances_shorter_than_the_networks_minimum(scripts, recordings, tmp_path, source):
+    """Repeated by default; on request they fail by name, and the others are embedded as before."""
+    encoder = tiny_encoder("xvector", num_bins=20, feature=FRONT_END)
+    save_encoder(encoder, tmp_path / "final.pt")
+    wav_scp = read_table(recordings / "wav.scp")
+    name = sorted(wav_scp)[1]
+    soundfile.write(wav_scp[name], np.random.default_rng(0).uniform(-0.1, 0.1, 1600), 16000)
+    words = ("data", "final.pt", "out", "--input", source)
+    if source == "feats":
+        succeeds(scripts.run("steps/make_fbank.py", "data", "--config", "fbank.yaml", cwd=tmp_path))
+    succeeds(scripts.run(EXTRACT, *words, cwd=tmp_path))
+    repeated = embeddings(tmp_path / "out")
+    assert sorted(repeated) == sorted(wav_scp)
+    done = scripts.run(EXTRACT, *words, "--short", "fail", cwd=tmp_path)
+    assert f"'{name}': 10 frames long, the network needs at least 15" in done.stderr
+    assert done.returncode != 0  # one of six is more than the share that may fail
+    done = succeeds(scripts.run(EXTRACT, *words, "--short", "fail", "--max-failed", 0.5, cwd=tmp_path))
+    rest = embeddings(tmp_path / "out")
+    assert sorted(rest) == sorted(set(wav_scp) - {name})
+    for key, value in rest.items():
+        np.testing.assert_allclose(value, repeated[key], atol=1e-5)
