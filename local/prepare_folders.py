@@ -19,24 +19,20 @@ The same folder gives the same sets and trials every time.
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
 from command_line import Parser, run_main
-from folders.headers import read_durations
 from folders.protocol import LEAST, check_list, choose_speakers, name_lists, read_speakers
 from folders.tree import Recording, scan
-from prepared import DataSet, check_free, write_data_sets
+from prepared import check_free
+from recordings import drop_unreadable, make_set, warn, write_sets
 from splits import make_trials
 from trial_lists import Names, read_trial_list
-from vouch.audio import FFMPEG_SUFFIXES
 from vouch.errors import VouchError
 from vouch.kaldi.trials import Trials
-from vouch.shards import describe_failures
-
-MAX_FAILED = 0.05
 
 
 def main() -> None:
@@ -62,13 +58,13 @@ def main() -> None:
         disagreeing = check_list(files[name], trials, utt2spk, speakers["test"])
         if disagreeing:
             warn(f"{files[name]}: {disagreeing} of {len(trials.enrol)} trials are labelled against their folders")
+    where = {recording.utterance: root / recording.path for recording in recordings}
     sets = {}
     for name, members in speakers.items():
         chosen = [recording for recording in recordings if recording.speaker in members]
-        sets[name] = make_set(root, chosen, durations, name, lists)
-    write_data_sets(options.data, sets)
-    for name, made in sets.items():
-        print(describe(options.data / name, made))
+        trials = lists if name == "test" and lists else own_trials(name, chosen)
+        sets[name] = make_set(chosen, where, durations, trials)
+    write_sets(options.data, sets)
 
 
 def parse_options() -> Namespace:
@@ -101,57 +97,12 @@ def parse_options() -> Namespace:
     return options
 
 
-def drop_unreadable(
-    root: Path, recordings: list[Recording], threads: int
-) -> tuple[list[Recording], dict[str, float | None], dict[str, str]]:
-    """Return the usable recordings, durations in seconds by utterance, and the reason for each path left out."""
-    full = {str(root / recording.path): recording for recording in recordings}
-    found, failed = read_durations(list(full), threads)
-    left_out = {full[path].path: reason for path, reason in failed.items()}
-    if len(failed) > MAX_FAILED * len(full):
-        raise VouchError(
-            f"{root}: {len(failed)} of {len(full)} files are not usable, more than {MAX_FAILED:.0%}:"
-            f" {describe_failures(left_out)}; mend or remove them"
-        )
-    for path, reason in left_out.items():
-        warn(f"{root / path}: left out: {reason}")
-    unknown = [path for path, seconds in found.items() if seconds is None]
-    if unknown:
-        tool = " (which takes ffprobe)" if Path(unknown[0]).suffix.lower() in FFMPEG_SUFFIXES else ""
-        warn(f"{len(unknown)} durations are not known, so utt2dur is not written; the first is of {unknown[0]}{tool}")
-    return [full[path] for path in found], {full[path].utterance: seconds for path, seconds in found.items()}, left_out
-
-
-def make_set(
-    root: Path,
-    recordings: list[Recording],
-    durations: Mapping[str, float | None],
-    name: str,
-    lists: Mapping[str, Trials],
-) -> DataSet:
-    utt2spk = {recording.utterance: recording.speaker for recording in recordings}
-    # Durations are for all sets or for none, so that no set is treated differently from another.
-    utt2dur = None if None in durations.values() else {utterance: durations[utterance] for utterance in utt2spk}
-    trials: Mapping[str, Trials] = {}
-    if name == "test" and lists:
-        trials = lists
-    elif name != "train":
-        trials = {"trials": make_trials(utt2spk, {r.utterance: r.session for r in recordings})}
-    return DataSet({r.utterance: str(root / r.path) for r in recordings}, utt2spk, utt2dur, trials)
-
-
-def describe(folder: Path, made: DataSet) -> str:
-    """One line on what a set holds."""
-    hours = f", {sum(made.utt2dur.values()) / 3600:.2f} h" if made.utt2dur else ""
-    text = f"{folder}: {len(set(made.utt2spk.values()))} speakers, {len(made.utt2spk)} utterances{hours}"
-    for name, trials in made.trials.items():
-        targets = int(trials.is_target.sum())
-        text += f"; {name}: {targets} target, {len(trials.enrol) - targets} nontarget"
-    return text
-
-
-def warn(text: str) -> None:
-    print(f"{Path(sys.argv[0]).name}: warning: {text}", file=sys.stderr)
+def own_trials(name: str, recordings: Sequence[Recording]) -> Mapping[str, Trials]:
+    """Make trials for a set that comes without any; a training set needs none."""
+    if name == "train":
+        return {}
+    sessions = {recording.utterance: recording.session for recording in recordings}
+    return {"trials": make_trials({recording.utterance: recording.speaker for recording in recordings}, sessions)}
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ import json
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from vouch.errors import VouchError
 from vouch.files import write_text
 from vouch.kaldi.datadir import write_data_dir
-from vouch.kaldi.tables import read_table
+from vouch.kaldi.tables import read_table, write_table
 from vouch.kaldi.trials import Trials, write_trials
 
 RECORD = ".prepared.json"
@@ -26,12 +27,16 @@ class DataSet(NamedTuple):
     utt2spk : utterance to speaker
     utt2dur : utterance to seconds; None when they are not known
     trials : trial lists by file name ("trials", "trials_easy", ...)
+    segments : utterance to "recording start end", in seconds; empty: each recording is an utterance
+    enrol_map : enrolment to "utterance ..."; empty: each enrolment is an utterance
     """
 
     wav_scp: Mapping[str, str]
     utt2spk: Mapping[str, str]
     utt2dur: Mapping[str, float] | None
     trials: Mapping[str, Trials]
+    segments: Mapping[str, str] = MappingProxyType({})
+    enrol_map: Mapping[str, str] = MappingProxyType({})
 
 
 def check_free(data: Path, names: Collection[str]) -> set[str]:
@@ -73,12 +78,15 @@ def write_data_sets(data: Path, sets: Mapping[str, DataSet]) -> None:
     for name, new in sets.items():
         for file_name, trials in new.trials.items():
             write_trials(data / name / file_name, trials)
+        for file_name, table in {"segments": new.segments, "enrol_map": new.enrol_map}.items():
+            if table:
+                write_table(data / name / file_name, table)
         write_data_dir(data / name, new.wav_scp, new.utt2spk, new.utt2dur)
 
 
 def _tables_are(folder: Path, new: DataSet) -> bool:
     durations = {utterance: f"{seconds:.3f}" for utterance, seconds in (new.utt2dur or {}).items()}
-    expected = {"wav.scp": new.wav_scp, "utt2spk": new.utt2spk, "utt2dur": durations}
+    expected = {"wav.scp": new.wav_scp, "utt2spk": new.utt2spk, "utt2dur": durations, "segments": new.segments}
     try:
         found = {name: read_table(folder / name) if (folder / name).exists() else {} for name in expected}
     except VouchError:
@@ -89,7 +97,8 @@ def _tables_are(folder: Path, new: DataSet) -> bool:
 def _clear(folder: Path, keep_features: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "utt2spk").unlink(missing_ok=True)
-    for path in list(folder.glob("trials*") if keep_features else folder.iterdir()):
+    anew = [*folder.glob("trials*"), *folder.glob("enrol_map")]
+    for path in anew if keep_features else list(folder.iterdir()):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

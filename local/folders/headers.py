@@ -9,12 +9,11 @@ import stat
 import subprocess
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import soundfile
-from tqdm import tqdm
 
+from threads import in_threads
 from vouch.audio import FFMPEG_SUFFIXES, read_audio
 from vouch.errors import VouchError
 
@@ -33,16 +32,11 @@ def read_durations(paths: Sequence[str], threads: int) -> tuple[dict[str, float 
     """
     durations: dict[str, float | None] = {}
     failed: dict[str, str] = {}
-    pool = ThreadPoolExecutor(threads)
-    try:
-        for path, result in zip(paths, _progress(pool.map(_try_duration, paths), len(paths)), strict=True):
-            if isinstance(result, VouchError):
-                failed[path] = str(result)
-            else:
-                durations[path] = result
-    finally:
-        # An interrupted run must not go through the rest of a large corpus first.
-        pool.shutdown(cancel_futures=True)
+    for path, result in in_threads(_try_duration, paths, threads, "headers"):
+        if isinstance(result, VouchError):
+            failed[path] = str(result)
+        else:
+            durations[path] = result
     return durations, failed
 
 
@@ -75,10 +69,6 @@ def _decoded_duration(path: str, rate: int) -> float:
         return len(read_audio(path, rate).samples) / rate
     except VouchError as error:
         raise VouchError(str(error).removeprefix(f"{path}: ")) from None
-
-
-def _progress(results: Sequence, total: int) -> tqdm:
-    return tqdm(results, total=total, desc="headers", unit="file", mininterval=1.0)
 
 
 def _try_duration(path: str) -> float | VouchError | None:

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Make the noises of MUSAN ready for augmentation, downloaded if they are not there.
+
+    local/prepare_musan.py egs/musan/data
+    ./run.sh --corpus voxceleb --musan egs/musan/data/musan
+
+The recordings are <root>/musan/{noise,music,speech}/<source>/<class>-<source>-<number>.wav, which is what --musan of
+stage 2 takes. If they are missing, musan.tar.gz (11 GB) is downloaded to <root>/archives and unpacked. Besides, the
+data directories <data>/{noise,music,speech} are made, each class as one speaker, for tools that read wav.scp.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+from command_line import Parser, run_main
+from common_options import parse_common
+from folders.tree import Recording, scan
+from obtain import Archive, obtain
+from prepared import check_free
+from recordings import drop_unreadable, make_set, write_sets
+from server import Server
+
+URL = "https://www.openslr.org/resources/17/{name}"
+MUSAN = Archive("musan.tar.gz", "0c472d4fc0c5141eca47ad1ffeb2a7df", "musan")
+CLASSES = ("noise", "music", "speech")
+
+
+def main() -> None:
+    options = parse_common(Parser(__doc__), URL)
+    check_free(options.data, CLASSES)
+    folder = obtain(MUSAN, options.root, Server(options.url))
+    recordings = [name_recording(recording) for recording in scan(folder) if recording.folder in CLASSES]
+    usable, durations, _ = drop_unreadable(folder, recordings, options.nj)
+    where = {recording.utterance: folder / recording.path for recording in usable}
+    sets = {}
+    for name in CLASSES:
+        members = [recording for recording in usable if recording.folder == name]
+        sets[name] = make_set(members, where, durations, {})
+    write_sets(options.data, {name: made for name, made in sets.items() if made.wav_scp})
+    print(f"augment with: --musan {folder}")
+
+
+def name_recording(recording: Recording) -> Recording:
+    """Give a recording the name of its file, if that begins with its class, as those of MUSAN do."""
+    stem = Path(recording.path).stem
+    return recording._replace(utterance=stem) if stem.startswith(f"{recording.speaker}-") else recording
+
+
+if __name__ == "__main__":
+    run_main(main)

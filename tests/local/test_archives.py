@@ -1,0 +1,215 @@
+"""Unpacking: whole and split archives, interrupted runs, and archives that mean harm."""
+
+import io
+import itertools
+import re
+import tarfile
+import zipfile
+from hashlib import md5
+
+import numpy as np
+import pytest
+from fileserver import FileServer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archives import Pieces, unpack
+from obtain import Archive, obtain
+from server import Server
+from vouch.errors import VouchError
+
+FILES = {
+    "corpus/a/1.wav": b"one" * 1000,
+    "corpus/a/2.wav": b"",
+    "corpus/b/deep/er/é.wav": np.random.default_rng(0).bytes(70_000),
+}
+
+
+def make_zip(path, files, **options):
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        archive.writestr("corpus/", b"")
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def make_tar(path, files):
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
+        folder = tarfile.TarInfo("./corpus")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def make(path, files):
+    return (make_zip if path.suffix == ".zip" else make_tar)(path, files)
+
+
+def split(path, sizes):
+    """Cut a file into pieces beside it."""
+    content, pieces = path.read_bytes(), []
+    for number, (start, stop) in enumerate(itertools.pairwise([0, *np.cumsum(sizes), len(path.read_bytes())])):
+        pieces.append(path.with_name(f"{path.name}.{number}"))
+        pieces[-1].write_bytes(content[start:stop])
+    return pieces
+
+
+def everything(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refusal(name, pieces, target):
+    with pytest.raises(VouchError) as error:
+        unpack(name, pieces, target)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz", ".tar"])
+@pytest.mark.parametrize("sizes", [[], [1, 30_000, 0, 7]])
+def test_all_files_are_unpacked(tmp_path, suffix, sizes):
+    path = make(tmp_path / f"x{suffix}", FILES)
+    assert unpack(path.name, split(path, sizes), tmp_path / "out") == []
+    assert everything(tmp_path / "out") == FILES
+
+
+@given(
+    st.lists(st.binary(max_size=9), min_size=1, max_size=5), st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9)))
+)
+def test_pieces_read_like_one_file(tmp_path_factory, contents, steps):
+    folder = tmp_path_factory.mktemp("pieces")
+    for number, content in enumerate(contents):
+        (folder / str(number)).write_bytes(content)
+    whole = io.BytesIO(b"".join(contents))
+    with io.BufferedReader(Pieces([folder / str(number) for number in range(len(contents))]), 4) as pieces:
+        for position, count in steps:
+            assert pieces.seek(position) == whole.seek(position)
+            assert pieces.read(count) == whole.read(count)
+            assert pieces.tell() == whole.tell()
+        assert pieces.seek(0, io.SEEK_END) == len(whole.getvalue())
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+def test_an_interrupted_run_is_gone_on_with(tmp_path, suffix):
+    path = make(tmp_path / f"x{suffix}", FILES)
+    kept = tmp_path / "out" / "corpus" / "a" / "1.wav"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"two" * 1000)  # of the right size, thus written whole by an earlier run
+    (kept.parent / "2.wav").write_bytes(b"half")
+    (kept.parent / ".2.wav.partial").write_bytes(b"rest of a killed run")
+    unpack(path.name, [path], tmp_path / "out")
+    assert everything(tmp_path / "out") == FILES | {"corpus/a/1.wav": b"two" * 1000}
+
+
+def test_only_what_is_wanted(tmp_path):
+    path = make(tmp_path / "x.zip", FILES)
+    unpack(path.name, [path], tmp_path / "out", lambda name: "/b/" in name)
+    assert everything(tmp_path / "out").keys() == {"corpus/b/deep/er/é.wav"}
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+@pytest.mark.parametrize("name", ["../evil", "corpus/../../evil", "/evil", "a\\..\\evil", "c:/evil"])
+def test_paths_that_leave_the_target(tmp_path, suffix, name):
+    path = make(tmp_path / f"x{suffix}", {"corpus/fine": b"1", name: b"2"})
+    message = refusal(path.name, [path], tmp_path / "in" / "out")
+    assert message == (
+        f"{path.name}: {name!a} would lie outside {tmp_path}/in/out; the archive is not what it should be"
+    )
+    assert not list(tmp_path.rglob("*evil"))
+
+
+def test_links_and_devices_are_left_out(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name, kind in {"sym": tarfile.SYMTYPE, "hard": tarfile.LNKTYPE, "pipe": tarfile.FIFOTYPE}.items():
+            member = tarfile.TarInfo(f"corpus/{name}")
+            member.type, member.linkname = kind, "/etc"
+            archive.addfile(member)
+        member = tarfile.TarInfo("corpus/sym/evil")
+        member.size = 1
+        archive.addfile(member, io.BytesIO(b"x"))
+    left_out = unpack("x.tar", [tmp_path / "x.tar"], tmp_path / "out")
+    assert left_out == ["corpus/sym", "corpus/hard", "corpus/pipe"]
+    assert everything(tmp_path / "out") == {"corpus/sym/evil": b"x"}  # below a folder, not below the link
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        info = zipfile.ZipInfo("corpus/link")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, "/etc/passwd")
+    assert unpack("x.zip", [tmp_path / "x.zip"], tmp_path / "zip") == ["corpus/link"]
+    assert not list(tmp_path.glob("zip/*"))
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+def test_archives_that_fill_the_disk(tmp_path, suffix):
+    files = {f"corpus/{number}": bytes(1_000_000) for number in range(3)}
+    path = make_zip(tmp_path / "x.zip", files, compression=zipfile.ZIP_DEFLATED) if suffix == ".zip" else None
+    path = path or make_tar(tmp_path / "x.tar.gz", files)
+    message = refusal(path.name, [path], tmp_path / "out")
+    assert message == f"{path.name}: unpacks to more than 100 times its size; it is no corpus"
+    assert sum(len(content) for content in everything(tmp_path / "out").values()) <= 100 * path.stat().st_size
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz", ".tar"])
+@pytest.mark.parametrize("keep", [0, 10, 40_000])
+def test_truncated_archives(tmp_path, suffix, keep):
+    path = make(tmp_path / f"x{suffix}", FILES)
+    path.write_bytes(path.read_bytes()[:keep])
+    message = refusal(path.name, [path], tmp_path / "out")
+    assert re.fullmatch(rf"x{suffix}: the archive is damaged \(.*\); remove {path} to get it again", message)
+    assert FILES.items() >= everything(tmp_path / "out").items()
+
+
+def test_a_flipped_bit(tmp_path):
+    path = make(tmp_path / "x.zip", FILES)
+    content = bytearray(path.read_bytes())
+    content[content.index(FILES["corpus/b/deep/er/é.wav"][:100]) + 5000] ^= 1
+    path.write_bytes(content)
+    assert "the archive is damaged (Bad CRC-32" in refusal(path.name, [path], tmp_path / "out")
+    assert everything(tmp_path / "out").keys() == {*FILES} - {"corpus/b/deep/er/é.wav"}
+
+
+def test_something_else(tmp_path):
+    (tmp_path / "x.rar").write_bytes(b"Rar!")
+    assert refusal("x.rar", [tmp_path / "x.rar"], tmp_path).startswith("x.rar: neither .zip nor .tar, .tar.gz")
+
+
+# --- obtain --------------------------------------------------------------------------------------------------------
+
+
+def test_obtain(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    (tmp_path / "made").mkdir()
+    content = make(tmp_path / "made" / "x.zip", FILES).read_bytes()
+    pieces = {"xa": content[:500], "xb": content[500:]}
+    archive = Archive(
+        "x.zip", md5(content).hexdigest(), "corpus", pieces={n: md5(c).hexdigest() for n, c in pieces.items()}
+    )
+    root = tmp_path / "root"
+    with FileServer(pieces) as web:
+        assert obtain(archive, root, Server(web.address + "/{name}")) == root / "corpus"
+    assert everything(root / "corpus") == {name.removeprefix("corpus/"): data for name, data in FILES.items()}
+    nobody = Server("http://127.0.0.1:9/{name}")
+    # There: used as it is, with or without archives.
+    (root / "corpus" / "a" / "1.wav").unlink()
+    obtain(archive, root, nobody)
+    assert not (root / "corpus" / "a" / "1.wav").exists()
+    # Interrupted: unpacked again from what was downloaded.
+    (root / ".x.zip.unpacking").touch()
+    obtain(archive, root, nobody)
+    assert (root / "corpus" / "a" / "1.wav").exists() and not (root / ".x.zip.unpacking").exists()
+    # Put together by hand.
+    other = tmp_path / "other"
+    (other / "archives").mkdir(parents=True)
+    (other / "archives" / "x.zip").write_bytes(content)
+    assert everything(obtain(archive, other, nobody)) == everything(root / "corpus")
+
+
+def test_obtain_an_archive_of_something_else(tmp_path):
+    (tmp_path / "archives").mkdir()
+    path = make(tmp_path / "archives" / "x.tar.gz", {"else/where": b"1"})
+    digest = md5(path.read_bytes()).hexdigest()
+    with pytest.raises(VouchError, match=r"^x.tar.gz: there is no corpus/speakers in it$"):
+        obtain(Archive("x.tar.gz", digest, "corpus/speakers"), tmp_path, Server("http://x/{name}"))
