@@ -178,16 +178,17 @@ if begin 4 "embeddings"; then
   done
 fi
 for set in "${test_sets[@]}"; do
+  enrol=() && [ ! -f "$data/$set/enrol_map" ] || enrol=(--enrol-map "$data/$set/enrol_map")
   for trials in "$data/$set"/trials*; do
     # A test set may have several lists: trials, trials_hard, ... The name stays a pattern where there is none yet.
     list=${trials##*/} && list=${set}_${list%\*}
     scores=$exp/scores/$list.txt normalized=$exp/scores/${list}_$norm.txt
     if begin 5 "scores of $list"; then
-      run "${top}steps/score_trials.py" "${trials%\*}" "$exp/embeddings/$set/embedding.scp" "$scores"
+      run "${top}steps/score_trials.py" "${trials%\*}" "$exp/embeddings/$set/embedding.scp" "$scores" "${enrol[@]}"
     fi
     if begin 6 "normalised scores of $list"; then
       run "${top}steps/normalize_scores.py" "$scores" "$exp/embeddings/$set/embedding.scp" \
-        "$exp/embeddings/$train_set/embedding.scp" "$normalized" --method "$norm" --cohort-utt2spk "$data/$train_set/utt2spk"
+        "$exp/embeddings/$train_set/embedding.scp" "$normalized" --method "$norm" --cohort-utt2spk "$data/$train_set/utt2spk" "${enrol[@]}"
     fi
     if begin 7 "results on $list"; then
       run "${top}steps/compute_metrics.py" "${trials%\*}" "$scores" "$normalized" --out-dir "$exp/results"
