@@ -39,9 +39,10 @@ def main() -> None:
     if args.format == "npy" and args.compress != "none":
         parser.error("--compress is for archives; .npy files are not compressed")
 
-    config = yaml.safe_dump(resolve_feature(read_yaml(args.config)), sort_keys=False)
+    resolved = resolve_feature(read_yaml(args.config))
+    config = yaml.safe_dump(resolved, sort_keys=False)
     data = DataDir.load(args.data, need=["wav.scp"])
-    feature = build_feature(yaml.safe_load(config))
+    feature = build_feature(resolved)
     if isinstance(feature, Waveform):
         print(f"{args.data}: nothing to compute: networks that take waveforms need no features")
         return

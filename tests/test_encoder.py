@@ -54,6 +54,9 @@ def normalized(x, kind):
     """One utterance, (frames, bins) float64 ndarray, by the definition."""
     if kind == "none":
         return x
+    if kind == "sliding":
+        starts = [min(max(0, t - 150), max(0, len(x) - 300)) for t in range(len(x))]
+        return np.stack([x[t] - x[start : start + 300].mean(axis=0) for t, start in enumerate(starts)])
     x = x - x.mean(axis=0)
     return x if kind == "mean" else x / np.sqrt((x**2).mean(axis=0) + 1e-5)
 

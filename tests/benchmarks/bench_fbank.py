@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
 """Stage 1 against torchaudio.compliance.kaldi.fbank called file by file, in turns, on the same 600 s of audio.
 
-Both read wav files and write archive and scp, in one process on one thread. CPU seconds exclude starting the
-interpreter and importing. Prints audio seconds per CPU second of each, and their ratio.
+Each contender is a process of its own with one thread for arithmetic, and reads 60 wav files (or FLAC) and writes
+archive and scp. CPU seconds exclude starting the interpreter and importing. Prints seconds of audio per CPU second, as
+multiples of torchaudio's, pair by pair; how FLAC compares with decoding alone, in elapsed time; and how the memory
+grows when there are twenty times as many files.
 
     python3 tests/benchmarks/bench_fbank.py --repeats 7
 """
 
 import argparse
 import importlib.util
+import multiprocessing
+import resource
 import statistics
 import sys
 import tempfile
@@ -27,7 +31,41 @@ import soundfile
 import torch
 from torchaudio.compliance.kaldi import fbank
 
-SECONDS, FILES = 10, 60
+SECONDS, FILES, MORE = 10, 60, 20
+# Options of a feature and of the script, by the name that is printed.
+CONTENDERS = {
+    "fbank": ("type: fbank\nnum_mel_bins: {bins}", []),
+    "fbank, dither 1": ("type: fbank\nnum_mel_bins: {bins}\ndither: 1", []),
+    "fbank, 8-bit archive": ("type: fbank\nnum_mel_bins: {bins}", ["--compress", "8bit"]),
+    "mfcc30": ("type: mfcc\nnum_mel_bins: 30\nnum_ceps: 30\nhigh_freq: 7600", []),
+}
+
+
+class Worker:
+    """A process that runs one function again and again and says how long it took."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._pipe, theirs = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("fork").Process(target=self._serve, args=(function, theirs))
+        self._process.start()
+
+    @staticmethod
+    def _serve(function: Callable[[], None], pipe: multiprocessing.connection.Connection) -> None:
+        torch.set_num_threads(1)
+        while pipe.recv():
+            cpu, wall = time.process_time(), time.perf_counter()
+            function()
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            pipe.send((cpu, wall, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+    def run(self) -> tuple[float, float, float]:
+        """Run once; return CPU seconds, elapsed seconds, and the most memory that there was so far in MiB."""
+        self._pipe.send(True)
+        return self._pipe.recv()
+
+    def stop(self) -> None:
+        self._pipe.send(False)
+        self._process.join()
 
 
 def main() -> None:
@@ -35,48 +73,66 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--bins", type=int, default=80)
     args = parser.parse_args()
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        data = make_data(Path(folder))
-        config = data / "conf.yaml"
-        config.write_text(f"type: fbank\nnum_mel_bins: {args.bins}\n")
-        script = load_script()
-
-        def ours() -> None:
-            sys.argv = ["make_fbank.py", str(data), "--config", str(config)]
-            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-                script.main()
-
-        def theirs() -> None:
-            with kaldiio.WriteHelper(f"ark,scp:{data}/peer.ark,{data}/peer.scp") as writer:
-                for line in (data / "wav.scp").read_text().splitlines():
-                    key, path = line.split()
-                    samples, rate = soundfile.read(path, dtype="int16")
-                    wave = torch.from_numpy(samples.astype(np.float32))[None]
-                    writer(key, fbank(wave, num_mel_bins=args.bins, sample_frequency=rate, snip_edges=False).numpy())
-
-        times = measure([ours, theirs], args.repeats)
-        check_equal(data)
-    for name, seconds in zip(["steps/make_fbank.py", "torchaudio per file"], times, strict=True):
-        speeds = sorted(SECONDS * FILES / second for second in seconds)
-        print(
-            f"{name:20s} {statistics.median(speeds):6.0f} audio s per CPU s"
-            f"   (lowest {speeds[0]:.0f}, highest {speeds[-1]:.0f})"
+        wavs = make_recordings(Path(folder), "wav")
+        flacs = make_recordings(Path(folder), "flac")
+        functions = {"torchaudio per file": lambda: run_peer(wavs, Path(folder), args.bins)}
+        for name, (config, options) in CONTENDERS.items():
+            data = make_data(Path(folder) / name, wavs, config.format(bins=args.bins))
+            functions[name] = make_stage(data, options)
+        plain = CONTENDERS["fbank"][0].format(bins=args.bins)
+        functions["FLAC decoding alone"] = lambda: [soundfile.read(path, dtype="float32") for path in flacs]
+        functions["fbank from FLAC"] = make_stage(make_data(Path(folder) / "flac", flacs, plain), [])
+        results = measure(functions, args.repeats)
+        check_equal(Path(folder) / "peer.scp", Path(folder) / "fbank/feats.scp")
+        few, many = (
+            peak_memory(make_stage(make_data(Path(folder) / f"m{times}", wavs * times, plain), []))
+            for times in (1, MORE)
         )
-    ratios = sorted(peer / own for own, peer in zip(*times, strict=True))
-    print(f"ratio, pair by pair: median {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+    report(results)
+    print(f"memory: {few:.0f} MiB for {FILES} files, {many:.0f} MiB for {MORE * FILES}")
 
 
-def make_data(folder: Path) -> Path:
+def report(results: dict[str, list[tuple[float, float, float]]]) -> None:
+    cpu = {name: [seconds for seconds, *_ in measured] for name, measured in results.items()}
+    wall = {name: [seconds for _, seconds, _ in measured] for name, measured in results.items()}
+    peer = cpu["torchaudio per file"]
+    print("seconds of audio per CPU second: median, best; times torchaudio's: median of the rounds, best to best")
+    for name, own in cpu.items():
+        ratio = statistics.median(theirs / ours for ours, theirs in zip(own, peer, strict=True))
+        speeds = f"{SECONDS * FILES / statistics.median(own):6.0f} {SECONDS * FILES / min(own):6.0f}"
+        print(f"{name:22s} {speeds}   {ratio:5.2f} {min(peer) / min(own):5.2f}")
+    decoding, stage = "FLAC decoding alone", "fbank from FLAC"
+    shares = [alone / own for own, alone in zip(wall[stage], wall[decoding], strict=True)]
+    print(f"from FLAC, elapsed: {statistics.median(shares):.0%} of the speed of decoding alone, best {max(shares):.0%}")
+    share = min(cpu[stage]) / (min(cpu[decoding]) + min(cpu["fbank"]))
+    print(f"from FLAC, CPU: {share:.0%} of the time of decoding and of the features from wav together")
+
+
+def make_recordings(folder: Path, kind: str) -> list[Path]:
     rng = np.random.default_rng(0)
-    lines = []
-    for number in range(FILES):
-        path = folder / f"s{number:02d}.wav"
+    paths = [folder / f"s{number:02d}.{kind}" for number in range(FILES)]
+    for path in paths:
         soundfile.write(path, (3000 * rng.standard_normal(SECONDS * 16000)).astype(np.int16), 16000)
-        lines.append(f"s{number:02d} {path}\n")
-    (folder / "wav.scp").write_text("".join(lines))
-    (folder / "utt2spk").write_text("".join(f"s{number:02d} s{number:02d}\n" for number in range(FILES)))
+    return paths
+
+
+def make_data(folder: Path, paths: list[Path], config: str) -> Path:
+    folder.mkdir()
+    (folder / "wav.scp").write_text("".join(f"s{number:05d} {path}\n" for number, path in enumerate(paths)))
+    (folder / "utt2spk").write_text("".join(f"s{number:05d} s{number:05d}\n" for number in range(len(paths))))
+    (folder / "conf.yaml").write_text(f"{config}\n")
     return folder
+
+
+def make_stage(data: Path, options: list[str]) -> Callable[[], None]:
+    def stage() -> None:
+        script = load_script()
+        sys.argv = ["make_fbank.py", str(data), "--config", str(data / "conf.yaml"), *options]
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            script.main()
+
+    return stage
 
 
 def load_script() -> object:
@@ -86,19 +142,38 @@ def load_script() -> object:
     return module
 
 
-def measure(functions: list[Callable[[], None]], repeats: int) -> list[list[float]]:
-    times: list[list[float]] = [[] for _ in functions]
+def run_peer(paths: list[Path], folder: Path, bins: int) -> None:
+    with kaldiio.WriteHelper(f"ark,scp:{folder}/peer.ark,{folder}/peer.scp") as writer:
+        for number, path in enumerate(paths):
+            samples, rate = soundfile.read(path, dtype="int16")
+            wave = torch.from_numpy(samples.astype(np.float32))[None]
+            matrix = fbank(wave, num_mel_bins=bins, sample_frequency=rate, snip_edges=False)
+            writer(f"s{number:05d}", matrix.numpy())
+
+
+def measure(functions: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[tuple[float, float, float]]]:
+    load_script()  # imported before the processes are made
+    workers = {name: Worker(function) for name, function in functions.items()}
+    results: dict[str, list[tuple[float, float, float]]] = {name: [] for name in functions}
     for repeat in range(repeats + 1):
-        for own, function in zip(times, functions, strict=True):
-            start = time.process_time()
-            function()
+        for name, worker in workers.items():
+            measured = worker.run()
             if repeat:  # the first round warms the caches
-                own.append(time.process_time() - start)
-    return times
+                results[name].append(measured)
+    for worker in workers.values():
+        worker.stop()
+    return results
 
 
-def check_equal(data: Path) -> None:
-    own, peer = (kaldiio.load_scp(str(data / name)) for name in ("feats.scp", "peer.scp"))
+def peak_memory(function: Callable[[], None]) -> float:
+    worker = Worker(function)
+    _, _, memory = worker.run()
+    worker.stop()
+    return memory
+
+
+def check_equal(peer_scp: Path, own_scp: Path) -> None:
+    own, peer = (kaldiio.load_scp(str(scp)) for scp in (own_scp, peer_scp))
     assert set(own) == set(peer)
     for key in own:
         np.testing.assert_allclose(own[key], peer[key], atol=5e-3)

@@ -90,6 +90,30 @@ def test_resnetse34_sees_magnitudes():
         np.testing.assert_allclose(features[frame], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("level", [0.3, 1e-4])
+def test_speechbrain_by_its_description(level):
+    """Band by band in double precision: triangles as wide to the right as to the left, decibels, 80 below the peak."""
+    rng = np.random.default_rng(3)
+    wave = level * rng.standard_normal(1700) * np.repeat([1.0, 1e-6], [800, 900])
+    features = configured("speechbrain80")(torch.from_numpy(wave.astype(np.float32))[None])[0]
+    hz = 40.0 * np.arange(201)
+    corners = 700 * (10 ** (np.linspace(0, np.log10(1 + 8000 / 700), 82)) - 1)
+    window = 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(400) / 400)
+    padded = np.pad(wave.astype(np.float32), 200)
+    expected = np.zeros((11, 80))
+    for frame in range(11):
+        power = np.abs(np.fft.fft(padded[160 * frame : 160 * frame + 400] * window)[:201]) ** 2
+        for band in range(80):
+            width = corners[band + 1] - corners[band]
+            triangle = np.maximum(0, 1 - np.abs(hz - corners[band + 1]) / width)
+            expected[frame, band] = 10 * np.log10(max(triangle @ power, 1e-10))
+    raised = np.maximum(expected, expected.max() - 80)
+    # The loud case meets the limit of the range, the quiet one the floor under the logarithm.
+    assert (raised > expected).any() == (level == 0.3)
+    assert (raised == -100).any() == (level == 1e-4)
+    np.testing.assert_allclose(features, raised, rtol=0, atol=2e-3)
+
+
 def test_wespeaker_is_kaldi_with_a_hamming_window():
     golden = np.load(GOLDEN / "kaldi_fbank.npz")
     config = read_yaml(ROOT / "conf/features/wespeaker80.yaml")

@@ -9,10 +9,11 @@ from torch import nn
 from vouch.errors import VouchError, pick
 from vouch.features.fbank import Fbank
 from vouch.features.logmel import LogMel
+from vouch.features.mfcc import Mfcc
 from vouch.features.waveform import Waveform
 from vouch.options import resolve_options
 
-FEATURES = {"fbank": Fbank, "logmel": LogMel, "waveform": Waveform}
+FEATURES = {"fbank": Fbank, "logmel": LogMel, "mfcc": Mfcc, "waveform": Waveform}
 
 
 def resolve_feature(config: Mapping[str, object]) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,9 +14,12 @@ from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.waves import WaveReader
 from vouch.shards import ShardWriter
 
+# Samples at the beginning of a recording that its dither follows from.
+SEED_SAMPLES = 16000
+
 
 def compute(feature: nn.Module, samples: np.ndarray) -> np.ndarray:
-    """Compute the features of one utterance.
+    """Compute the features of one utterance; the same samples always give the same features.
 
     Parameters
     ----------
@@ -30,8 +34,14 @@ def compute(feature: nn.Module, samples: np.ndarray) -> np.ndarray:
     ------
     VouchError : shorter than one frame
     """
+    waves = torch.from_numpy(samples)[None]
     with torch.inference_mode():
-        matrix = feature(torch.from_numpy(samples)[None])[0].numpy()
+        if getattr(feature, "dither", 0):
+            # A sequence of its own: the noise depends neither on jobs nor on what was computed before.
+            seed = zlib.crc32(np.ascontiguousarray(samples[:SEED_SAMPLES]))
+            matrix = feature(waves, torch.Generator().manual_seed(seed))[0].numpy()
+        else:
+            matrix = feature(waves)[0].numpy()
     if not len(matrix):
         raise VouchError(f"{len(samples)} samples are shorter than one frame")
     return matrix
@@ -51,9 +61,11 @@ def feature_extractor(
 
     def extract(utterances: Sequence[str], shard: ShardWriter) -> None:
         reader = WaveReader(data, feature.sample_rate)
-        for utterance in utterances:
+        for utterance, samples in reader.read_each(utterances):
             try:
-                shard.write(utterance, compute(feature, reader.read(utterance)))
+                if isinstance(samples, VouchError):
+                    raise samples
+                shard.write(utterance, compute(feature, samples))
             except VouchError as error:
                 shard.failed[utterance] = str(error)
             progress(1)

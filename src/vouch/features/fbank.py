@@ -7,16 +7,13 @@ import math
 import torch
 from torch import nn
 
-from vouch.errors import VouchError, pick
-from vouch.features.mel import BandSums, frame_blocks
-
-# Kaldi works on 16-bit integers and floors energies at float32's epsilon on that scale.
-INT16_SCALE = 32768.0
-EPSILON = torch.finfo(torch.float32).eps
+from vouch.errors import VouchError
+from vouch.features.frames import EPSILON, Frames
+from vouch.features.mel import BandSums, check_edges
 
 
 class Fbank(nn.Module):
-    """Log mel filterbank energies as Kaldi's compute-fbank-feats gives them with dither 0 (feature-fbank.cc).
+    """Log mel filterbank energies as Kaldi's compute-fbank-feats gives them (feature-fbank.cc).
 
     Every frame has its mean removed, is pre-emphasised and windowed; the power spectrum is summed under
     triangles that are linear in mel(f) = 1127 ln(1 + f / 700), and the natural logarithm is taken.
@@ -28,10 +25,22 @@ class Fbank(nn.Module):
     low_freq : lower edge of the first triangle, Hz
     high_freq : upper edge of the last triangle, Hz; 0 or less is counted down from half the sampling rate
     frame_length, frame_shift : milliseconds
-    window_type : "povey", "hamming", "hanning" or "rectangular"
+    window_type : "povey", "hamming", "hanning", "blackman", "sine" or "rectangular"
+    blackman_coeff : the constant term of the Blackman window
     preemphasis : coefficient of the previous sample
     remove_dc_offset : subtract each frame's mean
+    round_to_power_of_two : pad frames with zeros to the next power of two before the Fourier transform
     snip_edges : only frames that lie wholly inside the signal; otherwise one a frame shift, mirrored at the ends
+    dither
+        standard deviation of the Gaussian noise that is added, 1 being the step of 16-bit integers. A sample gets one
+        number, where Kaldi draws one for each of the frames that share it: the noise in a frame is distributed alike
+    use_power : the power spectrum; otherwise its root
+    use_log_fbank : take the logarithm
+    use_energy : one more dimension, the first, with the logarithm of the frame's energy
+    raw_energy : that of the frame before pre-emphasis and window; otherwise after them
+    energy_floor : energies are at least this, on the scale of 16-bit integers
+    htk_compat : the energy is the last dimension instead of the first
+    subtract_mean : subtract each dimension's mean over the utterance
 
     Raises
     ------
@@ -47,102 +56,80 @@ class Fbank(nn.Module):
         frame_length: float = 25.0,
         frame_shift: float = 10.0,
         window_type: str = "povey",
+        blackman_coeff: float = 0.42,
         preemphasis: float = 0.97,
         remove_dc_offset: bool = True,
+        round_to_power_of_two: bool = True,
         snip_edges: bool = False,
+        dither: float = 0.0,
+        use_power: bool = True,
+        use_log_fbank: bool = True,
+        use_energy: bool = False,
+        raw_energy: bool = True,
+        energy_floor: float = 0.0,
+        htk_compat: bool = False,
+        subtract_mean: bool = False,
     ) -> None:
         super().__init__()
+        if num_mel_bins < 1:
+            raise VouchError("num_mel_bins must be positive")
         self.sample_rate = sample_rate
-        self.dim = num_mel_bins
-        self.window_size = int(sample_rate * 0.001 * frame_length)
-        self.shift = int(sample_rate * 0.001 * frame_shift)
-        self.snip_edges = snip_edges
-        self.preemphasis = preemphasis
-        self.remove_dc_offset = remove_dc_offset
-        if self.window_size < 2 or self.shift < 1 or num_mel_bins < 1:
-            raise VouchError("fbank: frame_length, frame_shift and num_mel_bins must be positive")
-        self.fft_size = 1 << (self.window_size - 1).bit_length()
-        window = pick(WINDOWS, window_type, "window_type")(self.window_size)
+        self.dim = num_mel_bins + use_energy
+        self.frames = Frames(
+            sample_rate,
+            frame_length,
+            frame_shift,
+            window_type,
+            blackman_coeff,
+            preemphasis,
+            remove_dc_offset,
+            round_to_power_of_two,
+            snip_edges,
+            dither,
+            raw_energy,
+            energy_floor,
+        )
+        self.use_power, self.use_log_fbank, self.subtract_mean = use_power, use_log_fbank, subtract_mean
+        self.use_energy = use_energy
+        # Where the energy and the triangles are among the dimensions.
+        self._energy = slice(num_mel_bins, None) if htk_compat else slice(0, 1)
+        self._bins = slice(0, num_mel_bins) if htk_compat or not use_energy else slice(1, None)
         top = high_freq if high_freq > 0 else sample_rate / 2 + high_freq
-        weights = mel_weights(num_mel_bins, self.fft_size, sample_rate, low_freq, top)
-        # Fixed by the options: rebuilt, not stored with a model's weights.
-        self.register_buffer("window", window, persistent=False)
-        self.bands = BandSums(weights)
+        weights = mel_weights(num_mel_bins, self.frames.fft_size, sample_rate, low_freq, top)
+        # Squares of real and imaginary parts are summed by the triangles: each weight stands there twice.
+        self.bands = BandSums(weights.repeat_interleave(2, dim=0) if use_power else weights)
+
+    @property
+    def dither(self) -> float:
+        """Standard deviation of the noise; features are random where it is not 0."""
+        return self.frames.dither
 
     def num_frames(self, samples: int) -> int:
         """Return the number of frames that `samples` samples give."""
-        if self.snip_edges:
-            return 0 if samples < self.window_size else 1 + (samples - self.window_size) // self.shift
-        return (samples + self.shift // 2) // self.shift
+        return self.frames.num_frames(samples)
 
-    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+    def forward(self, samples: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """Compute the features of a batch of waveforms of one length.
 
         Parameters
         ----------
         samples : (batch, samples) float32 in [-1, 1]
+        generator : of the dither, on the device of the samples; None: torch's own
 
         Returns
         -------
-        (batch, frames, num_mel_bins) float32
+        (batch, frames, dim) float32
         """
-        frames = self.num_frames(samples.shape[-1])
-        if frames == 0:
-            return samples.new_empty(len(samples), 0, self.dim)
-        if not self.snip_edges:
-            samples = self._mirror_edges(samples, frames)
-        blocks = [
-            self._energies(samples[:, first * self.shift : (last - 1) * self.shift + self.window_size])
-            for first, last in frame_blocks(frames)
-        ]
-        return torch.cat(blocks, dim=1).clamp_(min=EPSILON).log_()
-
-    def _energies(self, samples: torch.Tensor) -> torch.Tensor:
-        """Mel energies of the frames that fit into the samples: `(batch, samples) -> (batch, frames, bins)`."""
-        spectrum = torch.fft.rfft(self._windowed_frames(samples * INT16_SCALE))
-        return self.bands(spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag))
-
-    def _windowed_frames(self, samples: torch.Tensor) -> torch.Tensor:
-        """Cut into frames, zero-padded to the transform's size, with mean removal, pre-emphasis and window applied.
-
-        All three are linear, so the signal is pre-emphasised once instead of in each overlapping frame; what that
-        leaves to correct in a frame is the pre-emphasised mean, and its first sample, which has no predecessor.
-        """
-        emphasised = samples.clone()
-        emphasised[:, 1:].sub_(samples[:, :-1], alpha=self.preemphasis)
-        cut = emphasised.unfold(-1, self.window_size, self.shift)
-        padded = samples.new_zeros(*cut.shape[:2], self.fft_size)
-        out = padded[..., : self.window_size]
-        keep = 1.0 - self.preemphasis
-        if self.remove_dc_offset:
-            mean = self._frame_means(samples)
-            torch.sub(cut, keep * mean, out=out)
-        else:
-            mean = 0.0
-            out.copy_(cut)
-        if self.window[0] != 0:
-            out[..., :1] = keep * (samples.unfold(-1, 1, self.shift)[:, : out.shape[1]] - mean)
-        out.mul_(self.window)
-        return padded
-
-    def _frame_means(self, samples: torch.Tensor) -> torch.Tensor:
-        """Means of the frames, `(batch, frames, 1)`: each sum is made of blocks that overlapping frames share."""
-        block = math.gcd(self.window_size, self.shift)
-        whole = samples.shape[-1] // block * block
-        sums = samples[:, :whole].reshape(len(samples), -1, block).sum(dim=-1)
-        frames = sums.unfold(-1, self.window_size // block, self.shift // block)
-        return frames.sum(dim=-1, keepdim=True) / self.window_size
-
-    def _mirror_edges(self, samples: torch.Tensor, frames: int) -> torch.Tensor:
-        """Extend the signal so that frame t is centred on sample (t + 1/2) shift: x[-1 - i] = x[i] before the start."""
-        length = samples.shape[-1]
-        before = self.window_size // 2 - self.shift // 2
-        after = max(0, (frames - 1) * self.shift + self.window_size - before - length)
-        if max(before, after) <= length:
-            return torch.cat([samples[:, :before].flip(-1), samples, samples[:, length - after :].flip(-1)], dim=-1)
-        # Shorter than its own margin: mirrored again and again, a walk of period 2 * length.
-        index = torch.arange(-before, length + after, device=samples.device) % (2 * length)
-        return samples[:, torch.where(index < length, index, 2 * length - 1 - index)]
+        out = samples.new_empty(len(samples), self.num_frames(samples.shape[-1]), self.dim)
+        for block in self.frames.blocks(samples, self.use_energy, generator):
+            spectrum = torch.fft.rfft(block.windowed)
+            # As pairs of numbers, real and imaginary, they are squared four times as fast as one after the other.
+            bins = self.bands(torch.view_as_real(spectrum).square_().flatten(-2) if self.use_power else spectrum.abs())
+            rows = out[:, block.first : block.last]
+            rows[..., self._bins] = bins.clamp_(min=EPSILON).log_() if self.use_log_fbank else bins
+            if self.use_energy:
+                rows[..., self._energy] = block.log_energy
+        return out - out.mean(dim=1, keepdim=True) if self.subtract_mean else out
 
 
 def mel_weights(bins: int, fft_size: int, sample_rate: float, low: float, high: float) -> torch.Tensor:
@@ -162,8 +149,7 @@ def mel_weights(bins: int, fft_size: int, sample_rate: float, low: float, high: 
     ------
     VouchError : the edges are out of order, or a triangle covers no point of the spectrum
     """
-    if not 0 <= low < high <= sample_rate / 2:
-        raise VouchError(f"fbank: needs 0 <= low_freq < high_freq <= {sample_rate / 2:g} Hz, not {low:g} and {high:g}")
+    check_edges(low, high, sample_rate)
     low_mel, high_mel = (1127.0 * math.log(1.0 + edge / 700.0) for edge in (low, high))
     step = (high_mel - low_mel) / (bins + 1)
     left = low_mel + step * torch.arange(bins, dtype=torch.float64)
@@ -172,19 +158,5 @@ def mel_weights(bins: int, fft_size: int, sample_rate: float, low: float, high: 
     rising = (mel[:, None] - left) / step
     weights = torch.minimum(rising, 2.0 - rising).clamp(min=0.0)
     if (weights.sum(dim=0) == 0).any():
-        raise VouchError(
-            f"fbank: num_mel_bins {bins} is too large for {fft_size} spectrum points at {sample_rate:g} Hz"
-        )
+        raise VouchError(f"num_mel_bins {bins} is too large for {fft_size} spectrum points at {sample_rate:g} Hz")
     return torch.cat([weights, weights.new_zeros(1, bins)]).float()
-
-
-def _cosine(size: int) -> torch.Tensor:
-    return torch.cos(2 * math.pi * torch.arange(size, dtype=torch.float64) / (size - 1))
-
-
-WINDOWS = {
-    "povey": lambda size: (0.5 - 0.5 * _cosine(size)).clamp(min=0).pow(0.85).float(),
-    "hanning": lambda size: (0.5 - 0.5 * _cosine(size)).float(),
-    "hamming": lambda size: (0.54 - 0.46 * _cosine(size)).float(),
-    "rectangular": lambda size: torch.ones(size),
-}

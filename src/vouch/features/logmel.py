@@ -17,8 +17,8 @@ class LogMel(nn.Module):
     """Short-time spectra, summed under mel triangles, on a logarithmic scale if wanted.
 
     The defaults are the front end of voxceleb_trainer without pre-emphasis; other options give those of the GE2E
-    code bases and of Resemblyzer (see `conf/features`). `vouch.features.fbank` is Kaldi's, which differs in nearly
-    everything.
+    code bases, of Resemblyzer and of SpeechBrain (see `conf/features`). `vouch.features.fbank` is Kaldi's, which
+    differs in nearly everything.
 
     Parameters
     ----------
@@ -39,8 +39,12 @@ class LogMel(nn.Module):
     spectrum : "power" or "magnitude"
     mel_scale : "htk" or "slaney"
     mel_norm : "none" or "area", see `vouch.features.mel.triangles`
-    log : "natural", "log10" or "none"
+    mel_falling : "corner" or "mirror", see there
+    log : "natural", "log10", "decibel" (10 log10) or "none"
     log_offset : added before the logarithm; with 0, silence is kept finite
+    log_floor : smallest value whose logarithm is taken
+    dynamic_range : on the scale of the logarithm; what is further below the utterance's largest value is raised to
+        that distance. None: nothing is
 
     Raises
     ------
@@ -63,8 +67,11 @@ class LogMel(nn.Module):
         spectrum: str = "power",
         mel_scale: str = "htk",
         mel_norm: str = "none",
+        mel_falling: str = "corner",
         log: str = "natural",
         log_offset: float = 1e-6,
+        log_floor: float = 0.0,
+        dynamic_range: float | None = None,
     ) -> None:
         super().__init__()
         self.sample_rate, self.n_fft = sample_rate, n_fft
@@ -77,12 +84,15 @@ class LogMel(nn.Module):
             )
         if (num_mel_bins is not None and num_mel_bins < 1) or input_scale <= 0 or log_offset < 0:
             raise VouchError("logmel: num_mel_bins and input_scale must be positive, log_offset not negative")
+        if log_floor < 0 or (dynamic_range is not None and dynamic_range <= 0):
+            raise VouchError("logmel: log_floor must not be negative, dynamic_range must be positive")
         self.margin = pick(PADDINGS, padding, "padding")(n_fft)
         self.pads_zeros = padding == "zeros"
         self.preemphasis = preemphasis
         self.magnitude = pick({"power": False, "magnitude": True}, spectrum, "spectrum")
         self.log = pick(LOGARITHMS, log, "log")
-        self.log_offset = log_offset
+        self.log_offset, self.log_floor = log_offset, max(log_floor, torch.finfo(torch.float32).tiny)
+        self.dynamic_range = dynamic_range
         window = torch.zeros(n_fft)
         start = (n_fft - window_size) // 2
         window[start : start + window_size] = pick(WINDOWS, window_type, "window_type")(window_size)
@@ -91,7 +101,7 @@ class LogMel(nn.Module):
         self.dim, self.bands = n_fft // 2 + 1, nn.Identity()
         if num_mel_bins is not None:
             top = high_freq if high_freq > 0 else sample_rate / 2 + high_freq
-            weights = triangles(num_mel_bins, n_fft, sample_rate, low_freq, top, mel_scale, mel_norm)
+            weights = triangles(num_mel_bins, n_fft, sample_rate, low_freq, top, mel_scale, mel_norm, mel_falling)
             self.dim, self.bands = num_mel_bins, BandSums(weights)
 
     def num_frames(self, samples: int) -> int:
@@ -114,6 +124,8 @@ class LogMel(nn.Module):
         features = samples.new_empty(len(samples), frames, self.dim)
         for first, last in frame_blocks(frames):
             features[:, first:last] = self._block(samples, first, last)
+        if self.dynamic_range is not None and frames:
+            features = torch.maximum(features, features.amax(dim=(1, 2), keepdim=True) - self.dynamic_range)
         return features
 
     def _block(self, samples: torch.Tensor, first: int, last: int) -> torch.Tensor:
@@ -127,7 +139,7 @@ class LogMel(nn.Module):
         energies = self.bands(spectrum)
         if self.log is None:
             return energies
-        return self.log((energies + self.log_offset).clamp_(min=torch.finfo(torch.float32).tiny))
+        return self.log((energies + self.log_offset).clamp_(min=self.log_floor))
 
     def _signal(self, samples: torch.Tensor, first: int, last: int) -> torch.Tensor:
         """Samples `first` to `last` of the pre-emphasised signal, which goes on beyond its ends."""
@@ -210,4 +222,9 @@ WINDOWS = {
     "hann": lambda size: torch.hann_window(size, dtype=torch.float64).float(),
     "hamming": lambda size: torch.hamming_window(size, dtype=torch.float64).float(),
 }
-LOGARITHMS = {"natural": torch.Tensor.log_, "log10": torch.Tensor.log10_, "none": None}
+LOGARITHMS = {
+    "natural": torch.Tensor.log_,
+    "log10": torch.Tensor.log10_,
+    "decibel": lambda energies: energies.log10_().mul_(10),
+    "none": None,
+}

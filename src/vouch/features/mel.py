@@ -12,8 +12,9 @@ from vouch.errors import VouchError, pick
 
 # Frames computed at once: their spectra stay in the cache of a core, and an hour of audio needs no more memory.
 BLOCK_FRAMES = 512
-# Neighbouring triangles summed by one product; each group covers a small part of the spectrum.
-GROUPS = 5
+# Neighbouring triangles summed by one product, over the small part of the spectrum that they cover. As many numbers as
+# a processor's vector holds: products with fewer, or a few more, columns take longer.
+GROUP = 16
 # The scale of Slaney's Auditory Toolbox: linear below a corner, logarithmic above.
 SLANEY_HZ_PER_MEL, SLANEY_CORNER_HZ, SLANEY_LOG_STEP = 200 / 3, 1000.0, math.log(6.4) / 27
 
@@ -37,20 +38,45 @@ class BandSums(nn.Module):
 
     def __init__(self, weights: torch.Tensor) -> None:
         super().__init__()
-        self.register_buffer("weights", weights, persistent=False)
-        bands = torch.arange(weights.shape[1])
-        self._groups = [_covered(weights, group) for group in bands.tensor_split(GROUPS) if len(group)]
+        self._groups: list[tuple[str, int, int, int]] = []
+        for first in range(0, weights.shape[1], GROUP):
+            group = weights[:, first : first + GROUP]
+            used = group.sum(dim=1).nonzero()
+            low, high, width = int(used[0]), int(used[-1]) + 1, group.shape[1]
+            self._groups.append((f"weights{first}", low, high, width))
+            padded = nn.functional.pad(group[low:high], (0, GROUP - width))
+            self.register_buffer(f"weights{first}", padded, persistent=False)
 
     def forward(self, spectrum: torch.Tensor) -> torch.Tensor:
         """`(..., points) float32 -> (..., bands) float32`."""
-        # Under autocast the products would have three digits, in the middle of a training step that asks for speed.
-        with torch.autocast(spectrum.device.type, enabled=False):
-            sums = [spectrum[..., low:high] @ self.weights[low:high, bands] for bands, low, high in self._groups]
+        if torch.is_autocast_enabled(spectrum.device.type):
+            # The products would have three digits, in the middle of a training step that asks for speed.
+            with torch.autocast(spectrum.device.type, enabled=False):
+                return self._sums(spectrum)
+        return self._sums(spectrum)
+
+    def _sums(self, spectrum: torch.Tensor) -> torch.Tensor:
+        sums = [(spectrum[..., low:high] @ getattr(self, name))[..., :width] for name, low, high, width in self._groups]
         return torch.cat(sums, dim=-1)
 
 
+def check_edges(low: float, high: float, sample_rate: float) -> None:
+    """Raise `VouchError` when mel bands cannot reach from `low` to `high` at this sampling rate (all in Hz)."""
+    if not 0 <= low < high <= sample_rate / 2:
+        raise VouchError(
+            f"mel bands need 0 <= low_freq < high_freq <= {sample_rate / 2:g} Hz, not {low:g} and {high:g}"
+        )
+
+
 def triangles(
-    bands: int, n_fft: int, sample_rate: int, low: float, high: float, scale: str = "htk", norm: str = "none"
+    bands: int,
+    n_fft: int,
+    sample_rate: int,
+    low: float,
+    high: float,
+    scale: str = "htk",
+    norm: str = "none",
+    falling: str = "corner",
 ) -> torch.Tensor:
     """Return triangles whose corners are equally spaced in mel and whose sides are straight in Hz.
 
@@ -63,6 +89,8 @@ def triangles(
         "htk": mel = 2595 log10(1 + f / 700); "slaney": f / (200/3) up to 1000 Hz, then ln(6.4) / 27 a step
     norm
         "none": peaks of 1; "area": each triangle is divided by half its width in Hz
+    falling
+        "corner": a triangle ends at the peak of the next one; "mirror": it falls as steeply as it rises
 
     Returns
     -------
@@ -70,27 +98,21 @@ def triangles(
 
     Raises
     ------
-    VouchError : unknown scale or norm, edges out of order, or a triangle that covers no point of the spectrum
+    VouchError : unknown scale, norm or falling side, edges out of order, or a triangle that covers no point of the
+        spectrum
     """
     to_mel, to_hz = pick(SCALES, scale, "mel_scale")
     pick(NORMS, norm, "mel_norm")
-    if not 0 <= low < high <= sample_rate / 2:
-        raise VouchError(
-            f"mel bands need 0 <= low_freq < high_freq <= {sample_rate / 2:g} Hz, not {low:g} and {high:g}"
-        )
+    check_edges(low, high, sample_rate)
     first, last = to_mel(torch.tensor([low, high], dtype=torch.float64)).tolist()
     corners = to_hz(torch.linspace(first, last, bands + 2, dtype=torch.float64))
     frequency = torch.arange(n_fft // 2 + 1, dtype=torch.float64)[:, None] * (sample_rate / n_fft)
-    left, centre, right = corners[:-2], corners[1:-1], corners[2:]
+    left, centre = corners[:-2], corners[1:-1]
+    right = pick({"corner": corners[2:], "mirror": 2 * centre - left}, falling, "mel_falling")
     weights = torch.minimum((frequency - left) / (centre - left), (right - frequency) / (right - centre)).clamp(min=0)
     if (weights.sum(dim=0) == 0).any():
         raise VouchError(f"num_mel_bins {bands} is too large for {n_fft} spectrum points at {sample_rate} Hz")
     return (weights * NORMS[norm](right - left)).float()
-
-
-def _covered(weights: torch.Tensor, bands: torch.Tensor) -> tuple[slice, int, int]:
-    used = weights[:, bands].sum(dim=1).nonzero()
-    return slice(int(bands[0]), int(bands[-1]) + 1), int(used[0]), int(used[-1]) + 1
 
 
 def _slaney_mel(hz: torch.Tensor) -> torch.Tensor:

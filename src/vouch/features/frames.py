@@ -1,0 +1,181 @@
+"""The frames of a waveform as Kaldi cuts them: dither, mean removal, pre-emphasis, window, and their energies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from vouch.errors import VouchError, pick
+from vouch.features.mel import frame_blocks
+
+# Kaldi works on 16-bit integers and floors energies at float32's epsilon on that scale.
+INT16_SCALE = 32768.0
+EPSILON = torch.finfo(torch.float32).eps
+
+
+class FrameBlock(NamedTuple):
+    """Some consecutive frames.
+
+    Attributes
+    ----------
+    first, last : which ones; `last` is exclusive
+    windowed
+        (batch, last - first, fft_size) float32, on the scale of 16-bit integers and padded with zeros; overwritten by
+        the next block
+    log_energy : (batch, last - first, 1) float32, or None where nobody asked for it
+    """
+
+    first: int
+    last: int
+    windowed: torch.Tensor
+    log_energy: torch.Tensor | None
+
+
+class Frames(nn.Module):
+    """Cuts waveforms into frames ready for a Fourier transform (feature-window.cc).
+
+    The options are those of `vouch.features.fbank.Fbank`.
+
+    Raises
+    ------
+    VouchError : an option out of range, or an unknown window
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        frame_length: float,
+        frame_shift: float,
+        window_type: str,
+        blackman_coeff: float,
+        preemphasis: float,
+        remove_dc_offset: bool,
+        round_to_power_of_two: bool,
+        snip_edges: bool,
+        dither: float,
+        raw_energy: bool,
+        energy_floor: float,
+    ) -> None:
+        super().__init__()
+        self.window_size = int(sample_rate * 0.001 * frame_length)
+        self.shift = int(sample_rate * 0.001 * frame_shift)
+        if self.window_size < 2 or self.shift < 1:
+            raise VouchError("frame_length and frame_shift must be positive: at least two samples and one")
+        if not 0 <= preemphasis <= 1 or dither < 0 or energy_floor < 0:
+            raise VouchError("preemphasis must be from 0 to 1, dither and energy_floor not negative")
+        self.fft_size = 1 << (self.window_size - 1).bit_length() if round_to_power_of_two else self.window_size
+        self.snip_edges, self.dither = snip_edges, dither
+        self.preemphasis, self.remove_dc_offset = preemphasis, remove_dc_offset
+        self.raw_energy, self.energy_floor = raw_energy, energy_floor
+        window = pick(WINDOWS, window_type, "window_type")(self.window_size, blackman_coeff)
+        self.starts_at_zero = bool(window[0] == 0)
+        # Fixed by the options: rebuilt, not stored with a model's weights.
+        self.register_buffer("window", (window * INT16_SCALE).float(), persistent=False)
+
+    def num_frames(self, samples: int) -> int:
+        """Return the number of frames that `samples` samples give."""
+        if self.snip_edges:
+            return 0 if samples < self.window_size else 1 + (samples - self.window_size) // self.shift
+        return (samples + self.shift // 2) // self.shift
+
+    def blocks(
+        self, samples: torch.Tensor, needs_energy: bool, generator: torch.Generator | None
+    ) -> Iterator[FrameBlock]:
+        """Yield the frames block by block: what is made of a block stays in the cache of a core.
+
+        Pre-emphasis, mean removal and window are linear, so the signal is pre-emphasised once instead of in each
+        overlapping frame; what that leaves to correct in a frame is the pre-emphasised mean, and its first sample,
+        which has no predecessor.
+
+        Parameters
+        ----------
+        samples : (batch, samples) float32 in [-1, 1]
+        needs_energy : whether to compute the energies of the frames
+        generator : of the dither, on the device of the samples; None: torch's own
+        """
+        frames = self.num_frames(samples.shape[-1])
+        padded = None
+        for first, last in frame_blocks(frames):
+            if padded is None:
+                padded = samples.new_zeros(len(samples), last, self.fft_size)
+            signal = self._noisy(self._stretch(samples, first, last), generator)
+            block = padded[:, : last - first]
+            yield FrameBlock(first, last, block, self._fill(block[..., : self.window_size], signal, needs_energy))
+
+    def _fill(self, out: torch.Tensor, signal: torch.Tensor, needs_energy: bool) -> torch.Tensor | None:
+        """Write the windowed frames of a signal; return the logarithms of their energies, if somebody needs them."""
+        emphasised = torch.empty_like(signal)
+        emphasised[:, :1] = signal[:, :1]
+        torch.sub(signal[:, 1:], signal[:, :-1], alpha=self.preemphasis, out=emphasised[:, 1:])
+        keep = 1.0 - self.preemphasis
+        means = self._frame_means(signal) if self.remove_dc_offset else signal.new_zeros(1)
+        torch.sub(emphasised.unfold(-1, self.window_size, self.shift), keep * means, out=out)
+        if not self.starts_at_zero:
+            out[..., :1] = keep * (signal.unfold(-1, 1, self.shift)[:, : out.shape[1]] - means)
+        out.mul_(self.window)
+        if not needs_energy:
+            return None
+        if self.raw_energy:
+            return self._log_energy((signal.unfold(-1, self.window_size, self.shift) - means).mul_(INT16_SCALE))
+        return self._log_energy(out)
+
+    def _stretch(self, samples: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Return the samples of frames `first` to `last`.
+
+        Where frames reach beyond the signal it is mirrored, x[-1 - i] = x[i]: frame t is centred on sample
+        (t + 1/2) shift.
+        """
+        length = samples.shape[-1]
+        start = first * self.shift - (0 if self.snip_edges else self.window_size // 2 - self.shift // 2)
+        end = start + (last - first - 1) * self.shift + self.window_size
+        before, after = max(0, -start), max(0, end - length)
+        if max(before, after) > length:
+            # Shorter than its own margin: mirrored again and again, a walk of period 2 * length.
+            index = torch.arange(start, end, device=samples.device) % (2 * length)
+            return samples[:, torch.where(index < length, index, 2 * length - 1 - index)]
+        inside = samples[:, max(0, start) : min(end, length)]
+        if not before and not after:
+            return inside
+        return torch.cat([samples[:, :before].flip(-1), inside, samples[:, length - after :].flip(-1)], dim=-1)
+
+    def _noisy(self, signal: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        """Add the dither; see `vouch.features.fbank.Fbank`."""
+        if self.dither == 0:
+            return signal
+        noise = torch.randn(signal.shape, generator=generator, dtype=signal.dtype, device=signal.device)
+        return noise.mul_(self.dither / INT16_SCALE).add_(signal)
+
+    def _log_energy(self, frames: torch.Tensor) -> torch.Tensor:
+        energy = frames.square().sum(dim=-1, keepdim=True)
+        return energy.clamp_(min=max(EPSILON, self.energy_floor)).log_()
+
+    def _frame_means(self, samples: torch.Tensor) -> torch.Tensor:
+        """Means of the frames, `(batch, frames, 1)`: each sum is made of blocks that overlapping frames share."""
+        block = math.gcd(self.window_size, self.shift)
+        whole = samples.shape[-1] // block * block
+        sums = samples[:, :whole].reshape(len(samples), -1, block).sum(dim=-1)
+        frames = sums.unfold(-1, self.window_size // block, self.shift // block)
+        return frames.sum(dim=-1, keepdim=True) / self.window_size
+
+
+def _cosine(size: int, periods: int = 1) -> torch.Tensor:
+    return torch.cos(2 * math.pi * periods * torch.arange(size, dtype=torch.float64) / (size - 1))
+
+
+def _blackman(size: int, coeff: float) -> torch.Tensor:
+    return coeff - 0.5 * _cosine(size) + (0.5 - coeff) * _cosine(size, 2)
+
+
+# From the number of samples and the coefficient, which only Blackman's has: (samples,) float64.
+WINDOWS = {
+    "povey": lambda size, _: (0.5 - 0.5 * _cosine(size)).clamp(min=0).pow(0.85),
+    "hanning": lambda size, _: 0.5 - 0.5 * _cosine(size),
+    "hamming": lambda size, _: 0.54 - 0.46 * _cosine(size),
+    "rectangular": lambda size, _: torch.ones(size, dtype=torch.float64),
+    "sine": lambda size, _: torch.sin(math.pi * torch.arange(size, dtype=torch.float64) / (size - 1)),
+    "blackman": _blackman,
+}

@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Optional step after stage 1: decide which frames are voiced, by their energy.
+
+Reads feats.scp, whose first dimension must be the log energy; writes vad.scp and the archives it lists, a vector of
+ones and zeros for each utterance, as Kaldi's compute-vad does.
+
+    steps/compute_vad.py egs/demo/data/train --nj 2
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+from command_line import Parser, run_main
+from stage import add_job_options, run_shards
+from vouch.features import resolve_feature
+from vouch.features.voiced import check_energy, vad_work
+from vouch.kaldi.datadir import DataDir
+from vouch.options import read_yaml, resolve_options
+from vouch.shards import Shards
+from vouch.vad import energy_vad
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    parser.add_argument("data", type=Path, help="data directory with feats.scp")
+    default = Path(__file__).resolve().parents[1] / "conf/vad.yaml"
+    parser.add_argument("--config", type=Path, default=default, help="options of the decision")
+    parser.add_argument("--shard-size", type=int, default=1000, help="utterances an archive")
+    add_job_options(parser)
+    args = parser.parse_args()
+
+    options = resolve_options(energy_vad, read_yaml(args.config), "voice activity detection", given=["log_energy"])
+    data = DataDir.load(args.data, need=["feats.scp"])
+    if (args.data / "feature.yaml").exists():
+        check_energy(resolve_feature(read_yaml(args.data / "feature.yaml")), args.data / "feature.yaml")
+    # Stage 1 run again may leave the same table above other features.
+    fingerprint = f"{options}{data.feats_scp}{(args.data / 'feats.scp').stat().st_mtime_ns}"
+    shards = Shards(args.data / "vad", list(data.feats_scp), fingerprint, size=args.shard_size)
+    outcome = run_shards(args, shards, args.data / "vad.scp", lambda progress: vad_work(data, options, progress))
+    if outcome is not None:
+        print(f"{args.data}: voice activity of {len(outcome.rows)} utterances")
+
+
+if __name__ == "__main__":
+    run_main(main)

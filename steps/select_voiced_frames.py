@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Optional step after compute_vad.py: make a data directory with the voiced frames only.
+
+Reads feats.scp and vad.scp; writes feats.scp, the archives it lists, utt2num_frames, and those other tables and trial
+lists of the data directory that are not about recordings. With --cmvn features are normalised first, while all frames
+are there; train then with --normalization none. Utterances without a voiced frame are named and left out.
+
+    steps/select_voiced_frames.py egs/demo/data/train egs/demo/data/train_voiced --cmvn sliding
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+from command_line import Parser, run_main
+from stage import add_job_options, run_shards
+from vouch.errors import VouchError
+from vouch.features.voiced import CMVN, voiced_work
+from vouch.kaldi.ark import COMPRESSION
+from vouch.kaldi.datadir import DataDir
+from vouch.kaldi.dirtables import read_tables, restrict, write_tables
+from vouch.kaldi.tables import read_table
+from vouch.shards import Outcome, Shards
+
+# What stays true of an utterance of which frames are dropped.
+TABLES = ("text", "utt2lang", "utt2uniq", "spk2gender")
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    parser.add_argument("data", type=Path, help="data directory with feats.scp and vad.scp")
+    parser.add_argument("out", type=Path, help="data directory to write")
+    parser.add_argument("--vad", type=Path, help="voice activity from elsewhere (default: vad.scp of the directory)")
+    parser.add_argument("--cmvn", choices=CMVN, default="none", help="what means are subtracted over")
+    parser.add_argument("--window", type=int, default=300, help="frames that --cmvn sliding averages, centred")
+    parser.add_argument("--norm-vars", action="store_true", help="divide by standard deviations too")
+    parser.add_argument("--compress", choices=COMPRESSION, default="none", help="Kaldi's compressed matrices")
+    parser.add_argument("--shard-size", type=int, default=1000, help="utterances an archive")
+    add_job_options(parser)
+    args = parser.parse_args()
+    if args.norm_vars and args.cmvn == "none":
+        parser.error("--norm-vars needs --cmvn")
+    if args.window < 1:
+        raise VouchError(f"--window {args.window}: needs at least 1 frame")
+    if args.out.resolve() == args.data.resolve():
+        raise VouchError(f"{args.out}: the output must be another data directory than the input")
+    if (args.out / "wav.scp").exists():
+        raise VouchError(
+            f"{args.out}: holds recordings of its own (wav.scp); give another folder for the voiced frames"
+        )
+
+    data = DataDir.load(args.data, need=["feats.scp"])
+    vad_file = args.vad or args.data / "vad.scp"
+    if not vad_file.exists():
+        raise VouchError(f"{vad_file}: no such file; run steps/compute_vad.py first")
+    vad_scp = read_table(vad_file)
+    times = [file.stat().st_mtime_ns for file in (args.data / "feats.scp", vad_file)]
+    fingerprint = f"{args.cmvn} {args.window} {args.norm_vars} {times}{data.feats_scp}{vad_scp}{data.utt2spk}"
+    shards = Shards(args.out / "voiced", list(data.feats_scp), fingerprint, "ark", args.compress, args.shard_size)
+
+    def write_beside(outcome: Outcome) -> None:
+        tables = restrict(read_tables(args.data, TABLES), list(outcome.rows))
+        tables["utt2num_frames"] = {utterance: str(rows) for utterance, rows in outcome.rows.items()}
+        write_tables(args.out, tables, {path.name: path.read_bytes() for path in args.data.glob("trials*")})
+
+    outcome = run_shards(
+        args,
+        shards,
+        args.out / "feats.scp",
+        lambda progress: voiced_work(data, vad_scp, args.cmvn, args.window, args.norm_vars, progress),
+        write_beside,
+    )
+    if outcome is not None:
+        frames = sum(outcome.rows.values())
+        print(f"{args.out}: {frames} voiced frames of {len(outcome.rows)} of {len(data.feats_scp)} utterances")
+
+
+if __name__ == "__main__":
+    run_main(main)
