@@ -5,16 +5,22 @@ Reads feats.scp, or with --input wav the audio, which goes through the model's o
 waveforms needs no asking); writes embedding.scp and the archives it lists.
 
     steps/extract_embeddings.py egs/demo/data/test egs/demo/exp/mine/final.pt egs/demo/exp/mine/embeddings/test
+
+An utterance is embedded whole. With --crops it gives one embedding for each of so many evenly spaced crops, a matrix
+for `steps/score_trials.py --backend distance`; audio is cut before the front end. With --windows it gives the mean of
+the embeddings of sliding windows.
 """
 
 import hashlib
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
 from command_line import Parser, run_main
 from stage import add_job_options, pick_device, run_shards
+from vouch.cropping import WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
 from vouch.embedding import default_max_frames, store_embedder, wave_embedder
 from vouch.encoder import Encoder, load_encoder
 from vouch.errors import VouchError
@@ -41,6 +47,15 @@ def main() -> None:
         default="repeat",
         help="what becomes of utterances shorter than the network's minimum: repeated up to it, or failed",
     )
+    parts = parser.add_argument_group("parts of utterances; a frame is 10 ms")
+    mode = parts.add_mutually_exclusive_group()
+    mode.add_argument("--crops", type=int, metavar="NUMBER", help="crops of an utterance")
+    mode.add_argument("--windows", type=int, metavar="FRAMES", help="length of the windows")
+    parts.add_argument("--crop-frames", type=int, help="length of the crops (default: 400)")
+    parts.add_argument("--window-step", type=float, help="from one window to the next, in windows (default: 0.25)")
+    parts.add_argument(
+        "--window-average", choices=WINDOW_AVERAGES, help="of the embeddings, or scaled to length 1 (default: mean)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--shard-size", type=int, default=1000, help="utterances an archive")
     add_job_options(parser)
@@ -49,6 +64,9 @@ def main() -> None:
     max_frames = default_max_frames(encoder) if args.max_frames is None else args.max_frames
     if max_frames < 2 * encoder.min_frames:
         raise VouchError(f"--max-frames {max_frames} is below {2 * encoder.min_frames}, twice the network's minimum")
+    cut = build_cut(args)
+    if cut is not None:
+        check_cut(cut, encoder)
     if args.input == "feats" and encoder.takes_waveforms:
         raise VouchError(f"--input feats: {args.model} takes waveforms; leave --input out")
 
@@ -62,18 +80,35 @@ def main() -> None:
         data = DataDir.load(args.data, need=["wav.scp"])
         items, source = data.segments, (data.wav_scp, data.segments)
     model_digest = hashlib.sha256(args.model.read_bytes()).hexdigest()
-    fingerprint = f"{model_digest} {max_frames} {args.short} {source}"
+    fingerprint = f"{model_digest} {max_frames} {args.short} {cut} {source}"
     shards = Shards(args.out / "embedding", list(items), fingerprint, size=args.shard_size)
     embedder = store_embedder if from_features else wave_embedder
     outcome = run_shards(
         args,
         shards,
         args.out / "embedding.scp",
-        lambda progress: embedder(encoder, data, max_frames, args.short == "repeat", progress),
+        lambda progress: embedder(encoder, data, max_frames, args.short == "repeat", progress, cut),
         threads=0,
     )
     if outcome is not None:
         print(f"{args.out}: {len(outcome.rows)} embeddings of {encoder.embedding_dim} dimensions")
+
+
+def build_cut(args: Namespace) -> Cut | None:
+    """Return the parts in which utterances are embedded; None: whole."""
+    if args.crops is None and args.crop_frames is not None:
+        raise VouchError("--crop-frames is for --crops")
+    if args.windows is None and (args.window_step is not None or args.window_average is not None):
+        raise VouchError("--window-step and --window-average are for --windows")
+    if args.max_frames is not None and (args.crops is not None or args.windows is not None):
+        raise VouchError("--max-frames is for whole utterances, not for --crops or --windows")
+    if args.crops is not None:
+        return Crops(args.crops, 400 if args.crop_frames is None else args.crop_frames)
+    if args.windows is not None:
+        return Windows(
+            args.windows, 0.25 if args.window_step is None else args.window_step, args.window_average or "mean"
+        )
+    return None
 
 
 def check_front_end(encoder: Encoder, data: Path) -> None:

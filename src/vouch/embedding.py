@@ -1,13 +1,14 @@
-"""Embeddings of whole utterances, in batches of similar length."""
+"""Embeddings of utterances, whole or in parts, in batches of similar length."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 
+from vouch.cropping import Crops, Cut, frame_rows
 from vouch.encoder import Encoder
 from vouch.errors import VouchError
 from vouch.features.extract import compute
@@ -68,20 +69,47 @@ def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames:
     pieces: list[np.ndarray] = []
     owners: list[int] = []
     for owner, matrix in enumerate(matrices):
-        if len(matrix) < encoder.min_frames:
-            matrix = np.take(matrix, range(encoder.min_frames), axis=0, mode="wrap")
+        matrix = _lengthen(encoder, matrix)
         cut = np.array_split(matrix, -(-len(matrix) // max_frames))
         pieces += cut
         owners += [owner] * len(cut)
+    lengths = np.array([len(piece) for piece in pieces])
+    embeddings = _embed_pieces(encoder, pieces)
+    sums = np.zeros((len(matrices), encoder.embedding_dim))
+    np.add.at(sums, owners, lengths[:, None] * embeddings.astype(np.float64))
+    return (sums / np.bincount(owners, weights=lengths)[:, None]).astype(np.float32)
+
+
+def embed_parts(encoder: Encoder, pieces: Sequence[np.ndarray], cut: Cut) -> np.ndarray:
+    """Embed the pieces of one utterance and combine their embeddings as `cut`, which made them, says.
+
+    Parameters
+    ----------
+    encoder : in evaluation mode
+    pieces : each (frames, bins) float32; one shorter than the network's minimum is repeated up to it
+
+    Returns
+    -------
+    (crops, embedding_dim) float32 of crops, (embedding_dim,) float32 of windows
+    """
+    return cut.combine(_embed_pieces(encoder, [_lengthen(encoder, piece) for piece in pieces]))
+
+
+def _lengthen(encoder: Encoder, matrix: np.ndarray) -> np.ndarray:
+    if len(matrix) >= encoder.min_frames:
+        return matrix
+    return np.take(matrix, range(encoder.min_frames), axis=0, mode="wrap")
+
+
+def _embed_pieces(encoder: Encoder, pieces: Sequence[np.ndarray]) -> np.ndarray:
+    """Embed `(frames, bins)` matrices that are long enough, in batches: `(len(pieces), embedding_dim)`."""
     lengths = np.array([len(piece) for piece in pieces])
     embeddings = np.empty((len(pieces), encoder.embedding_dim), np.float32)
     device = next(encoder.parameters()).device
     # The pieces of one long recording may be many more than fit into the memory at once.
     for batch in batches_by_length(lengths, _batch_frames(encoder)):
         embeddings[batch] = _embed_padded(encoder, [pieces[row] for row in batch], device)
-    sums = np.zeros((len(matrices), encoder.embedding_dim))
-    np.add.at(sums, owners, lengths[:, None] * embeddings.astype(np.float64))
-    return (sums / np.bincount(owners, weights=lengths)[:, None]).astype(np.float32)
+    return embeddings
 
 
 def _embed_padded(encoder: Encoder, pieces: Sequence[np.ndarray], device: torch.device) -> np.ndarray:
@@ -130,16 +158,25 @@ def embed_store(encoder: Encoder, store: Store, indices: np.ndarray, max_frames:
     ------
     VouchError : features of another dimension than the encoder's, or see `embed_matrices`
     """
-    if store.dim != encoder.config["num_bins"]:
-        raise VouchError(f"{store.path}: {store.dim} dimensions, the model takes {encoder.config['num_bins']}")
+    _check_dim(encoder, store)
     out = np.empty((len(indices), encoder.embedding_dim), np.float32)
     for batch in batches_by_length(store.num_frames[indices], _batch_frames(encoder)):
         out[batch] = embed_matrices(encoder, [store.matrix(int(index)) for index in indices[batch]], max_frames)
     return out
 
 
+def _check_dim(encoder: Encoder, store: Store) -> None:
+    if store.dim != encoder.config["num_bins"]:
+        raise VouchError(f"{store.path}: {store.dim} dimensions, the model takes {encoder.config['num_bins']}")
+
+
 def store_embedder(
-    encoder: Encoder, data: DataDir, max_frames: int, repeat_short: bool, progress: Callable[[int], object]
+    encoder: Encoder,
+    data: DataDir,
+    max_frames: int,
+    repeat_short: bool,
+    progress: Callable[[int], object],
+    cut: Cut | None = None,
 ) -> Callable[[Sequence[str], ShardWriter], None]:
     """Return the work of one shard that embeds features; see `vouch.shards.Shards.run`.
 
@@ -148,8 +185,11 @@ def store_embedder(
     encoder : in evaluation mode
     data : loaded with "feats.scp"
     max_frames : see `embed_matrices`
-    repeat_short : repeat utterances shorter than the network's minimum up to it; otherwise they fail
+    repeat_short
+        repeat utterances shorter than the network's minimum up to it; otherwise they fail, but for crops, which are
+        always repeated up to their length
     progress : called with the number of utterances done
+    cut : parts in which each utterance is embedded, checked by `vouch.cropping.check_cut`; None: whole
     """
     store = FeatureStore(data.path / "feats.scp", data.feats_scp)
     position = {utterance: index for index, utterance in enumerate(store.utterances)}
@@ -158,37 +198,83 @@ def store_embedder(
         used = []
         for utterance in utterances:
             frames = int(store.num_frames[position[utterance]])
-            if repeat_short or _is_long_enough(shard, encoder, utterance, frames):
+            if repeat_short or isinstance(cut, Crops) or _is_long_enough(shard, encoder, utterance, frames):
                 used.append(utterance)
         indices = np.array([position[utterance] for utterance in used], np.int64)
-        for utterance, embedding in zip(used, embed_store(encoder, store, indices, max_frames), strict=True):
+        if cut is None:
+            embeddings: Iterable[np.ndarray] = embed_store(encoder, store, indices, max_frames)
+        else:
+            _check_dim(encoder, store)
+            embeddings = (embed_parts(encoder, cut.of_features(store.matrix(int(row))), cut) for row in indices)
+        for utterance, embedding in zip(used, embeddings, strict=True):
             _write_finite(shard, utterance, embedding)
         progress(len(utterances))
 
     return embed
 
 
+def embed_samples(encoder: Encoder, samples: np.ndarray) -> np.ndarray:
+    """Embed one recording.
+
+    Parameters
+    ----------
+    encoder : in evaluation mode
+    samples : (samples,) float32 in [-1, 1], at the sampling rate of the encoder's front end
+
+    Returns
+    -------
+    (embedding_dim,) float32
+
+    Raises
+    ------
+    VouchError : the encoder's front end is not known, or the recording is too short for one frame
+    """
+    return embed_matrices(encoder, [compute(_front_end(encoder), samples)])[0]
+
+
+def _front_end(encoder: Encoder) -> torch.nn.Module:
+    """Return a copy of the encoder's front end on the CPU, where features are computed."""
+    if encoder.feature is None:
+        raise VouchError("this model was trained on features of an unknown front end; give it features, not audio")
+    return copy.deepcopy(encoder.feature).cpu()
+
+
 def wave_embedder(
-    encoder: Encoder, data: DataDir, max_frames: int, repeat_short: bool, progress: Callable[[int], object]
+    encoder: Encoder,
+    data: DataDir,
+    max_frames: int,
+    repeat_short: bool,
+    progress: Callable[[int], object],
+    cut: Cut | None = None,
 ) -> Callable[[Sequence[str], ShardWriter], None]:
     """Return the work of one shard that embeds audio through the encoder's front end; see `store_embedder`.
 
     `data` is loaded with "wav.scp". Utterances are read one by one, so that memory does not grow with the shard.
     """
-    if encoder.feature is None:
-        raise VouchError("this model was trained on features of an unknown front end; give it features, not audio")
-    front_end = copy.deepcopy(encoder.feature).cpu()
+    front_end = _front_end(encoder)
 
     def embed(utterances: Sequence[str], shard: ShardWriter) -> None:
         reader = WaveReader(data, front_end.sample_rate)
         for utterance in utterances:
             try:
-                features = compute(front_end, reader.read(utterance))
-                if repeat_short or _is_long_enough(shard, encoder, utterance, len(features)):
-                    _write_finite(shard, utterance, embed_matrices(encoder, [features], max_frames)[0])
+                samples = reader.read(utterance)
+                if isinstance(cut, Crops):
+                    # Cut before the front end, which then sees no more of the recording than of a training crop.
+                    parts = [compute(front_end, crop) for crop in cut.of_samples(samples, front_end.sample_rate)]
+                    _write_finite(shard, utterance, embed_parts(encoder, parts, cut))
+                    continue
+                features = compute(front_end, samples)
+                if not repeat_short and not _is_long_enough(shard, encoder, utterance, len(features)):
+                    continue
+                if cut is None:
+                    embedding = embed_matrices(encoder, [features], max_frames)[0]
+                else:
+                    embedding = embed_parts(encoder, cut.of_features(features, frame_rows(encoder)), cut)
+                _write_finite(shard, utterance, embedding)
             except VouchError as error:
                 shard.failed[utterance] = str(error)
-            progress(1)
+            finally:
+                progress(1)
         shard.notes.update(reader.notes)
 
     return embed

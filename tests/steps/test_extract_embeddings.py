@@ -107,6 +107,27 @@ def test_long_recordings_are_cut(scripts, data, tmp_path):
             np.testing.assert_allclose(embeddings(tmp_path / "out")[name], expected, atol=1e-5)
 
 
+def test_parts_are_the_same_however_the_work_is_split(scripts, data, tmp_path):
+    encoder, matrices = tiny_encoder(), read_features(data / "feats.scp")
+    jobs = ("--nj", 2, "--shard-size", 7, "--device", "cpu")
+    succeeds(scripts.run(EXTRACT, data, tmp_path / "final.pt", "one", "--crops", 3, "--crop-frames", 20, cwd=tmp_path))
+    words = (EXTRACT, data, tmp_path / "final.pt", "crops", "--crops", 3, "--crop-frames", 20, *jobs)
+    succeeds(scripts.run(*words, cwd=tmp_path))
+    crops = read_features(tmp_path / "crops/embedding.scp")
+    assert_same_features(crops, read_features(tmp_path / "one/embedding.scp"), 1e-6)
+    for name, matrix in matrices.items():
+        starts = np.linspace(0, len(matrix) - 20, 3).astype(int)
+        each = embed_matrices(encoder, [matrix[start : start + 20] for start in starts])
+        np.testing.assert_allclose(crops[name], each, atol=1e-5)
+    options = ("--windows", 20, "--window-step", 0.5, "--window-average", "unit-mean")
+    succeeds(scripts.run(EXTRACT, data, tmp_path / "final.pt", "windows", *options, *jobs, cwd=tmp_path))
+    for name, matrix in matrices.items():
+        starts = sorted({*range(0, len(matrix) - 19, 10), len(matrix) - 20})
+        each = embed_matrices(encoder, [matrix[start : start + 20] for start in starts])
+        expected = (each / np.linalg.norm(each, axis=1, keepdims=True)).mean(axis=0)
+        np.testing.assert_allclose(embeddings(tmp_path / "windows")[name], expected, atol=1e-5)
+
+
 def test_bad_input_is_refused(scripts, data, tmp_path):
     def refused(message, *words, status=1):
         fails(scripts.run(EXTRACT, *words, cwd=tmp_path), message, status)
@@ -123,6 +144,11 @@ def test_bad_input_is_refused(scripts, data, tmp_path):
     refused("unknown value 'wave' (did you mean 'wav'?)", "data", "final.pt", "out", "--input", "wave", status=2)
     refused("did you mean '--max-frames'?", "data", "final.pt", "out", "--max-frame", 9, status=2)
     refused("wav.scp: no such file", "data", "final.pt", "out", "--input", "wav")
+    refused("--crop-frames is for --crops", "data", "final.pt", "out", "--crop-frames", 9)
+    refused("are for --windows", "data", "final.pt", "out", "--window-step", 0.5)
+    refused("--max-frames is for whole utterances", "data", "final.pt", "out", "--crops", 2, "--max-frames", 90)
+    refused("a step of 2 windows", "data", "final.pt", "out", "--windows", 20, "--window-step", 2)
+    refused("not allowed with argument", "data", "final.pt", "out", "--windows", 20, "--crops", 2, status=2)
     refused("a_file", "data", "final.pt", "a_file")
     save_encoder(tiny_encoder(num_bins=9), tmp_path / "nine.pt")
     refused("8 dimensions, the model takes 9", "data", "nine.pt", "out")

@@ -1,1 +1,1 @@
-"""Scores of trials from embeddings: cosine similarity and its normalisation against a cohort (numpy only)."""
+"""Scores of trials from embeddings: cosine, PLDA and distance; normalisation and calibration (without torch)."""

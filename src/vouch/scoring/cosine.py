@@ -74,8 +74,23 @@ def score_trials(unit: np.ndarray, enrol_index: np.ndarray, test_index: np.ndarr
     -------
     (trials,) array of the same type, from -1 to 1
     """
-    scores = np.empty(len(enrol_index), unit.dtype)
+    return dot_trials(unit, unit, enrol_index, test_index)
+
+
+def dot_trials(enrol: np.ndarray, test: np.ndarray, enrol_index: np.ndarray, test_index: np.ndarray) -> np.ndarray:
+    """Return the dot product of the two vectors of each trial.
+
+    Parameters
+    ----------
+    enrol, test : (n, dim) and (m, dim) float array
+    enrol_index, test_index : (trials,) int array, rows of these
+
+    Returns
+    -------
+    (trials,) array of the type of `enrol`
+    """
+    scores = np.empty(len(enrol_index), enrol.dtype)
     for start in range(0, len(scores), _BLOCK):
         block = slice(start, start + _BLOCK)
-        np.einsum("ij,ij->i", unit[enrol_index[block]], unit[test_index[block]], out=scores[block])
+        np.einsum("ij,ij->i", enrol[enrol_index[block]], test[test_index[block]], out=scores[block])
     return scores

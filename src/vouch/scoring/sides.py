@@ -3,89 +3,196 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from vouch.errors import VouchError
+from vouch.errors import VouchError, pick
 from vouch.kaldi.ark import read_vectors
 from vouch.kaldi.tables import read_table
-from vouch.scoring.cosine import mean_directions, normalize_length
+from vouch.scoring.cosine import mean_directions
+from vouch.scoring.preparation import Preparation
+
+# What stands for several utterances: the mean of their embeddings as they are, prepared afterwards; the mean of their
+# prepared embeddings, each of length 1, scaled to length 1; or nothing, and the mean of their scores is the score.
+AVERAGES = ("mean", "unit-mean", "scores")
+# Pairs of utterances scored at once where scores are averaged; it bounds the memory.
+_PAIRS = 1 << 20
 
 
 class Sides(NamedTuple):
-    """Embeddings of length 1, and where the ids of each side of a trial are found among them.
+    """Prepared embeddings of length 1, and where the ids of each side of a trial are found among them.
 
     Attributes
     ----------
-    unit : (n, dim) float32 ndarray
+    unit
+        (n, dim) float32 ndarray; for the distance of crops (n, crops, dim), whose lengths may have been kept
     names : (n,) list of str
-    enrol, test : mapping from id to row of `unit`
+    utterances : (n,) int64 ndarray, how many each was averaged from
+    enrol, test
+        mapping from id to row of `unit`; where scores are averaged `enrol` maps to an index of `members`
+    members : rows of `unit` of each enrolment, where scores are averaged; otherwise None
     """
 
     unit: np.ndarray
     names: list[str]
+    utterances: np.ndarray
     enrol: Mapping[str, int]
     test: Mapping[str, int]
+    members: Sequence[np.ndarray] | None = None
 
 
-def load_sides(embedding_scp: str | Path, enrol_map: str | Path | None = None) -> Sides:
-    """Read embeddings and scale them to length 1.
+def load_sides(
+    embedding_scp: str | Path,
+    enrol_map: str | Path | None = None,
+    average: str = "unit-mean",
+    prepare: Preparation | None = None,
+) -> Sides:
+    """Read embeddings and prepare them.
 
     Parameters
     ----------
     embedding_scp : table of `utterance file.ark:offset`
-    enrol_map : table of `enrol-id utterance ...`
-        The mean of the length-normalised embeddings of the utterances stands for the enrolment. Without it,
-        enrolment ids are utterance ids.
+    enrol_map : table of `enrol-id utterance ...`; without it enrolment ids are utterance ids
+    average : one of `AVERAGES`, what stands for an enrolment of the map
+    prepare : None: scaling to length 1 alone
 
     Raises
     ------
     VouchError : an embedding or a table cannot be read or used; an utterance of the map has no embedding
     """
+    pick(dict.fromkeys(AVERAGES), average, "average")
+    prepare = Preparation() if prepare is None else prepare
     names, embeddings = read_vectors(embedding_scp)
-    unit = normalize_length(embeddings, names)
+    unit = prepare(embeddings, names)
+    ones = np.ones(len(names), np.int64)
     rows = {name: row for row, name in enumerate(names)}
     if enrol_map is None:
-        return Sides(unit, names, rows, rows)
-    enrolments = {name: utterances.split() for name, utterances in read_table(enrol_map).items()}
-    for number, (name, utterances) in enumerate(enrolments.items(), start=1):
+        return Sides(unit, names, ones, rows, rows)
+    enrolments = read_enrolments(enrol_map, rows, embedding_scp)
+    members = list(enrolments.values())
+    if average == "scores":
+        return Sides(unit, names, ones, {name: at for at, name in enumerate(enrolments)}, rows, members)
+    if average == "mean":
+        models = prepare(_means(embeddings, members), list(enrolments))
+    else:
+        models = mean_directions(unit, members, list(enrolments))
+    utterances = np.concatenate([ones, [len(each) for each in members]])
+    enrol = {name: len(names) + at for at, name in enumerate(enrolments)}
+    return Sides(np.concatenate([unit, models]), [*names, *enrolments], utterances, enrol, rows)
+
+
+def read_enrolments(enrol_map: str | Path, rows: Mapping[str, int], embedding_scp: str | Path) -> dict[str, np.ndarray]:
+    """Read an enrolment map.
+
+    Parameters
+    ----------
+    enrol_map : table of `enrol-id utterance ...`
+    rows : row of each utterance that there is
+    embedding_scp : where the rows come from, for messages
+
+    Returns
+    -------
+    (utterances,) int ndarray of rows, by enrolment id
+
+    Raises
+    ------
+    VouchError : naming file and line: an utterance is not there, or is listed twice for one enrolment
+    """
+    enrolments = {}
+    for number, (name, words) in enumerate(read_table(enrol_map).items(), start=1):
+        utterances = words.split()
         for utterance in utterances:
             if utterance not in rows:
                 raise VouchError(f"{enrol_map}:{number}: '{utterance}' of '{name}' is not in {embedding_scp}")
-    models = mean_directions(unit, [[rows[u] for u in us] for us in enrolments.values()], list(enrolments))
-    enrol = {name: len(names) + row for row, name in enumerate(enrolments)}
-    return Sides(np.concatenate([unit, models]), [*names, *enrolments], enrol, rows)
+            if utterances.count(utterance) > 1:
+                raise VouchError(f"{enrol_map}:{number}: '{utterance}' is listed twice for '{name}'")
+        enrolments[name] = np.array([rows[utterance] for utterance in utterances])
+    return enrolments
 
 
-def load_cohort(embedding_scp: str | Path, utt2spk: str | Path | None = None) -> np.ndarray:
+def score_sides(
+    members: Sequence[np.ndarray] | None,
+    enrol_index: np.ndarray,
+    test_index: np.ndarray,
+    score: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Score trials, each enrolment as one or with the mean of the scores of its utterances.
+
+    Parameters
+    ----------
+    members : see `Sides`
+    enrol_index, test_index : (trials,) int array, from `rows_of`
+    score : gives the score of each pair of rows, (pairs,) from two (pairs,) int arrays
+
+    Returns
+    -------
+    (trials,) float array
+    """
+    if members is None:
+        return score(enrol_index, test_index)
+    counts = np.array([len(rows) for rows in members])[enrol_index]
+    scores = np.empty(len(enrol_index))
+    # Trials are taken until their pairs would be too many; one trial at least.
+    pairs_before = np.cumsum(counts) - counts
+    start = 0
+    while start < len(scores):
+        stop = max(start + 1, int(np.searchsorted(pairs_before, pairs_before[start] + _PAIRS)))
+        block = slice(start, stop)
+        pairs = np.concatenate([members[row] for row in enrol_index[block]])
+        each = score(pairs, np.repeat(test_index[block], counts[block])).astype(np.float64)
+        scores[block] = np.add.reduceat(each, pairs_before[block] - pairs_before[start]) / counts[block]
+        start = stop
+    return scores
+
+
+def load_cohort(
+    embedding_scp: str | Path,
+    utt2spk: str | Path | None = None,
+    average: str = "unit-mean",
+    prepare: Preparation | None = None,
+) -> np.ndarray:
     """Read the embeddings of a cohort.
 
     Parameters
     ----------
     embedding_scp : table of `utterance file.ark:offset`
     utt2spk : table of `utterance speaker`
-        With it each speaker is one cohort member, the mean of the length-normalised embeddings of its utterances;
-        without it each utterance is one. Utterances of the table that have no embedding are passed over, so that a
-        cohort can be a part of a set.
+        With it each speaker is one cohort member; without it each utterance is one. Utterances of the table that have
+        no embedding are passed over, so that a cohort can be a part of a set.
+    average : "mean" or "unit-mean", what stands for a speaker; see `AVERAGES`
+    prepare : None: scaling to length 1 alone
 
     Returns
     -------
     (members, dim) float32 ndarray of length 1 each
     """
+    pick({"mean": None, "unit-mean": None}, average, "average of a cohort")
+    prepare = Preparation() if prepare is None else prepare
     names, embeddings = read_vectors(embedding_scp)
-    unit = normalize_length(embeddings, names)
     if utt2spk is None:
-        return unit
+        return prepare(embeddings, names)
+    groups = group_speakers(names, utt2spk, embedding_scp)
+    if average == "mean":
+        return prepare(_means(embeddings, list(groups.values())), list(groups))
+    return mean_directions(prepare(embeddings, names), list(groups.values()), list(groups))
+
+
+def group_speakers(names: Sequence[str], utt2spk: str | Path, embedding_scp: str | Path) -> dict[str, list[int]]:
+    """Return the rows of each speaker's utterances; `VouchError` names an utterance that has no speaker."""
     speakers = read_table(utt2spk)
     groups: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         if name not in speakers:
             raise VouchError(f"{embedding_scp}:{row + 1}: '{name}' has no speaker in {utt2spk}")
         groups.setdefault(speakers[name], []).append(row)
-    return mean_directions(unit, list(groups.values()), list(groups))
+    return groups
+
+
+def _means(embeddings: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:
+    return np.stack([embeddings[list(rows)].mean(axis=0) for rows in groups])
 
 
 def rows_of(ids: Sequence[str], rows: Mapping[str, int]) -> np.ndarray:

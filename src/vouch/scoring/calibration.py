@@ -1,0 +1,186 @@
+"""Scores turned into log-likelihood ratios: a weighted sum fitted by logistic regression on development trials.
+
+One score file gives linear calibration (Brümmer and du Preez, "Application-independent evaluation of speaker
+detection", 2006), several give a fusion, and quality measures of the two sides, such as durations, correct what these
+do to scores (Thienpondt et al., "The IDLab VoxCeleb speaker recognition challenge 2020 system description").
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+
+from vouch.errors import VouchError
+from vouch.files import write_text
+
+FORMAT = "vouch-calibration-1"
+# Weight of the squared weights in the fit: they stay finite where scores separate the trials perfectly.
+_RIDGE = 1e-6
+# False-alarm rates whose thresholds are kept: 1, 2 and 5 of each power of ten, from 0.5 down.
+_RATES = [digit * 10.0**-power for power in range(1, 7) for digit in (5, 2, 1)]
+# A rate is kept if so many of the development non-targets at least lie above its threshold.
+_LEAST_ABOVE = 10
+
+
+class Calibration(NamedTuple):
+    """A fitted map.
+
+    Attributes
+    ----------
+    systems : number of score files
+    measures : names of the quality measures
+    weights
+        (systems + 2 measures,) float64 ndarray: of the scores, then of the smaller and of the larger value of the two
+        sides for each measure
+    offset : added to the weighted sum
+    prior : probability of a target trial that the fit was weighted for
+    false_alarms : (points, 2) float64 ndarray of rates, descending, and of the ratios from which on that share of
+        the development non-targets lies
+    """
+
+    systems: int
+    measures: tuple[str, ...]
+    weights: np.ndarray
+    offset: float
+    prior: float
+    false_alarms: np.ndarray
+
+    def apply(self, scores: np.ndarray, measures: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return log-likelihood ratios.
+
+        Parameters
+        ----------
+        scores : (trials, systems) float array
+        measures : (trials, 2) float array of each measure, of the two sides in any order
+
+        Returns
+        -------
+        (trials,) float64 ndarray, natural logarithms
+
+        Raises
+        ------
+        VouchError : more or fewer score files or measures than the calibration was fitted with
+        """
+        if scores.shape[1] != self.systems:
+            raise VouchError(f"the calibration is for {self.systems} score files, not {scores.shape[1]}")
+        missing, unused = set(self.measures) - set(measures), set(measures) - set(self.measures)
+        if missing or unused:
+            name, problem = (sorted(missing)[0], "needs") if missing else (sorted(unused)[0], "does not know")
+            raise VouchError(f"the calibration {problem} the quality measure '{name}'")
+        return _inputs(scores, {name: measures[name] for name in self.measures}) @ self.weights + self.offset
+
+    def threshold(self, false_alarm: float) -> float:
+        """Return the ratio from which on that share of the development non-targets lies.
+
+        Raises
+        ------
+        VouchError : the development trials were too few to tell, or the rate is above 0.5
+        """
+        rates, ratios = self.false_alarms.T
+        if not len(rates) or not rates[-1] <= false_alarm <= rates[0]:
+            known = f"rates from {rates[-1]:g} to {rates[0]:g}" if len(rates) else "no rate"
+            raise VouchError(f"false alarms of {false_alarm:g}: the development trials can tell {known}")
+        return float(np.interp(-math.log(false_alarm), -np.log(rates), ratios))
+
+
+def prior_threshold(prior: float) -> float:
+    """Return the ratio from which on accepting costs less than rejecting when `prior` of all trials are targets.
+
+    Both errors cost the same; `VouchError` unless 0 < prior < 1.
+    """
+    if not 0 < prior < 1:
+        raise VouchError(f"the prior is {prior:g}, but must be between 0 and 1")
+    return -float(logit(prior))
+
+
+def fit_calibration(
+    scores: np.ndarray, measures: Mapping[str, np.ndarray], is_target: np.ndarray, prior: float = 0.5
+) -> Calibration:
+    """Fit weights and offset that minimise the prior-weighted Cllr.
+
+    Parameters
+    ----------
+    scores : (trials, systems) float array
+    measures : (trials, 2) float array of each quality measure, of the two sides in any order
+    is_target : (trials,) bool array
+    prior : probability of a target trial for which the ratios are to be best
+
+    Raises
+    ------
+    VouchError
+        there are no targets or no non-targets, the prior is out of range, the fit does not converge, or the scores of
+        the only system are lower for targets
+    """
+    targets = int(np.count_nonzero(is_target))
+    if not 0 < targets < len(is_target):
+        raise VouchError(f"calibration needs target and non-target trials; of these {len(is_target)}, {targets} are")
+    shift = -prior_threshold(prior)
+    inputs = _inputs(scores, measures)
+    centre, spread = inputs.mean(axis=0), inputs.std(axis=0)
+    # What never varies carries no information; its weight stays 0.
+    spread[spread <= 1e-12 * np.abs(centre)] = np.inf
+    scaled = (inputs - centre) / spread
+    importance = np.where(is_target, prior / targets, (1 - prior) / (len(is_target) - targets))
+    sign = np.where(is_target, -1.0, 1.0)
+
+    def cost(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        weights, offset = parameters[:-1], parameters[-1]
+        error = sign * (scaled @ weights + offset + shift)
+        slope = importance * sign * expit(error)
+        value = importance @ np.logaddexp(0, error) + _RIDGE / 2 * weights @ weights
+        return value, np.append(scaled.T @ slope + _RIDGE * weights, slope.sum())
+
+    start = np.zeros(scaled.shape[1] + 1)
+    fit = minimize(cost, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000, "ftol": 1e-14, "gtol": 1e-9})
+    if not np.isfinite(fit.x).all() or fit.status == 1:
+        raise VouchError("the calibration does not converge; look for extreme scores in the development trials")
+    weights = fit.x[:-1] / spread
+    if scores.shape[1] == 1 and weights[0] <= 0:
+        raise VouchError("the scores are not larger for targets than for non-targets: nothing to calibrate")
+    offset = float(fit.x[-1] - weights @ centre)
+    table = _false_alarms((inputs @ weights + offset)[~np.asarray(is_target, bool)])
+    return Calibration(scores.shape[1], tuple(measures), weights, offset, prior, table)
+
+
+def _inputs(scores: np.ndarray, measures: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Put the columns side by side; a score does not depend on which side is which, so neither may a measure."""
+    return np.concatenate([scores, *(np.sort(sides, axis=1) for sides in measures.values())], axis=1)
+
+
+def _false_alarms(ratios: np.ndarray) -> np.ndarray:
+    rates = [rate for rate in _RATES if rate * len(ratios) >= _LEAST_ABOVE]
+    return np.array([(rate, np.quantile(ratios, 1 - rate)) for rate in rates]).reshape(-1, 2)
+
+
+def write_calibration(path: str | Path, calibration: Calibration) -> None:
+    """Write a calibration as JSON, whole or not at all."""
+    content = calibration._asdict()
+    content["weights"], content["false_alarms"] = calibration.weights.tolist(), calibration.false_alarms.tolist()
+    write_text(path, json.dumps({"format": FORMAT, **content}, indent=1) + "\n")
+
+
+def read_calibration(path: str | Path) -> Calibration:
+    """Read what `write_calibration` wrote; `VouchError` when the file is missing, damaged or something else."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        is_ours = content.pop("format") == FORMAT
+        weights, table = (np.array(content.pop(name), np.float64) for name in ("weights", "false_alarms"))
+        calibration = Calibration(
+            **{**content, "measures": tuple(content["measures"])}, weights=weights, false_alarms=table.reshape(-1, 2)
+        )
+        expected = calibration.systems + 2 * len(calibration.measures)
+        numbers = np.append(weights, (float(calibration.offset), float(calibration.prior)))
+    except OSError as error:
+        raise VouchError(f"{path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise VouchError(f"{path}: not a calibration file of steps/calibrate.py, or damaged") from None
+    if not is_ours or weights.shape != (expected,) or not np.isfinite(numbers).all() or not np.isfinite(table).all():
+        raise VouchError(f"{path}: not a calibration file of steps/calibrate.py, or damaged")
+    return calibration

@@ -1,0 +1,88 @@
+"""Scores of trials whose utterances are several crops each: the mean distance between them (numpy only).
+
+Chung et al., "In defence of metric learning for speaker recognition", 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vouch.errors import VouchError
+from vouch.kaldi.feats import FeatureStore
+from vouch.scoring.cosine import normalize_length
+
+# Numbers in a gathered block of crops; it stays within the cache.
+_BLOCK_NUMBERS = 1 << 18
+
+
+def load_crops(embedding_scp: str | Path, normalize: bool = True) -> tuple[list[str], np.ndarray]:
+    """Read embeddings of crops and scale each to length 1.
+
+    Parameters
+    ----------
+    embedding_scp : table of `utterance file.ark:offset`, of (crops, dim) matrices; a vector is one crop
+    normalize : False: leave their lengths, as voxceleb_trainer does for networks trained with the prototypical loss
+
+    Returns
+    -------
+    names : list of str, in file order
+    embeddings : (n, crops, dim) float32 ndarray
+
+    Raises
+    ------
+    VouchError : a matrix cannot be read, has another number of crops than the first, NaN, or a crop that is zero
+    """
+    store = FeatureStore(embedding_scp)
+    crops = int(store.num_frames[0])
+    other = np.flatnonzero(store.num_frames != crops)
+    if len(other):
+        name, number = store.utterances[other[0]], store.num_frames[other[0]]
+        raise VouchError(f"{embedding_scp}: '{name}' has {number} crops, the utterances before it have {crops}")
+    embeddings = np.stack([store.matrix(row) for row in range(len(store))])
+    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=(1, 2)))
+    if len(bad):
+        raise VouchError(f"{embedding_scp}: '{store.utterances[bad[0]]}' holds NaN or infinity ({len(bad)} such)")
+    if normalize:
+        flat = normalize_length(embeddings.reshape(-1, store.dim), _Repeated(store.utterances, crops))
+        embeddings = flat.reshape(embeddings.shape)
+    return store.utterances, embeddings
+
+
+class _Repeated(Sequence[str]):
+    """Each name several times in a row, without a list of them."""
+
+    def __init__(self, names: Sequence[str], times: int) -> None:
+        self._names, self._times = names, times
+
+    def __len__(self) -> int:
+        return len(self._names) * self._times
+
+    def __getitem__(self, index: int) -> str:
+        return self._names[index // self._times]
+
+
+def score_trials(crops: np.ndarray, enrol_index: np.ndarray, test_index: np.ndarray) -> np.ndarray:
+    """Return minus the mean Euclidean distance over all pairs of a crop of either side.
+
+    Parameters
+    ----------
+    crops : (n, crops, dim) float array
+    enrol_index, test_index : (trials,) int array, rows of `crops`
+
+    Returns
+    -------
+    (trials,) float64 ndarray, from -2 to 0 for embeddings of length 1
+    """
+    scores = np.empty(len(enrol_index))
+    size = max(1, _BLOCK_NUMBERS // (crops.shape[1] * crops.shape[2]))
+    for start in range(0, len(scores), size):
+        block = slice(start, start + size)
+        # float64, and the lengths as rounded: |a|^2 + |b|^2 - 2 a.b loses most of its digits for crops that are alike.
+        enrol, test = crops[enrol_index[block]].astype(np.float64), crops[test_index[block]].astype(np.float64)
+        squares = (enrol**2).sum(axis=2)[:, :, None] + (test**2).sum(axis=2)[:, None, :]
+        distances = np.sqrt(np.maximum(squares - 2 * enrol @ test.transpose(0, 2, 1), 0))
+        scores[block] = -distances.mean(axis=(1, 2))
+    return scores

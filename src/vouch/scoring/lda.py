@@ -1,0 +1,83 @@
+"""Linear discriminant analysis, an affine map to the dimensions that tell speakers apart best (numpy only)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vouch.errors import VouchError
+
+# Smallest variance, in units of the largest, by which is divided.
+_VARIANCE_FLOOR = 1e-6
+
+
+def train_lda(
+    vectors: np.ndarray, groups: Sequence[Sequence[int]], dim: int, total_covariance_factor: float = 0.0
+) -> np.ndarray:
+    """Estimate the map as Kaldi's ivector-compute-lda does.
+
+    Parameters
+    ----------
+    vectors : (n, size) float array
+    groups : rows of `vectors` of each speaker, at least one; rows in no group are not used
+    dim : how many dimensions are kept
+    total_covariance_factor
+        share of the total covariance in the one that becomes the identity; the rest is that within speakers
+
+    Returns
+    -------
+    (dim, size + 1) float64 ndarray, whose last column is the offset; see `apply_affine`
+
+    Raises
+    ------
+    VouchError : `dim` or the factor is out of range, too few utterances, or no speaker with two of them
+    """
+    size = vectors.shape[1]
+    rows = np.concatenate([np.asarray(group, np.intp) for group in groups])
+    if not 1 <= dim <= size:
+        raise VouchError(f"LDA to {dim} dimensions: must be between 1 and {size}, those of the embeddings")
+    if not 0 <= total_covariance_factor <= 1:
+        raise VouchError(f"the total covariance factor is {total_covariance_factor}, but must be between 0 and 1")
+    if len(rows) < size:
+        raise VouchError(f"LDA of {size} dimensions needs as many utterances, these are {len(rows)}")
+    if max(map(len, groups)) < 2:
+        raise VouchError("LDA needs speakers with two or more utterances; here each has only one")
+    mean = vectors[rows].mean(axis=0, dtype=np.float64)
+    centred = vectors[rows] - mean
+    total = centred.T @ centred / len(rows)
+    # Each speaker's mean weighs as much as it has utterances.
+    means = np.stack([np.sqrt(len(g)) * (vectors[list(g)].mean(axis=0, dtype=np.float64) - mean) for g in groups])
+    between = means.T @ means / len(rows)
+    variances, basis = np.linalg.eigh(
+        total_covariance_factor * total + (1 - total_covariance_factor) * (total - between)
+    )
+    if variances[-1] <= 0:
+        raise VouchError("LDA: the embeddings do not vary within speakers")
+    whiten = basis.T / np.sqrt(np.maximum(variances, _VARIANCE_FLOOR * variances[-1]))[:, None]
+    _, directions = np.linalg.eigh(whiten @ between @ whiten.T)
+    matrix = directions.T[::-1][:dim] @ whiten
+    return np.concatenate([matrix, -(matrix @ mean)[:, None]], axis=1)
+
+
+def apply_affine(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return `matrix` times each vector; a further column of the matrix is added to each, as transform-vec does.
+
+    Parameters
+    ----------
+    matrix : (dim, size) or (dim, size + 1) float array
+    vectors : (n, size) float array
+
+    Returns
+    -------
+    (n, dim) float array
+
+    Raises
+    ------
+    VouchError : the numbers of dimensions do not fit
+    """
+    size = vectors.shape[1]
+    if matrix.shape[1] not in (size, size + 1):
+        raise VouchError(f"the matrix takes embeddings of {matrix.shape[1] - 1} dimensions, these have {size}")
+    mapped = vectors @ matrix[:, :size].T
+    return mapped if matrix.shape[1] == size else mapped + matrix[:, size]

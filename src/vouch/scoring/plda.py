@@ -1,0 +1,119 @@
+"""Probabilistic linear discriminant analysis with two covariances: the model and its log-likelihood ratios.
+
+An embedding is the sum of a global mean, a part of its speaker with covariance B and a part of the recording with
+covariance W (Ioffe, 2006; Sizov et al., 2014). In the basis of `Plda.transform` W is the identity and B diagonal.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vouch.errors import VouchError, pick
+from vouch.scoring.cosine import dot_trials
+
+
+class Plda(NamedTuple):
+    """A trained model.
+
+    Attributes
+    ----------
+    mean : (dim,) float64 ndarray
+    transform : (dim, dim) float64 ndarray
+        A with A W A' = identity and A B A' = diag(`psi`)
+    psi : (dim,) float64 ndarray
+        between-speaker variances in units of the within-speaker ones, descending, none negative
+    """
+
+    mean: np.ndarray
+    transform: np.ndarray
+    psi: np.ndarray
+
+    def project(self, vectors: np.ndarray, utterances: np.ndarray | int = 1, length: str = "expected") -> np.ndarray:
+        """Bring embeddings into the basis of the model and scale them to its length.
+
+        Parameters
+        ----------
+        vectors : (n, dim) float array
+        utterances : (n,) int array, or one number for all
+            how many utterances each was averaged from
+        length : a name in `LENGTHS`
+
+        Returns
+        -------
+        (n, dim) float64 ndarray
+
+        Raises
+        ------
+        VouchError : embeddings of another dimension than the model's, or an unknown `length`
+        """
+        scale = pick(LENGTHS, length, "length normalisation")
+        if vectors.shape[1] != len(self.mean):
+            raise VouchError(
+                f"the PLDA model takes {len(self.mean)} dimensions, these embeddings have {vectors.shape[1]};"
+                " prepare both alike (centring, LDA)"
+            )
+        projected = (vectors - self.mean) @ self.transform.T
+        number = np.broadcast_to(np.asarray(utterances, np.float64), len(projected))
+        return projected * scale(projected, self.psi, number[:, None])[:, None]
+
+    def smooth(self, share: float) -> Plda:
+        """Return the model whose within-speaker covariance is W + `share` B, for little training data."""
+        within = 1 + share * self.psi
+        return Plda(self.mean, self.transform / np.sqrt(within)[:, None], self.psi / within)
+
+
+def _expected_length(projected: np.ndarray, psi: np.ndarray, utterances: np.ndarray) -> np.ndarray:
+    square = (projected**2 / (psi + 1 / utterances)).sum(axis=1)
+    return np.sqrt(projected.shape[1] / np.where(square > 0, square, projected.shape[1]))
+
+
+def _simple_length(projected: np.ndarray, psi: np.ndarray, utterances: np.ndarray) -> np.ndarray:
+    square = (projected**2).sum(axis=1)
+    return np.sqrt(projected.shape[1] / np.where(square > 0, square, projected.shape[1]))
+
+
+def _unchanged_length(projected: np.ndarray, psi: np.ndarray, utterances: np.ndarray) -> np.ndarray:
+    return np.ones(len(projected))
+
+
+# "expected": the length that the model expects of a mean of so many utterances; "simple": the root of the dimension.
+LENGTHS = {"expected": _expected_length, "simple": _simple_length, "none": _unchanged_length}
+
+
+def score_trials(
+    plda: Plda,
+    enrol: np.ndarray,
+    utterances: np.ndarray,
+    test: np.ndarray,
+    enrol_index: np.ndarray,
+    test_index: np.ndarray,
+) -> np.ndarray:
+    """Return the log-likelihood ratio of the hypotheses "one speaker" and "two speakers" for each trial.
+
+    Parameters
+    ----------
+    enrol : (n, dim) float64 ndarray, from `Plda.project`
+    utterances : (n,) int array, how many utterances each enrolment was averaged from
+    test : (m, dim) float64 ndarray, from `Plda.project` of one utterance each
+    enrol_index, test_index : (trials,) int array, rows of `enrol` and `test`
+
+    Returns
+    -------
+    (trials,) float64 ndarray, natural logarithms
+    """
+    psi = plda.psi
+    scores = np.empty(len(enrol_index))
+    # Test vectors where nothing is known about the speaker; in each formula the constant ln(2 pi) cancels out.
+    alone = 0.5 * (np.log1p(psi).sum() + (test**2 / (1 + psi)).sum(axis=1))
+    for number in np.unique(utterances[enrol_index]):
+        trials = np.flatnonzero(utterances[enrol_index] == number)
+        # Posterior of the speaker's part given the enrolment, and the variance of a test vector around it.
+        gain = number * psi / (number * psi + 1)
+        variance = 1 + psi / (number * psi + 1)
+        of_enrol = -0.5 * (np.log(variance).sum() + ((gain * enrol) ** 2 / variance).sum(axis=1))
+        of_test = alone - 0.5 * (test**2 / variance).sum(axis=1)
+        rows = enrol_index[trials], test_index[trials]
+        scores[trials] = of_enrol[rows[0]] + of_test[rows[1]] + dot_trials(enrol * (gain / variance), test, *rows)
+    return scores

@@ -1,0 +1,99 @@
+"""Quality measures of the two sides of trials, by which calibration corrects scores (numpy only)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vouch.errors import VouchError
+from vouch.kaldi.ark import read_vectors
+from vouch.kaldi.tables import read_table
+from vouch.scoring.sides import check_rows, load_cohort, load_sides, read_enrolments, rows_of
+from vouch.scoring.snorm import cohort_statistics
+
+
+class Quality(NamedTuple):
+    """A measure of each side.
+
+    Attributes
+    ----------
+    values : (n,) float64 ndarray
+    enrol, test : mapping from id to an index of `values`
+    enrol_source, test_source : where the ids come from, for messages
+    """
+
+    values: np.ndarray
+    enrol: Mapping[str, int]
+    test: Mapping[str, int]
+    enrol_source: str | Path
+    test_source: str | Path
+
+    def of_trials(self, enrol: Sequence[str], test: Sequence[str], listed_in: str | Path) -> np.ndarray:
+        """Return (trials, 2) float64, enrolment and test side; `VouchError` names line and id of an unknown one."""
+        index = rows_of(enrol, self.enrol), rows_of(test, self.test)
+        check_rows(index[0], enrol, listed_in, self.enrol_source)
+        check_rows(index[1], test, listed_in, self.test_source)
+        return self.values[np.stack(index, axis=1)]
+
+
+def load_log_durations(utt2dur: str | Path, enrol_map: str | Path | None = None) -> Quality:
+    """Read logarithms of durations in seconds; of an enrolment, of the sum over its utterances.
+
+    Raises
+    ------
+    VouchError : naming file and line: a duration is not a positive number
+    """
+    table = read_table(utt2dur)
+    seconds = np.empty(len(table))
+    for row, (utterance, text) in enumerate(table.items()):
+        try:
+            seconds[row] = float(text)
+        except ValueError:
+            seconds[row] = np.nan
+        if not 0 < seconds[row] < np.inf:
+            raise VouchError(f"{utt2dur}:{row + 1}: '{utterance} {text}' is not a duration in seconds")
+    return _with_enrolments(list(table), seconds, np.sum, utt2dur, enrol_map, np.log)
+
+
+def load_magnitudes(embedding_scp: str | Path, enrol_map: str | Path | None = None) -> Quality:
+    """Read lengths of embeddings as they were extracted; of an enrolment, the mean over its utterances."""
+    names, embeddings = read_vectors(embedding_scp)
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    return _with_enrolments(names, lengths, np.mean, embedding_scp, enrol_map)
+
+
+def load_cohort_means(
+    embedding_scp: str | Path,
+    cohort_scp: str | Path,
+    cohort_utt2spk: str | Path | None = None,
+    enrol_map: str | Path | None = None,
+    top_n: int | None = None,
+) -> Quality:
+    """Compute the mean cosine to the cohort, or to the `top_n` nearest of it, as in adaptive score normalisation.
+
+    `vouch.scoring.sides.load_sides` and `load_cohort` say what stands for enrolments and cohort speakers.
+    """
+    sides = load_sides(embedding_scp, enrol_map)
+    means = cohort_statistics(sides.unit, sides.names, load_cohort(cohort_scp, cohort_utt2spk), top_n).mean
+    return Quality(means, sides.enrol, sides.test, enrol_map or embedding_scp, embedding_scp)
+
+
+def _with_enrolments(
+    names: Sequence[str],
+    values: np.ndarray,
+    combine: Callable[[np.ndarray], float],
+    source: str | Path,
+    enrol_map: str | Path | None,
+    finish: Callable[[np.ndarray], np.ndarray] = np.positive,
+) -> Quality:
+    """Append the combined values of the enrolments of a map, and apply `finish` to all."""
+    rows = {name: row for row, name in enumerate(names)}
+    if enrol_map is None:
+        return Quality(finish(values), rows, rows, source, source)
+    enrolments = read_enrolments(enrol_map, rows, source)
+    combined = [combine(values[members]) for members in enrolments.values()]
+    enrol = {name: len(names) + at for at, name in enumerate(enrolments)}
+    return Quality(finish(np.concatenate([values, combined])), enrol, rows, enrol_map, source)

@@ -1,0 +1,62 @@
+"""The answer to one question, whether two recordings are of one speaker, from their embeddings (numpy only)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from vouch.errors import VouchError
+from vouch.scoring.calibration import Calibration
+from vouch.scoring.preparation import Preparation
+
+
+class Answer(NamedTuple):
+    """What is known about two recordings.
+
+    Attributes
+    ----------
+    score : cosine of the angle between their embeddings
+    ratio : natural logarithm of the likelihood ratio; None without a calibration
+    """
+
+    score: float
+    ratio: float | None
+
+
+def compare(
+    embeddings: np.ndarray,
+    seconds: Sequence[float],
+    names: Sequence[str],
+    prepare: Preparation,
+    calibration: Calibration | None,
+) -> Answer:
+    """Compare two recordings.
+
+    Parameters
+    ----------
+    embeddings : (2, dim) float array, as extracted
+    seconds : their durations
+    names : of the two, for messages
+    prepare : what embeddings are prepared with, as for the scores that were calibrated
+    calibration : of one system, with no other quality measures than durations and magnitudes
+
+    Raises
+    ------
+    VouchError : an embedding is not usable, or the calibration needs more than two recordings tell
+    """
+    for name, embedding in zip(names, embeddings, strict=True):
+        if not np.isfinite(embedding).all():
+            raise VouchError(f"{name}: the embedding is NaN or infinite")
+    first, second = prepare(embeddings.astype(np.float64), names)
+    score = float(first @ second)
+    if calibration is None:
+        return Answer(score, None)
+    measures = {
+        "log-duration": [math.log(duration) for duration in seconds],
+        "magnitude": np.linalg.norm(embeddings.astype(np.float64), axis=1).tolist(),
+    }
+    needed = {name: np.array([measures[name]]) for name in calibration.measures if name in measures}
+    return Answer(score, float(calibration.apply(np.array([[score]]), needed)[0]))

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Turn scores into log-likelihood ratios: fit a calibration on development trials, then apply it to other scores.
+
+    steps/calibrate.py exp/calibration.json exp/scores/dev.txt --fit data/dev/trials
+    steps/calibrate.py exp/calibration.json exp/scores/test.txt --apply exp/scores/test_calibrated.txt
+
+Several score files of the same trials are fused. Quality measures make the ratio depend on more than scores; give the
+same ones in both calls: --durations for the logarithms of durations, --embeddings for the magnitudes of embeddings,
+--cohort for the mean cosines to a cohort. The fit is logistic regression that minimises Cllr at --prior; the trials
+must be others than those that are judged, with other speakers, and not from the training set.
+"""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+import numpy as np
+
+from command_line import Parser, run_main
+from vouch.errors import VouchError
+from vouch.kaldi.scores import Scores, join_scores, read_scores, write_scores
+from vouch.kaldi.trials import Trials, read_trials
+from vouch.metrics import cllr
+from vouch.scoring.calibration import fit_calibration, read_calibration, write_calibration
+from vouch.scoring.quality import Quality, load_cohort_means, load_log_durations, load_magnitudes
+
+
+def parse_options() -> Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("calibration", type=Path, help="calibration file to write, or with --apply to read")
+    parser.add_argument("scores", type=Path, nargs="+", help="score files; more than one are fused, in this order")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--fit", type=Path, metavar="TRIALS", help="trial list of the scores, with labels: fit")
+    task.add_argument("--apply", type=Path, metavar="OUT", help="score file to write: apply")
+    parser.add_argument("--prior", type=float, help="probability of a target trial the fit is for (default: 0.5)")
+    parser.add_argument("--durations", type=Path, help="utt2dur: use the logarithms of the durations")
+    parser.add_argument("--embeddings", type=Path, help="embedding.scp: use the magnitudes of the embeddings")
+    parser.add_argument("--cohort", type=Path, help="embedding.scp: use the mean cosines of --embeddings to these")
+    parser.add_argument("--cohort-utt2spk", type=Path, help="make each speaker one cohort member")
+    parser.add_argument("--top-n", type=int, help="of the cohort, only so many nearest (default: all)")
+    parser.add_argument("--enrol-map", type=Path, help="'enrol-id utterance ...' table the trials were scored with")
+    parser.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="with --fit, leave out trials that a score file lacks, and say how many, instead of failing",
+    )
+    return parser.parse_args()
+
+
+def load_qualities(options: Namespace) -> dict[str, Quality]:
+    """Read the quality measures that are asked for."""
+    if options.cohort is not None and options.embeddings is None:
+        raise VouchError("--cohort needs --embeddings, those of the trials")
+    if options.cohort is None and (options.cohort_utt2spk is not None or options.top_n is not None):
+        raise VouchError("--cohort-utt2spk and --top-n say how --cohort is used; give that")
+    qualities = {}
+    if options.durations is not None:
+        qualities["log-duration"] = load_log_durations(options.durations, options.enrol_map)
+    if options.embeddings is not None:
+        qualities["magnitude"] = load_magnitudes(options.embeddings, options.enrol_map)
+    if options.cohort is not None:
+        qualities["cohort-mean"] = load_cohort_means(
+            options.embeddings, options.cohort, options.cohort_utt2spk, options.enrol_map, options.top_n
+        )
+    return qualities
+
+
+def load_scores(options: Namespace) -> tuple[Trials, np.ndarray, str]:
+    """Return trials, their scores as (trials, systems) float64, and where the trials are listed."""
+    files = [read_scores(path) for path in options.scores]
+    if options.fit is not None:
+        trials, listed_in = read_trials(options.fit), str(options.fit)
+    else:
+        # The first file says which trials there are; labels are not needed.
+        trials = Trials(files[0].enrol, files[0].test, np.zeros(len(files[0].enrol), bool))
+        listed_in = str(options.scores[0])
+    pairs = list(zip(trials.enrol, trials.test, strict=True))
+    table = np.full((len(pairs), len(files)), np.nan)
+    for column, (path, scores) in enumerate(zip(options.scores, files, strict=True)):
+        joined, _ = join_scores(trials, scores, listed_in, path, options.allow_missing)
+        scored = set(zip(scores.enrol, scores.test, strict=True))
+        table[[pair in scored for pair in pairs], column] = joined
+    kept = np.flatnonzero(~np.isnan(table).any(axis=1))
+    if len(kept) < len(pairs):
+        print(f"warning: {len(pairs) - len(kept)} of {len(pairs)} trials left out: without a score", file=sys.stderr)
+        listed_in += " (scored trials)"
+    used = Trials([trials.enrol[row] for row in kept], [trials.test[row] for row in kept], trials.is_target[kept])
+    return used, table[kept], listed_in
+
+
+def main() -> None:
+    options = parse_options()
+    if options.apply is not None and (options.prior is not None or options.allow_missing):
+        raise VouchError("--prior and --allow-missing are for --fit")
+    qualities = load_qualities(options)
+    trials, scores, listed_in = load_scores(options)
+    measures = {name: each.of_trials(trials.enrol, trials.test, listed_in) for name, each in qualities.items()}
+    if options.fit is not None:
+        prior = 0.5 if options.prior is None else options.prior
+        calibration = fit_calibration(scores, measures, trials.is_target, prior)
+        write_calibration(options.calibration, calibration)
+        after = cllr(calibration.apply(scores, measures), trials.is_target)
+        print(f"{options.calibration}: Cllr {after:.4f} on these {len(scores)} development trials")
+        return
+    calibration = read_calibration(options.calibration)
+    try:
+        ratios = calibration.apply(scores, measures)
+    except VouchError as error:
+        raise VouchError(f"{options.calibration}: {error}") from None
+    write_scores(options.apply, Scores(trials.enrol, trials.test, ratios))
+    print(f"{len(ratios)} scores calibrated: {options.apply}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Train a PLDA back end: the mean of the embeddings, LDA, and PLDA on what these leave, scaled to unit length.
+
+    steps/train_plda.py exp/embeddings/train/embedding.scp data/train/utt2spk exp/plda --lda-dim 150
+
+Writes mean.vec, transform.mat (with --lda-dim) and plda, files of Kaldi's, into the output folder; score with
+    steps/score_trials.py ... --backend plda --plda exp/plda/plda --mean exp/plda/mean.vec --lda exp/plda/transform.mat
+With --adapt, embeddings of another domain whose speakers need not be known, the model is adapted to it and mean.vec is
+the mean of these.
+"""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+import numpy as np
+
+from command_line import Parser, run_main
+from vouch.errors import VouchError
+from vouch.kaldi.ark import read_vectors
+from vouch.scoring.lda import train_lda
+from vouch.scoring.plda_file import write_plda, write_single
+from vouch.scoring.plda_training import adapt_plda, train_plda
+from vouch.scoring.preparation import Preparation
+from vouch.scoring.sides import group_speakers
+
+
+def parse_options() -> Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("embeddings", type=Path, help="embedding.scp of the training utterances")
+    parser.add_argument("utt2spk", type=Path, help="their speakers; lines without an embedding are passed over")
+    parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("--lda-dim", type=int, help="dimensions that LDA keeps (default: no LDA)")
+    parser.add_argument(
+        "--total-covariance-factor", type=float, default=0.0, help="share of the total covariance that LDA whitens"
+    )
+    parser.add_argument("--iterations", type=int, default=10, help="of EM")
+    parser.add_argument(
+        "--smoothing", type=float, default=0.0, help="share of the between-speaker covariance added to the other one"
+    )
+    parser.add_argument("--adapt", type=Path, help="embedding.scp of another domain to adapt to")
+    parser.add_argument("--within-scale", type=float, default=0.3, help="share of a larger variance there, see --adapt")
+    parser.add_argument("--between-scale", type=float, default=0.7, help="share of a larger variance there")
+    parser.add_argument("--text", action="store_true", help="write text files instead of binary ones")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_options()
+    if options.smoothing < 0:
+        raise VouchError(f"--smoothing {options.smoothing}: must not be negative")
+    if options.adapt is not None and (options.within_scale < 0 or options.between_scale < 0):
+        raise VouchError("--within-scale and --between-scale must not be negative")
+    names, embeddings = read_vectors(options.embeddings)
+    groups = list(group_speakers(names, options.utt2spk, options.embeddings).values())
+    mean, lda = embeddings.mean(axis=0, dtype=np.float64), None
+    if options.lda_dim is not None:
+        lda = train_lda(embeddings - mean, groups, options.lda_dim, options.total_covariance_factor)
+    plda = train_plda(ready(embeddings, names, mean, lda), groups, options.iterations).smooth(options.smoothing)
+    if options.adapt is not None:
+        names, embeddings = read_vectors(options.adapt)
+        mean = embeddings.mean(axis=0, dtype=np.float64)
+        adapted = ready(embeddings, names, mean, lda)
+        plda = adapt_plda(plda, adapted, options.within_scale, options.between_scale)
+    if lda is not None:
+        write_single(options.out / "transform.mat", lda, options.text)
+    write_single(options.out / "mean.vec", mean, options.text)
+    write_plda(options.out / "plda", plda, options.text)
+    print(f"{options.out}/plda: {len(plda.psi)} dimensions from {len(groups)} speakers")
+
+
+def ready(embeddings: np.ndarray, names: list[str], mean: np.ndarray, lda: np.ndarray | None) -> np.ndarray:
+    """Prepare embeddings, to the length of the root of the dimension, at which PLDA's numbers are handy."""
+    unit = Preparation(mean, lda)(embeddings.astype(np.float64), names)
+    return unit * np.sqrt(unit.shape[1])
+
+
+if __name__ == "__main__":
+    run_main(main)

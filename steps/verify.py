@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Tell whether two recordings are of the same speaker.
+
+    steps/verify.py a.wav b.wav --model exp/mine/final.pt --calibration exp/mine/calibration.json --prior 0.01
+
+Prints the score (cosine of the two embeddings), and with --calibration, a file that steps/calibrate.py fitted to such
+scores, the log-likelihood ratio and the decision. --prior says how probable it is, before listening, that the speakers
+are the same: the decision then makes the fewest errors. --false-alarm says how often different speakers may be taken
+for one.
+"""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+import numpy as np
+
+from command_line import Parser, run_main
+from stage import pick_device
+from vouch.audio import read_audio
+from vouch.embedding import embed_samples
+from vouch.encoder import load_encoder
+from vouch.errors import VouchError
+from vouch.scoring.calibration import Calibration, prior_threshold, read_calibration
+from vouch.scoring.plda_file import read_mean
+from vouch.scoring.preparation import Preparation
+from vouch.scoring.verification import compare
+
+
+def parse_options() -> Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("recordings", nargs=2, metavar="RECORDING", help="the two recordings")
+    parser.add_argument("--model", type=Path, required=True, help="final.pt or a checkpoint of stage 3")
+    parser.add_argument("--mean", type=Path, help="vector that was subtracted from embeddings in scoring")
+    parser.add_argument("--calibration", type=Path, help="calibration file of steps/calibrate.py")
+    limit = parser.add_mutually_exclusive_group()
+    limit.add_argument("--prior", type=float, help="probability of the same speaker (default: that of the calibration)")
+    limit.add_argument("--false-alarm", type=float, help="share of different speakers that may be accepted")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    return parser.parse_args()
+
+
+def find_threshold(options: Namespace, calibration: Calibration | None) -> float | None:
+    """Return the log-likelihood ratio from which on the speakers are said to be the same; None: nothing is said."""
+    if calibration is None:
+        if options.prior is not None or options.false_alarm is not None:
+            raise VouchError("--prior and --false-alarm need --calibration: a cosine alone says nothing about either")
+        return None
+    if options.false_alarm is not None:
+        return calibration.threshold(options.false_alarm)
+    return prior_threshold(calibration.prior if options.prior is None else options.prior)
+
+
+def main() -> None:
+    options = parse_options()
+    calibration = None if options.calibration is None else read_calibration(options.calibration)
+    threshold = find_threshold(options, calibration)
+    prepare = Preparation(None if options.mean is None else read_mean(options.mean))
+    encoder = load_encoder(options.model, pick_device(options.device))
+    embeddings, seconds = [], []
+    for recording in options.recordings:
+        if encoder.feature is None:
+            raise VouchError(f"{options.model}: trained on features of an unknown front end, it cannot take recordings")
+        samples = read_audio(recording, encoder.feature.sample_rate).samples
+        try:
+            embeddings.append(embed_samples(encoder, samples))
+        except VouchError as error:
+            raise VouchError(f"{recording}: {error}") from None
+        seconds.append(len(samples) / encoder.feature.sample_rate)
+    answer = compare(np.stack(embeddings), seconds, options.recordings, prepare, calibration)
+    print(f"score {answer.score:.4f}")
+    if answer.ratio is not None and threshold is not None:
+        print(f"log-likelihood ratio {answer.ratio:.4f}")
+        decision = "same speaker" if answer.ratio >= threshold else "different speakers"
+        print(f"decision: {decision} (threshold {threshold:.4f})")
+
+
+if __name__ == "__main__":
+    run_main(main)

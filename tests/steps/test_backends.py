@@ -1,0 +1,179 @@
+"""Stage 5 with its backends, averages of enrolments and centring, as a user runs them."""
+
+import numpy as np
+import pytest
+from processes import fails, succeeds
+
+from vouch.kaldi.ark import open_ark
+from vouch.metrics import equal_error_rate
+from vouch.scoring.plda_file import read_mean, read_plda, read_transform
+
+SCORE, TRAIN, NORMALIZE = "steps/score_trials.py", "steps/train_plda.py", "steps/normalize_scores.py"
+
+
+def write_set(folder, name, seed, speakers, utterances, shape=(6,)):
+    """Embeddings of speakers along the first two of their dimensions, with louder noise along the others."""
+    rng = np.random.default_rng(seed)
+    spread = np.array([1.5, 1.5, 0, 0, 0, 0]), np.array([0.3, 0.3, 2, 2, 2, 2])
+    table = {}
+    for speaker in range(speakers):
+        voice = 4 + rng.standard_normal(6) * spread[0]
+        for utterance in range(utterances):
+            table[f"{name}{speaker:02d}-{utterance}"] = voice + rng.standard_normal(shape) * spread[1]
+    with open_ark(folder / f"{name}.ark", folder / f"{name}.scp") as ark:
+        for key, value in table.items():
+            ark.write(key, value)
+    (folder / f"{name}.utt2spk").write_text("".join(f"{key} {key[:-2]}\n" for key in table))
+    return {key: np.asarray(value, np.float32).astype(np.float64) for key, value in table.items()}
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_set(tmp_path, "d", 0, 40, 4)
+    table = write_set(tmp_path, "e", 1, 12, 4)
+    (tmp_path / "map").write_text("".join(f"m{s:02d} e{s:02d}-0 e{s:02d}-1\n" for s in range(12)))
+    lines = [
+        f"m{s:02d} {key} {'target' if key[1:3] == f'{s:02d}' else 'nontarget'}\n"
+        for s in range(12)
+        for key in table
+        if key[-1] in "23"
+    ]
+    (tmp_path / "trials").write_text("".join(lines))
+    return tmp_path
+
+
+def scores(path):
+    return np.array([float(line.split()[2]) for line in path.read_text().splitlines()])
+
+
+def eer(data, path):
+    is_target = np.array([line.endswith(" target") for line in (data / "trials").read_text().splitlines()])
+    return equal_error_rate(scores(path), is_target).value
+
+
+def unit(vector):
+    return vector / np.linalg.norm(vector)
+
+
+def test_plda_from_training_to_scores(scripts, data):
+    done = succeeds(scripts.run(TRAIN, "d.scp", "d.utt2spk", "plda", "--lda-dim", 3, cwd=data))
+    assert done.stdout == "plda/plda: 3 dimensions from 40 speakers\n"
+    assert sorted(path.name for path in (data / "plda").iterdir()) == ["mean.vec", "plda", "transform.mat"]
+    prepare = ("--mean", "plda/mean.vec", "--lda", "plda/transform.mat", "--enrol-map", "map")
+    score = (SCORE, "trials", "e.scp")
+    succeeds(scripts.run(*score, "plda.txt", "--backend", "plda", "--plda", "plda/plda", *prepare, cwd=data))
+    succeeds(scripts.run(*score, "cosine.txt", "--enrol-map", "map", cwd=data))
+    # The noise is along other directions than the speakers: what PLDA learns from the training set helps.
+    assert eer(data, data / "plda.txt") < 0.25 < 0.35 < eer(data, data / "cosine.txt")
+
+    plda, mean, lda = (
+        read_plda(data / "plda/plda"),
+        read_mean(data / "plda/mean.vec"),
+        read_transform(data / "plda/transform.mat"),
+    )
+    table = write_set(data, "e", 1, 12, 4)
+    ready = [
+        np.sqrt(3) * unit(lda @ np.append(x - mean, 1))
+        for x in (np.mean([table["e00-0"], table["e00-1"]], axis=0), table["e00-2"])
+    ]
+    a, b = (plda.transform @ (x - plda.mean) for x in ready)
+    a, b = a * np.sqrt(3 / (a**2 / (plda.psi + 1 / 2)).sum()), b * np.sqrt(3 / (b**2 / (plda.psi + 1)).sum())
+    variance, expected = 1 + plda.psi / (2 * plda.psi + 1), 2 * plda.psi / (2 * plda.psi + 1) * a
+    same = (np.log(variance) + (b - expected) ** 2 / variance).sum()
+    ratio = 0.5 * ((np.log(1 + plda.psi) + b**2 / (1 + plda.psi)).sum() - same)
+    assert scores(data / "plda.txt")[0] == pytest.approx(ratio, abs=1e-4)
+
+
+def test_adaptation_and_smoothing_reach_the_model(scripts, data):
+    base = (TRAIN, "d.scp", "d.utt2spk")
+    succeeds(scripts.run(*base, "plain", cwd=data))
+    succeeds(scripts.run(*base, "smooth", "--smoothing", 0.5, "--text", cwd=data))
+    psi = read_plda(data / "plain/plda").psi
+    assert read_plda(data / "smooth/plda").psi == pytest.approx(psi / (1 + 0.5 * psi), rel=1e-4)
+    succeeds(scripts.run(*base, "adapted", "--adapt", "e.scp", cwd=data))
+    table = write_set(data, "e", 1, 12, 4)
+    assert read_mean(data / "adapted/mean.vec") == pytest.approx(np.mean(list(table.values()), axis=0), abs=1e-5)
+    assert read_plda(data / "adapted/plda").psi != pytest.approx(psi, rel=1e-3)
+
+
+def test_averages_of_enrolments_and_centring(scripts, data):
+    table = write_set(data, "e", 1, 12, 4)
+    centre = np.mean(list(table.values()), axis=0)
+    first, second, test = (table[name] - centre for name in ("e00-0", "e00-1", "e00-2"))
+    expected = {
+        "mean": unit(first + second) @ unit(test),
+        "unit-mean": unit(unit(first) + unit(second)) @ unit(test),
+        "scores": (unit(first) @ unit(test) + unit(second) @ unit(test)) / 2,
+    }
+    for average, score in expected.items():
+        options = ("--enrol-map", "map", "--enrol-average", average, "--mean", "data")
+        succeeds(scripts.run(SCORE, "trials", "e.scp", "s.txt", *options, cwd=data))
+        assert scores(data / "s.txt")[0] == pytest.approx(score, abs=1e-5)
+
+
+def test_normalisation_prepares_as_scoring_did(scripts, data):
+    options = ("--enrol-map", "map", "--enrol-average", "mean", "--mean", "data")
+    succeeds(scripts.run(SCORE, "trials", "e.scp", "s.txt", *options, cwd=data))
+    cohort = ("--cohort-utt2spk", "d.utt2spk", "--cohort-average", "mean", "--method", "tnorm")
+    succeeds(scripts.run(NORMALIZE, "s.txt", "e.scp", "d.scp", "n.txt", *options, *cohort, cwd=data))
+    table, others = write_set(data, "e", 1, 12, 4), list(write_set(data, "d", 0, 40, 4).values())
+    centre = np.mean(list(table.values()), axis=0)
+    members = [unit(np.mean(others[row : row + 4], axis=0) - centre) for row in range(0, 160, 4)]
+    against = [member @ unit(table["e00-2"] - centre) for member in members]
+    expected = (scores(data / "s.txt")[0] - np.mean(against)) / np.std(against)
+    assert scores(data / "n.txt")[0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_distance_of_crops(scripts, data):
+    table = write_set(data, "e", 2, 12, 4, shape=(5, 6))
+    succeeds(scripts.run(SCORE, "trials", "e.scp", "s.txt", "--backend", "distance", "--enrol-map", "map", cwd=data))
+
+    def distance(a, b):
+        return np.mean([np.linalg.norm(unit(x) - unit(y)) for x in table[a] for y in table[b]])
+
+    expected = -(distance("e00-0", "e00-2") + distance("e00-1", "e00-2")) / 2
+    assert scores(data / "s.txt")[0] == pytest.approx(expected, abs=1e-6)
+    fails(scripts.run(SCORE, "trials", "e.scp", "s.txt", "--enrol-map", "map", cwd=data), "not one vector of 6")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--backend", "plda"], "--backend plda needs --plda MODEL"),
+        (["--keep-length"], "--keep-length is for --backend distance"),
+        (["--plda", "x"], "--plda and --plda-length are for --backend plda"),
+        (["--backend", "distance", "--mean", "data"], "--mean and --lda are for the backends cosine and plda"),
+        (["--backend", "distance", "--enrol-map", "map", "--enrol-average", "mean"], "can only average scores"),
+        (["--enrol-average", "mean"], "--enrol-map; give one"),
+        (["--mean", "nowhere"], "nowhere: No such file"),
+        (["--enrol-map", "map", "--mean", "map"], "map: "),
+        (["--enrol-map", "map", "--backend", "plda", "--plda", "map"], "map: not a PLDA model"),
+    ],
+)
+def test_impossible_options_are_refused(scripts, data, options, message):
+    fails(scripts.run(SCORE, "trials", "e.scp", "s.txt", *options, cwd=data), message)
+    assert not (data / "s.txt").exists()
+
+
+def test_model_of_another_dimension_is_refused(scripts, data):
+    succeeds(scripts.run(TRAIN, "d.scp", "d.utt2spk", "plda", "--lda-dim", 3, cwd=data))
+    options = ("--backend", "plda", "--plda", "plda/plda", "--enrol-map", "map")
+    done = scripts.run(SCORE, "trials", "e.scp", "s.txt", *options, cwd=data)
+    fails(done, "plda/plda: the PLDA model takes 3 dimensions, these embeddings have 6")
+    (data / "map").write_text("m00 e00-0 e99-9\n")
+    fails(scripts.run(SCORE, "trials", "e.scp", "s.txt", *options, cwd=data), "map:1: 'e99-9' of 'm00' is not in e.scp")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lda-dim", 7], "LDA to 7 dimensions: must be between 1 and 6"),
+        (["--smoothing", -1], "--smoothing -1.0: must not be negative"),
+        (["--iterations", 0], "at least 1 iteration"),
+        (["--adapt", "d.scp", "--within-scale", -1], "must not be negative"),
+        (["--adapt", "nowhere"], "nowhere: no such file"),
+    ],
+)
+def test_impossible_training_is_refused(scripts, data, options, message):
+    fails(scripts.run(TRAIN, "d.scp", "d.utt2spk", "out", *options, cwd=data), message)
+    assert not (data / "out").exists()
