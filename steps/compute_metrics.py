@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Stage 7: judge scores: EER with a bootstrap interval, minDCF, Cllr, DET and histogram pictures.
+"""Stage 7: judge scores: EER, minDCF and Cllr with bootstrap intervals, DET and histogram pictures, an HTML report.
 
     steps/compute_metrics.py data/test/trials exp/scores/trials.txt exp/scores/trials_asnorm.txt --out-dir exp/results
 
 For each score file <stem>.txt writes <stem>.txt (table), <stem>.json (all figures), <stem>_det.png and <stem>_hist.png
-into the output folder; for several of them also <first stem>_all_det.png with all curves. The EER is where the linearly
-interpolated rates of misses and false alarms are equal. minDCF(0.01) is the lowest detection cost at a target prior of
-0.01, both errors costing 1, divided by the cost of the better of accepting and of rejecting all trials.
+into the output folder; for several of them also <first stem>_all_det.png with all curves. report.html there shows all
+results of the folder with their pictures and the configuration of the experiment, and needs no other file. The EER is
+where the linearly interpolated rates of misses and false alarms are equal. minDCF(0.01) is the lowest detection cost at
+a target prior of 0.01, both errors costing 1, divided by the cost of the better of accepting and of rejecting all
+trials.
 """
 
 import sys
@@ -16,11 +18,17 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
 from command_line import Parser, run_main
+from vouch.breakdown import SIDES, by_condition, by_duration, evaluate_groups, scored_trials, speakers_of
 from vouch.errors import VouchError
+from vouch.files import write_text
+from vouch.html_report import write_report
 from vouch.kaldi.scores import join_scores, read_scores
+from vouch.kaldi.tables import read_table
 from vouch.kaldi.trials import Trials, read_trials
+from vouch.metrics_compat import EQUAL_ERROR_RATES
 from vouch.plots import System, plot_det, plot_histogram
-from vouch.report import evaluate, format_table, write_result
+from vouch.report import PRIORS, Settings, evaluate, write_result
+from vouch.result_table import format_table
 
 
 def parse_options() -> Namespace:
@@ -33,22 +41,55 @@ def parse_options() -> Namespace:
         action="append",
         help="name of a system in tables and pictures; once for each score file, in their order (default: the stems)",
     )
-    parser.add_argument("--draws", type=int, default=1000, help="bootstrap samples for the 95 %% interval of the EER")
+    parser.add_argument("--priors", type=float, nargs="+", default=PRIORS, help="target priors of the detection costs")
+    parser.add_argument(
+        "--definitions",
+        nargs="+",
+        default=(),
+        choices=list(EQUAL_ERROR_RATES),
+        help="also write the EER as these programs define it",
+    )
+    parser.add_argument("--draws", type=int, default=1000, help="bootstrap samples for the 95 %% intervals")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument(
+        "--utt2spk", type=Path, help="resample the speakers of this table, not trials: wider intervals, and truer ones"
+    )
     parser.add_argument(
         "--allow-missing",
         action="store_true",
         help="leave out trials without a score, and say how many, instead of failing",
+    )
+    parser.add_argument(
+        "--config", type=Path, help="file to show in report.html (default: ../config.yaml of --out-dir, if it is there)"
+    )
+    parts = parser.add_argument_group("parts of the list, each with all figures")
+    parts.add_argument("--utt2dur", type=Path, help="durations: figures for ranges of them")
+    parts.add_argument("--duration-edges", type=float, nargs="+", default=(2.0, 4.0, 8.0), help="of ranges, seconds")
+    parts.add_argument("--duration-of", choices=list(SIDES), default="shorter", help="side whose duration counts")
+    parts.add_argument(
+        "--conditions", type=Path, help="'enrol-id test-id name=value ...' lines: figures for each value"
     )
     return parser.parse_args()
 
 
 def judge(path: Path, name: str, trials: Trials, options: Namespace) -> System:
     """Compute the figures of one score file."""
-    joined = join_scores(trials, read_scores(path), options.trials, path, options.allow_missing)
+    settings = Settings(options.draws, options.seed, tuple(options.priors), tuple(options.definitions))
+    scores = read_scores(path)
+    joined = join_scores(trials, scores, options.trials, path, options.allow_missing)
     unscored = len(trials.is_target) - len(joined[0])
+    if unscored:
+        trials = scored_trials(trials, scores)
+    speakers, groups = None, {}
+    if options.utt2spk:
+        speakers = speakers_of(trials, read_table(options.utt2spk), options.utt2spk)
+    if options.utt2dur:
+        groups |= by_duration(trials, read_table(options.utt2dur), options.duration_edges, options.duration_of)
+    if options.conditions:
+        groups |= by_condition(trials, options.conditions)
     try:
-        return System(evaluate(name, *joined, options.draws, options.seed, unscored), *joined)
+        result = evaluate(name, *joined, settings, speakers, unscored)
+        return System(evaluate_groups(result, *joined, groups, settings, speakers), *joined)
     except VouchError as error:
         raise VouchError(f"{path}: {error}") from None
 
@@ -68,14 +109,19 @@ def main() -> None:
     systems = [judge(path, name, trials, options) for path, name in zip(options.scores, names, strict=True)]
     pictures = []
     for stem, system in zip(stems, systems, strict=True):
-        write_result(options.out_dir / stem, system.result)
         pictures.append(options.out_dir / f"{stem}_det.png")
         plot_det(pictures[-1], [system])
         plot_histogram(options.out_dir / f"{stem}_hist.png", system)
+        write_text(options.out_dir / f"{stem}.txt", format_table([system.result]))
+        write_result(options.out_dir / f"{stem}.json", system.result)
     if len(systems) > 1:
         pictures.append(options.out_dir / f"{stems[0]}_all_det.png")
         plot_det(pictures[-1], systems)
+    config = options.out_dir.parent / "config.yaml"
+    config = options.config or (config if config.exists() else None)
+    report = write_report(options.out_dir, f"Results of {options.out_dir.resolve().parent.name}", config)
     print(format_table([system.result for system in systems]), end="")
+    print(f"report: {report}")
     print(f"DET plot: {pictures[-1]}")
 
 

@@ -9,13 +9,14 @@ from matplotlib.axes import Axes
 from scipy.stats import norm
 
 from vouch import plots
+from vouch.errors import VouchError
 from vouch.metrics import Roc
 from vouch.plots import System, plot_det, plot_histogram
-from vouch.report import evaluate
+from vouch.report import Settings, evaluate
 
 
 def system(scores: np.ndarray, is_target: np.ndarray, name: str = "mine") -> System:
-    return System(evaluate(name, scores, is_target, draws=10), scores, is_target)
+    return System(evaluate(name, scores, is_target, Settings(draws=10)), scores, is_target)
 
 
 def overlapping(number: int, shift: float, decimals: int = 9, name: str = "mine") -> System:
@@ -108,3 +109,38 @@ def test_axes_hold_every_equal_error_rate(tmp_path):
         assert 0.4 <= high < 1
         assert chosen.result.eer.value == 0 or low < chosen.result.eer.value / 100
         assert chosen.result.eer.value / 100 < high or chosen.result.eer.value == 100
+
+
+def test_more_priors_have_more_signs(monkeypatch, tmp_path):
+    scores, is_target = SETS["tied"].scores, SETS["tied"].is_target
+    many = tuple(np.linspace(0.1, 0.9, 8))
+    signs = []
+    plot = Axes.plot
+    monkeypatch.setattr(
+        Axes, "plot", lambda axes, *rest, **options: signs.append(rest[2:]) or plot(axes, *rest, **options)
+    )
+    systems = [
+        System(evaluate("mine", scores, is_target, Settings(draws=1, priors=many[:number])), scores, is_target)
+        for number in (1, 7, 8)
+    ]
+    for number, chosen in zip((1, 7), systems, strict=False):
+        signs.clear()
+        plot_det(tmp_path / "det.png", [chosen])
+        assert len([sign for sign in signs if sign]) == 1 + number
+    for refused in (systems[2:], systems[:2]):
+        with pytest.raises(VouchError, match="same target priors"):
+            plot_det(tmp_path / "no.png", refused)
+    assert not (tmp_path / "no.png").exists()
+
+
+def test_histogram_shows_every_threshold(monkeypatch, tmp_path):
+    drawn = []
+    line = Axes.axvline
+    monkeypatch.setattr(Axes, "axvline", lambda axes, x, **options: drawn.append(x) or line(axes, x, **options))
+    result = SETS["tied"].result
+    plot_histogram(tmp_path / "hist.png", SETS["tied"])
+    assert drawn == [result.eer.threshold, *(point.threshold for point in result.min_dcf.values())]
+    drawn.clear()
+    # Rejecting every trial is best there, which is no score.
+    plot_histogram(tmp_path / "hist.png", SETS["inverted"])
+    assert drawn == [SETS["inverted"].result.eer.threshold]

@@ -1,13 +1,19 @@
-"""The record of a result, its table and its JSON."""
+"""The record of a result and its JSON."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from vouch import metrics
 from vouch.errors import VouchError
-from vouch.report import PRIORS, evaluate, format_table, write_result
+from vouch.intervals import bootstrap, by_score, eer_interval, over_speakers, over_trials, percentile_interval
+from vouch.metrics import Cost
+from vouch.metrics_compat import kaldi_eer
+from vouch.report import PRIORS, Settings, evaluate, read_result, read_results, write_result
+
+FEW = Settings(draws=50, seed=3)
 
 
 def trials(number: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -17,63 +23,91 @@ def trials(number: int = 300) -> tuple[np.ndarray, np.ndarray]:
 
 def test_figures_are_those_of_the_metrics():
     scores, is_target = trials()
-    result = evaluate("mine", scores, is_target, draws=50, seed=3, unscored=4)
+    result = evaluate("mine", scores, is_target, FEW, unscored=4)
     rate, threshold = metrics.equal_error_rate(scores, is_target)
-    interval = metrics.eer_interval(scores, is_target, 50, 0.95, 3)
     assert (result.system, result.targets, result.nontargets, result.unscored) == ("mine", 100, 200, 4)
     assert result.eer == (100 * rate, threshold)
-    assert result.eer_interval == (100 * interval[0], 100 * interval[1])
+    assert result.intervals["eer"] == pytest.approx([100 * end for end in eer_interval(scores, is_target, 50, 0.95, 3)])
     assert result.min_dcf == {prior: metrics.min_dcf(scores, is_target, prior) for prior in PRIORS}
-    assert result.cllr == metrics.cllr(scores, is_target)
+    assert result.act_dcf == {prior: metrics.act_dcf(scores, is_target, prior) for prior in PRIORS}
+    assert result.cllr == pytest.approx(metrics.cllr(scores, is_target))
+    assert result.min_cllr == metrics.min_cllr(scores, is_target)
+    assert (result.resampled, result.draws, result.level) == ("trials", 50, 0.95)
+    assert result.other_eers == {}
+
+
+def test_intervals_are_over_what_was_asked_for():
+    scores, is_target = trials()
+    names = np.array([f"s{row % 7}" for row in range(300)])
+    others = np.where(is_target, names, np.roll(names, 1))
+    order = by_score(scores, is_target)
+    for speakers in (None, (names, others)):
+        result = evaluate("mine", scores, is_target, replace(FEW, priors=(0.2,), definitions=("kaldi",)), speakers)
+        if speakers is None:
+            resampling = over_trials(is_target[order])
+        else:
+            resampling = over_speakers(is_target[order], names[order], others[order])
+        (draws,) = bootstrap([scores[order]], is_target[order], resampling, [Cost(0.2)], 50, 3)
+        draws["eer"] *= 100
+        assert list(result.intervals) == list(draws)
+        for name, values in draws.items():
+            assert result.intervals[name] == pytest.approx(percentile_interval(values))
+        assert result.resampled == ("trials" if speakers is None else "speakers")
+        assert result.other_eers == {"kaldi": 100 * kaldi_eer(scores, is_target).value}
 
 
 def test_json_holds_every_figure(tmp_path):
-    result = evaluate("größe", *trials(), draws=50, seed=3, unscored=4)
-    write_result(tmp_path / "x.y", result)
-    record = json.loads((tmp_path / "x.y.json").read_text())
-    assert record == {
-        "system": "größe",
-        "trials": 300,
-        "targets": 100,
-        "nontargets": 200,
-        "unscored": 4,
-        "eer": {"percent": result.eer.value, "threshold": result.eer.threshold},
-        "eer_interval": {
-            "low_percent": result.eer_interval[0],
-            "high_percent": result.eer_interval[1],
-            "level": 0.95,
-            "draws": 50,
-        },
-        "min_dcf": {
-            str(prior): {"value": point.value, "threshold": point.threshold} for prior, point in result.min_dcf.items()
-        },
-        "cllr": result.cllr,
+    scores, is_target = trials()
+    result = evaluate("größe", scores, is_target, replace(FEW, definitions=("feerci", "kaldi")), unscored=4)
+    part = evaluate("größe: part", scores[:90], is_target[:90], FEW)
+    result = replace(result, groups=(part,), notes=("something is missing",))
+    write_result(tmp_path / "x.y.json", result)
+    assert read_result(tmp_path / "x.y.json") == result
+    assert read_results(tmp_path) == {"x.y": result}
+    record = json.loads((tmp_path / "x.y.json").read_text(encoding="utf-8"))
+    low, high = result.intervals["eer"]
+    assert record["eer"] == {"percent": result.eer.value, "threshold": result.eer.threshold}
+    assert record["eer_interval"] == {
+        **{"low_percent": low, "high_percent": high, "level": 0.95, "draws": 50, "resampled": "trials"}
     }
+    assert (record["trials"], record["targets"], record["nontargets"], record["unscored"]) == (300, 100, 200, 4)
+    for kind, points in (("min_dcf", result.min_dcf), ("act_dcf", result.act_dcf)):
+        assert list(record[kind]) == [str(prior) for prior in PRIORS]
+        for prior, (value, threshold) in points.items():
+            low, high = result.intervals[f"{kind}({prior})"]
+            expected = {"value": value, "threshold": threshold, "low": low, "high": high}
+            assert record[kind][str(prior)] == expected
+    low, high = result.intervals["min_cllr"]
+    assert record["min_cllr"] == {"value": result.min_cllr, "low": low, "high": high}
+    assert record["groups"][0]["system"] == "größe: part"
 
 
 def test_json_has_no_infinity(tmp_path):
-    write_result(tmp_path / "x", evaluate("x", np.array([0.0, 1.0]), np.array([True, False]), draws=5))
+    result = evaluate("x", np.array([0.0, 1.0]), np.array([True, False]), Settings(draws=5))
+    write_result(tmp_path / "x.json", result)
     record = json.loads((tmp_path / "x.json").read_text(), parse_constant=pytest.fail)
-    assert record["min_dcf"]["0.01"] == {"value": 1.0, "threshold": None}
+    assert (record["min_dcf"]["0.01"]["value"], record["min_dcf"]["0.01"]["threshold"]) == (1.0, None)
+    assert read_result(tmp_path / "x.json") == result
 
 
-def test_table_is_aligned_and_names_what_was_left_out(tmp_path):
-    first = evaluate("a", *trials(), draws=50)
-    second = evaluate("another_system", *trials(9999), draws=50, unscored=7)
-    heading, *rows, note = format_table([first, second]).splitlines()
-    assert note == "another_system: 7 trials without a score were left out"
-    for word, values in (
-        ("trials", ["300 (100/200)", "9999 (3333/6666)"]),
-        ("EER %", [f"{r.eer.value:.2f} [{r.eer_interval[0]:.2f}, " for r in (first, second)]),
-        ("minDCF(0.01)", [f"{r.min_dcf[0.01].value:.4f}" for r in (first, second)]),
-        ("minDCF(0.05)", [f"{r.min_dcf[0.05].value:.4f}" for r in (first, second)]),
-    ):
-        column = heading.index(word)
-        assert [row[column:].startswith(value) for row, value in zip(rows, values, strict=True)] == [True, True]
-    write_result(tmp_path / "x", first)
-    assert (tmp_path / "x.txt").read_text() == format_table([first])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"eer_interval": 3}', '{"system": "x", "eer": {"percent": 3}}']
+)
+def test_other_files_are_no_results(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(VouchError, match=r"x\.json: not a result of this version of stage 7"):
+        read_results(tmp_path)
+    with pytest.raises(VouchError, match="no such file"):
+        read_result(tmp_path / "y.json")
 
 
-def test_unusable_scores_are_refused():
+def test_unusable_settings_are_refused():
     with pytest.raises(VouchError, match="0 non-target"):
         evaluate("x", np.ones(3), np.ones(3, bool))
+    for settings, message in (
+        (Settings(draws=0), "draws >= 1"),
+        (Settings(priors=(1.5,)), "0 < p_target < 1"),
+        (Settings(definitions=("kalid",)), "did you mean 'kaldi'"),
+    ):
+        with pytest.raises(VouchError, match=message):
+            evaluate("x", *trials(), settings)

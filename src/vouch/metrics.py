@@ -1,15 +1,17 @@
-"""How well scores separate target from non-target trials: ROC, EER with an interval, minDCF and Cllr.
+"""How well scores separate target from non-target trials: ROC, EER, minimum and actual DCF, Cllr and minimum Cllr.
 
 A trial is accepted when its score is at least the threshold. Scores that are equal cannot be told apart, so they are
-one step of the ROC: no figure here depends on the order of the trials.
+one step of the ROC: no figure here depends on the order of the trials. What other programs call by the same names is
+in `vouch.metrics_compat`, confidence intervals are in `vouch.intervals`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 from vouch.errors import VouchError
 
@@ -39,12 +41,38 @@ class OperatingPoint(NamedTuple):
     threshold: float
 
 
-class _Counts(NamedTuple):
+class Counts(NamedTuple):
     """Trials of each distinct score, in ascending order: (distinct,) float64, int64, int64."""
 
     score: np.ndarray
     targets: np.ndarray
     nontargets: np.ndarray
+
+
+class Cost(NamedTuple):
+    """What errors cost: the prior probability of a target trial, and the costs of one error of each kind."""
+
+    p_target: float
+    c_miss: float = 1.0
+    c_fa: float = 1.0
+
+    def normalized(self, miss: np.ndarray, false_alarm: np.ndarray) -> np.ndarray:
+        """Return the expected cost, divided by that of the better of accepting and of rejecting every trial."""
+        weights = self._weights()
+        return (weights[0] * miss + weights[1] * false_alarm) / min(weights)
+
+    def bayes_threshold(self) -> float:
+        """Return the natural-logarithm likelihood ratio from which on accepting is the cheaper decision."""
+        weights = self._weights()
+        return math.log(weights[1] / weights[0])
+
+    def _weights(self) -> tuple[float, float]:
+        if not 0 < self.p_target < 1 or self.c_miss <= 0 or self.c_fa <= 0:
+            raise VouchError(
+                f"a detection cost needs 0 < p_target < 1 and positive costs, not p_target {self.p_target},"
+                f" c_miss {self.c_miss}, c_fa {self.c_fa}"
+            )
+        return self.c_miss * self.p_target, self.c_fa * (1 - self.p_target)
 
 
 def roc(scores: np.ndarray, is_target: np.ndarray) -> Roc:
@@ -59,7 +87,8 @@ def roc(scores: np.ndarray, is_target: np.ndarray) -> Roc:
     ------
     VouchError : the scores are not finite, or there are no targets or no non-targets
     """
-    return _roc_of(_count(scores, is_target))
+    counts = count_trials(scores, is_target)
+    return Roc(np.append(counts.score, np.inf), *error_rates(counts.targets, counts.nontargets))
 
 
 def equal_error_rate(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
@@ -69,12 +98,10 @@ def equal_error_rate(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoin
     where the line between the points meets the diagonal. It is exactly 0 when every target scores above every
     non-target, and 0.5 when all scores are equal. `roc` tells which arrays are accepted and what is raised.
     """
-    points = _roc_of(_count(scores, is_target))
-    difference = points.miss - points.false_alarm
-    right = int(np.argmax(difference >= 0))
-    left, rate, weight = right - 1, *_crossing(points.miss, difference, right)
-    low, high = points.threshold[left], points.threshold[right]
-    return OperatingPoint(float(rate), float(low + weight * (high - low) if np.isfinite(high) else low))
+    points = roc(scores, is_target)
+    rate, left, weight = equal_point(points.miss, points.false_alarm)
+    low, high = points.threshold[left : left + 2]
+    return OperatingPoint(rate, float(low + weight * (high - low) if np.isfinite(high) else low))
 
 
 def min_dcf(
@@ -95,15 +122,28 @@ def min_dcf(
     -------
     cost and the lowest threshold that reaches it, infinite for reject-all
     """
-    if not 0 < p_target < 1 or c_miss <= 0 or c_fa <= 0:
-        raise VouchError(
-            f"minDCF needs 0 < p_target < 1 and positive costs, not p_target {p_target}, c_miss {c_miss}, c_fa {c_fa}"
-        )
-    points = _roc_of(_count(scores, is_target))
-    weights = c_miss * p_target, c_fa * (1 - p_target)
-    cost = (weights[0] * points.miss + weights[1] * points.false_alarm) / min(weights)
+    points = roc(scores, is_target)
+    cost = Cost(p_target, c_miss, c_fa).normalized(points.miss, points.false_alarm)
     best = int(np.argmin(cost))
     return OperatingPoint(float(cost[best]), float(points.threshold[best]))
+
+
+def act_dcf(
+    scores: np.ndarray, is_target: np.ndarray, p_target: float, c_miss: float = 1.0, c_fa: float = 1.0
+) -> OperatingPoint:
+    """Return the normalised detection cost of the decisions that scores make as log-likelihood ratios.
+
+    The threshold is Bayes', ln (c_fa (1 - p_target) / (c_miss p_target)), the same for every system. The cost is at
+    least that of `min_dcf`, by as much as the scores are badly calibrated at this prior, and may be far above 1.
+    Parameters are those of `min_dcf`.
+    """
+    cost = Cost(p_target, c_miss, c_fa)
+    threshold = cost.bayes_threshold()
+    scores, is_target = checked_trials(scores, is_target)
+    accepted = scores >= threshold
+    return OperatingPoint(
+        float(cost.normalized(1 - accepted[is_target].mean(), accepted[~is_target].mean())), threshold
+    )
 
 
 def cllr(scores: np.ndarray, is_target: np.ndarray) -> float:
@@ -112,47 +152,23 @@ def cllr(scores: np.ndarray, is_target: np.ndarray) -> float:
     It judges scores as natural-logarithm likelihood ratios: 0 is perfect, 1 is what constant scores of 0 give, and
     uncalibrated scores such as cosines can be far above what their EER promises.
     """
-    scores, is_target = _checked(scores, is_target)
-    miss_cost = np.logaddexp(0, -scores[is_target]).mean()
-    false_alarm_cost = np.logaddexp(0, scores[~is_target]).mean()
-    return float((miss_cost + false_alarm_cost) / (2 * np.log(2)))
+    scores, is_target = checked_trials(scores, is_target)
+    costs = ratio_costs(scores, is_target)
+    return float((costs[is_target].mean() + costs[~is_target].mean()) / 2)
 
 
-def eer_interval(
-    scores: np.ndarray, is_target: np.ndarray, draws: int = 1000, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Return the percentile-bootstrap interval of the EER (Efron and Tibshirani, 1993, chapter 13).
+def min_cllr(scores: np.ndarray, is_target: np.ndarray) -> float:
+    """Return the smallest `cllr` that a non-decreasing function of the scores can reach, at most 1.
 
-    Each draw resamples target and non-target scores independently, with replacement. Trials that share a speaker are
-    not independent, so the truth is somewhat less certain than the interval says.
-
-    Parameters
-    ----------
-    scores, is_target : as for `roc`
-    draws : number of bootstrap samples
-    level : probability of the interval, between 0 and 1
-    seed : of the random generator; the same seed gives the same interval
-
-    Returns
-    -------
-    low, high : rates from 0 to 1
+    That function replaces each score by the likelihood ratio of its block, with blocks from pooling adjacent violators
+    (Zadrozny and Elkan, 2002; Brümmer and du Preez, 2006): the part of Cllr which calibration cannot mend.
     """
-    if draws < 1 or not 0 < level < 1:
-        raise VouchError(f"the bootstrap needs draws >= 1 and 0 < level < 1, not draws {draws}, level {level}")
-    counts = _count(scores, is_target)
-    first, last = _crossing_region(counts)
-    rng = np.random.default_rng(seed)
-    misses = _resampled_below(rng, counts.targets, first, last, draws)
-    rejections = _resampled_below(rng, counts.nontargets, first, last, draws)
-    rates = np.empty(draws)
-    for draw, (miss, rejection) in enumerate(zip(misses, rejections, strict=True)):
-        difference = miss - (1 - rejection)
-        rates[draw], _ = _crossing(miss, difference, max(1, int(np.argmax(difference >= 0))))
-    low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    counts = count_trials(scores, is_target)
+    return pooled_cllr(counts.targets, counts.nontargets)
 
 
-def _checked(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def checked_trials(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as (trials,) arrays, float64 and bool; `VouchError` as from `roc`."""
     scores = np.asarray(scores, dtype=np.float64)
     is_target = np.asarray(is_target, dtype=bool)
     if scores.ndim != 1 or scores.shape != is_target.shape:
@@ -169,67 +185,47 @@ def _checked(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray, np.
     return scores, is_target
 
 
-def _count(scores: np.ndarray, is_target: np.ndarray) -> _Counts:
-    scores, is_target = _checked(scores, is_target)
+def count_trials(scores: np.ndarray, is_target: np.ndarray) -> Counts:
+    """Return how many targets and non-targets have each distinct score; `VouchError` as from `roc`."""
+    scores, is_target = checked_trials(scores, is_target)
     order = np.argsort(scores)
     scores = scores[order]
     last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
     trials = np.diff(last, prepend=-1)
     targets = np.diff(np.cumsum(is_target[order])[last], prepend=0)
-    return _Counts(scores[last], targets, trials - targets)
+    return Counts(scores[last], targets, trials - targets)
 
 
-def _roc_of(counts: _Counts) -> Roc:
-    miss = np.append(0, np.cumsum(counts.targets)) / counts.targets.sum()
-    false_alarm = np.append(np.cumsum(counts.nontargets[::-1])[::-1], 0) / counts.nontargets.sum()
-    return Roc(np.append(counts.score, np.inf), miss, false_alarm)
+def error_rates(targets: np.ndarray, nontargets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return miss and false-alarm rates, both (steps + 1,), from the numbers of trials in (steps,) ascending scores."""
+    miss = np.append(0, np.cumsum(targets)) / targets.sum()
+    false_alarm = np.append(np.cumsum(nontargets[::-1])[::-1], 0) / nontargets.sum()
+    return miss, false_alarm
 
 
-def _crossing(miss: np.ndarray, difference: np.ndarray, right: int) -> tuple[float, float]:
-    """Return the rate where `difference` = miss - false alarm is 0, and how far that is from the point left of `right`.
-
-    The distance is 0 at the left point and 1 at the right one, which is the first with a difference of at least 0.
-    """
+def equal_point(miss: np.ndarray, false_alarm: np.ndarray) -> tuple[float, int, float]:
+    """Return where interpolated rates are equal: the rate, the point left of it, and the way from there (0 to 1)."""
+    difference = miss - false_alarm
+    right = int(np.argmax(difference >= 0))
     left = right - 1
     weight = -difference[left] / (difference[right] - difference[left])
-    return miss[left] + weight * (miss[right] - miss[left]), weight
+    return float(miss[left] + weight * (miss[right] - miss[left])), left, float(weight)
 
 
-def _crossing_region(counts: _Counts) -> tuple[int, int]:
-    """Return the first and the last ROC point between which resampled ROCs meet the diagonal.
-
-    The EER depends only on the ROC near the diagonal, so a bootstrap draw need not place trials that score far from
-    it one by one. A point with difference d of the two rates stays outside if |d| > 8 s + 20 / n, with s the standard
-    deviation of d and n the smaller number of trials: by Bernstein's inequality d then changes its sign in fewer than
-    1 draw of 10^12.
-    """
-    _, miss, false_alarm = _roc_of(counts)
-    targets, nontargets = counts.targets.sum(), counts.nontargets.sum()
-    deviation = np.sqrt(miss * (1 - miss) / targets + false_alarm * (1 - false_alarm) / nontargets)
-    margin = 8 * deviation + 20 / min(targets, nontargets)
-    difference = miss - false_alarm
-    below, above = np.flatnonzero(difference < -margin), np.flatnonzero(difference > margin)
-    return int(below[-1]) if len(below) else 0, int(above[0]) if len(above) else len(miss) - 1
+def ratio_costs(scores: np.ndarray, is_target: np.ndarray) -> np.ndarray:
+    """Return what each trial contributes to Cllr, in bits: log2 (1 + exp(-score)), for non-targets exp(score)."""
+    return np.logaddexp(0, np.where(is_target, -scores, scores)) / math.log(2)
 
 
-def _resampled_below(
-    rng: np.random.Generator, counts: np.ndarray, first: int, last: int, draws: int
-) -> Iterator[np.ndarray]:
-    """Yield, for each bootstrap draw, the share of the trials below each threshold from point `first` to `last`.
-
-    Drawing first how many trials fall below, into and above the region, and then only those inside it, is the same
-    as drawing all of them.
-    """
-    total, inside = int(counts.sum()), counts[first:last]
-    below, within = int(counts[:first].sum()), int(inside.sum())
-    shares = np.array([below, within, total - below - within]) / total
-    owner = np.repeat(np.arange(len(inside)), inside)
-    for drawn_below, drawn_within, _ in rng.multinomial(total, shares, size=draws):
-        if len(owner) > 32 * len(inside):
-            # Heavily tied scores: one binomial number for each distinct score is cheaper than one for each trial.
-            drawn = rng.multinomial(drawn_within, inside / within)
-        elif within:
-            drawn = np.bincount(owner[rng.integers(within, size=drawn_within)], minlength=len(inside))
-        else:
-            drawn = inside
-        yield (drawn_below + np.append(0, np.cumsum(drawn))) / total
+def pooled_cllr(targets: np.ndarray, nontargets: np.ndarray) -> float:
+    """Return the minimum Cllr from the numbers of trials in (steps,) ascending scores."""
+    trials = targets + nontargets
+    targets, nontargets, trials = targets[trials > 0], nontargets[trials > 0], trials[trials > 0]
+    starts = isotonic_regression(targets / trials, weights=trials).blocks[:-1]
+    miss = np.add.reduceat(targets, starts) / targets.sum()
+    false_alarm = np.add.reduceat(nontargets, starts) / nontargets.sum()
+    # A block of one kind of trials only has an infinite ratio with the right sign, which costs nothing.
+    mixed = (miss > 0) & (false_alarm > 0)
+    miss, false_alarm = miss[mixed], false_alarm[mixed]
+    costs = miss * np.log1p(false_alarm / miss) + false_alarm * np.log1p(miss / false_alarm)
+    return float(costs.sum() / (2 * math.log(2)))

@@ -13,14 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.special import ndtri
 
+from vouch.errors import VouchError
 from vouch.files import atomic_write
 from vouch.metrics import Roc, roc
-from vouch.report import PRIORS, Result
+from vouch.report import Result
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; other dashes help on paper without colour.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1)))
-_MARKERS = ("o", "s", "^")  # EER, then one for each of PRIORS
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # EER, then one for each target prior
 _MARKER_STYLE = {"markersize": 7, "markeredgecolor": "#333333", "markeredgewidth": 0.8}
 _INK = "#333333"
 # Rates at which a DET axis may begin, end and be marked.
@@ -47,9 +48,16 @@ def plot_det(path: str | Path, systems: Sequence[System]) -> None:
     """Draw the detection error trade-off of one or several systems as PNG (Martin et al., 1997).
 
     Both axes are warped by the inverse normal distribution, so that normally distributed scores give straight lines.
-    A circle marks the EER of each system, a square and a triangle its minimum detection costs; those with a rate
-    outside the axes, such as 0, are drawn on the edge.
+    A circle marks the EER of each system, other signs its minimum detection costs; those with a rate outside the axes,
+    such as 0, are drawn on the edge.
+
+    Raises
+    ------
+    VouchError : the systems have detection costs at different target priors, or at more than there are signs for
     """
+    priors = {tuple(system.result.min_dcf) for system in systems}
+    if len(priors) > 1 or len(next(iter(priors))) >= len(_MARKERS):
+        raise VouchError(f"a DET plot needs the same target priors for all systems, {len(_MARKERS) - 1} at most")
     curves = [roc(system.scores, system.is_target) for system in systems]
     optima = [_optima(curve, system.result) for curve, system in zip(curves, systems, strict=True)]
     low, high = _det_limits(systems, np.concatenate(optima))
@@ -60,7 +68,7 @@ def plot_det(path: str | Path, systems: Sequence[System]) -> None:
         colour = _COLOURS[number % len(_COLOURS)]
         x, y = _warped(curve, systems[number].result, low, high)
         axes.plot(x, y, color=colour, linestyle=_DASHES[number % len(_DASHES)], linewidth=1.8, zorder=3)
-        for marker, (false_alarm, miss) in zip(_MARKERS, points, strict=True):
+        for marker, (false_alarm, miss) in zip(_MARKERS, points, strict=False):
             x, y = ndtri(np.clip([false_alarm, miss], low, high))
             axes.plot(x, y, marker, **_MARKER_STYLE, markerfacecolor=colour, clip_on=False, zorder=4)
     _warp_axes(axes, low, high)
@@ -70,7 +78,10 @@ def plot_det(path: str | Path, systems: Sequence[System]) -> None:
 
 
 def plot_histogram(path: str | Path, system: System) -> None:
-    """Draw the densities of target and non-target scores and the threshold of the EER as PNG."""
+    """Draw the densities of target and non-target scores and the thresholds of the EER and of minDCF as PNG.
+
+    A minimum detection cost that rejecting every trial reaches has no threshold.
+    """
     result, scores, is_target = system
     figure, axes = _new_figure(7.2, 4.4)
     bins = int(np.clip(np.sqrt(min(result.targets, result.nontargets)), 10, 100))
@@ -80,20 +91,24 @@ def plot_histogram(path: str | Path, system: System) -> None:
         density, _ = np.histogram(scores[chosen], edges, density=True)
         axes.stairs(density, edges, fill=True, color=colour, alpha=0.35)
         axes.stairs(density, edges, color=colour, linewidth=1.4, label=f"{name} ({np.count_nonzero(chosen):,} trials)")
-    threshold = f"EER {result.eer.value:.2f} % at score {result.eer.threshold:.4g}"
-    axes.axvline(result.eer.threshold, color=_INK, linestyle="--", linewidth=1.2, label=threshold)
+    thresholds = {f"EER {result.eer.value:.2f} % at score {result.eer.threshold:.4g}": result.eer.threshold}
+    for prior, (cost, threshold) in result.min_dcf.items():
+        if np.isfinite(threshold):
+            thresholds[f"minDCF({prior:g}) {cost:.3f} at score {threshold:.4g}"] = threshold
+    for number, (label, threshold) in enumerate(thresholds.items()):
+        axes.axvline(threshold, color=_INK, linestyle=_DASHES[1 + number % 5], linewidth=1.2, label=label)
     axes.set_title(_legible(result.system), pad=12)
     axes.set_xlabel("score")
     axes.set_ylabel("density")
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False, fontsize=9)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, fontsize=9)
     _save(path, figure)
 
 
 def _optima(curve: Roc, result: Result) -> np.ndarray:
     """Return the (false alarm, miss) rates of the EER and of each minimum detection cost: (markers, 2)."""
-    rows = np.searchsorted(curve.threshold, [result.min_dcf[prior].threshold for prior in PRIORS])
+    rows = np.searchsorted(curve.threshold, [point.threshold for point in result.min_dcf.values()])
     equal = [result.eer.value / 100] * 2
     return np.vstack([equal, np.column_stack([curve.false_alarm[rows], curve.miss[rows]])])
 
@@ -104,7 +119,7 @@ def _det_limits(systems: Sequence[System], optima: np.ndarray) -> tuple[float, f
     wanted = max(resolution, min(optima[optima > 0], default=1) / 3)
     low = np.clip(np.searchsorted(_TICKS, wanted, side="right") - 1, 0, np.searchsorted(_TICKS, 0.02))
     # The largest EER lies clearly off the upper right corner.
-    needed = max(ndtri(0.4), ndtri(min(0.99, optima[:: len(_MARKERS)].max())) + 1.0)
+    needed = max(ndtri(0.4), ndtri(min(0.99, max(system.result.eer.value for system in systems) / 100)) + 1.0)
     high = min(np.searchsorted(ndtri(_TICKS), needed), len(_TICKS) - 1)
     return float(_TICKS[low]), float(_TICKS[high])
 
@@ -144,16 +159,16 @@ def _warp_axes(axes: Axes, low: float, high: float) -> None:
 
 
 def _det_legends(axes: Axes, systems: Sequence[System]) -> None:
-    names = ("EER", *(f"minDCF({prior})" for prior in PRIORS))
+    names = ("EER", *(f"minDCF({prior:g})" for prior in systems[0].result.min_dcf))
     key = [
         Line2D([], [], linestyle="", marker=marker, markerfacecolor="white", **_MARKER_STYLE, label=name)
-        for marker, name in zip(_MARKERS, names, strict=True)
+        for marker, name in zip(_MARKERS, names, strict=False)
     ]
-    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(key)}
+    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": min(4, len(key))}
     axes.add_artist(axes.legend(handles=key, frameon=False, fontsize=9, **above))
     lines = []
     for number, (result, _, _) in enumerate(systems):
-        costs = " / ".join(f"{result.min_dcf[prior].value:.3f}" for prior in PRIORS)
+        costs = " / ".join(f"{point.value:.3f}" for point in result.min_dcf.values())
         label = f"{_legible(result.system)}: EER {result.eer.value:.2f} %, minDCF {costs}"
         style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _DASHES[number % len(_DASHES)]}
         lines.append(Line2D([], [], linewidth=1.8, label=label, **style))

@@ -1,18 +1,20 @@
-"""The figures of a system on a trial list, as a record, a text table and JSON."""
+"""The figures of a system on a trial list, as a record and as JSON."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from vouch.errors import VouchError, pick
 from vouch.files import write_text
-from vouch.metrics import OperatingPoint, cllr, eer_interval, equal_error_rate, min_dcf
+from vouch.intervals import Interval, bootstrap, by_score, over_speakers, over_trials, percentile_interval
+from vouch.metrics import Cost, OperatingPoint, act_dcf, cllr, equal_error_rate, min_cllr, min_dcf
+from vouch.metrics_compat import EQUAL_ERROR_RATES
 
 # Target priors of the detection costs: those of NIST SRE 2010 and later, and of the VoxCeleb challenges.
 PRIORS = (0.01, 0.05)
@@ -21,7 +23,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Result:
-    """Figures of one system on one trial list.
+    """Figures of one system on one trial list, or on a part of it.
 
     Attributes
     ----------
@@ -29,9 +31,13 @@ class Result:
     targets, nontargets : number of scored trials of each kind
     unscored : trials of the list that were left out because they have no score
     eer : equal error rate in percent and its threshold
-    eer_interval : bootstrap interval of the EER in percent, of probability `level`, from `draws` samples
-    min_dcf : for each target prior, the minimum detection cost (both errors cost 1) and its threshold
-    cllr : cost of the scores, read as natural-logarithm likelihood ratios, in bits
+    min_dcf, act_dcf : for each target prior, the minimum and the actual detection cost (both errors cost 1) and where
+    cllr, min_cllr : cost of the scores, read as natural-logarithm likelihood ratios, and the least of any calibration
+    intervals : bootstrap intervals of probability `level` by the names of `vouch.intervals.bootstrap`; EER in percent
+    level, draws, resampled : of the bootstrap; what was drawn, "trials" or "speakers"
+    other_eers : equal error rates in percent by definitions of other programs
+    groups : the same for parts of the list, named in `system`
+    notes : sentences about what has no figures
     """
 
     system: str
@@ -39,15 +45,43 @@ class Result:
     nontargets: int
     unscored: int
     eer: OperatingPoint
-    eer_interval: tuple[float, float]
+    min_dcf: dict[float, OperatingPoint]
+    act_dcf: dict[float, OperatingPoint]
+    cllr: float
+    min_cllr: float
+    intervals: dict[str, Interval]
     level: float
     draws: int
-    min_dcf: dict[float, OperatingPoint]
-    cllr: float
+    resampled: str
+    other_eers: dict[str, float]
+    groups: tuple[Result, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `evaluate` computes.
+
+    Attributes
+    ----------
+    draws, seed : of the bootstrap
+    priors : target priors of the detection costs
+    definitions : names in `vouch.metrics_compat.EQUAL_ERROR_RATES`
+    """
+
+    draws: int = 1000
+    seed: int = 0
+    priors: tuple[float, ...] = PRIORS
+    definitions: tuple[str, ...] = ()
 
 
 def evaluate(
-    system: str, scores: np.ndarray, is_target: np.ndarray, draws: int = 1000, seed: int = 0, unscored: int = 0
+    system: str,
+    scores: np.ndarray,
+    is_target: np.ndarray,
+    settings: Settings | None = None,
+    speakers: tuple[np.ndarray, np.ndarray] | None = None,
+    unscored: int = 0,
 ) -> Result:
     """Compute all figures of a system.
 
@@ -56,15 +90,28 @@ def evaluate(
     system : name
     scores : (trials,) float array, larger for targets
     is_target : (trials,) bool array
-    draws, seed : of the bootstrap
+    settings : what to compute; None: the defaults
+    speakers : (trials,) arrays of str, the speakers of the enrolment and of the test sides, whom the bootstrap
+        resamples; None: it resamples trials
     unscored : trials that were left out, for the record
 
     Raises
     ------
-    VouchError : see `vouch.metrics.roc`
+    VouchError : see `vouch.metrics.roc`; or a setting is impossible
     """
+    settings = settings or Settings()
+    definitions = {name: pick(EQUAL_ERROR_RATES, name, "definition of the EER") for name in settings.definitions}
+    costs = [Cost(prior) for prior in settings.priors]
+    order = by_score(scores, is_target)
+    scores, is_target = np.asarray(scores, np.float64)[order], np.asarray(is_target, bool)[order]
     rate, threshold = equal_error_rate(scores, is_target)
-    low, high = eer_interval(scores, is_target, draws, LEVEL, seed)
+    if speakers is None:
+        resampling = over_trials(is_target)
+    else:
+        resampling = over_speakers(is_target, *(np.asarray(side)[order] for side in speakers))
+    (draws,) = bootstrap([scores], is_target, resampling, costs, settings.draws, settings.seed)
+    intervals = {name: percentile_interval(values, LEVEL) for name, values in draws.items()}
+    intervals["eer"] = Interval(*(100 * end for end in intervals["eer"]))
     targets = int(np.count_nonzero(is_target))
     return Result(
         system=system,
@@ -72,57 +119,102 @@ def evaluate(
         nontargets=len(scores) - targets,
         unscored=unscored,
         eer=OperatingPoint(100 * rate, threshold),
-        eer_interval=(100 * low, 100 * high),
-        level=LEVEL,
-        draws=draws,
-        min_dcf={prior: min_dcf(scores, is_target, prior) for prior in PRIORS},
+        min_dcf={prior: min_dcf(scores, is_target, prior) for prior in settings.priors},
+        act_dcf={prior: act_dcf(scores, is_target, prior) for prior in settings.priors},
         cllr=cllr(scores, is_target),
+        min_cllr=min_cllr(scores, is_target),
+        intervals=intervals,
+        level=LEVEL,
+        draws=settings.draws,
+        resampled="trials" if speakers is None else "speakers",
+        other_eers={name: 100 * definition(scores, is_target).value for name, definition in definitions.items()},
     )
 
 
-def format_table(results: Sequence[Result]) -> str:
-    """Return a table of one line per system, with a heading and aligned columns."""
-    rows = [
-        (
-            "system",
-            "trials (target/nontarget)",
-            f"EER % [{100 * LEVEL:.0f} % interval]",
-            *(f"minDCF({prior})" for prior in PRIORS),
-        )
-    ]
-    for r in results:
-        low, high = r.eer_interval
-        rows.append(
-            (
-                r.system,
-                f"{r.targets + r.nontargets} ({r.targets}/{r.nontargets})",
-                f"{r.eer.value:.2f} [{low:.2f}, {high:.2f}]",
-                *(f"{r.min_dcf[prior].value:.4f}" for prior in PRIORS),
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines += [f"{r.system}: {r.unscored} trials without a score were left out" for r in results if r.unscored]
-    return "\n".join(lines) + "\n"
+def write_result(path: str | Path, result: Result) -> None:
+    """Write all figures as JSON; an infinite threshold is null there."""
+    write_text(path, json.dumps(_record(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_result(stem: str | Path, result: Result) -> None:
-    """Write `<stem>.txt`, the table, and `<stem>.json`, all figures; an infinite threshold is null there."""
-    write_text(f"{stem}.json", json.dumps(_record(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    write_text(f"{stem}.txt", format_table([result]))
+def read_result(path: str | Path) -> Result:
+    """Read what `write_result` wrote; `VouchError` when it is something else."""
+    try:
+        return _result(json.loads(Path(path).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise VouchError(f"{path}: no such file") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise VouchError(
+            f"{path}: not a result of this version of stage 7; judge its scores again, or remove it"
+        ) from None
+
+
+def read_results(folder: str | Path) -> dict[str, Result]:
+    """Read all results of a folder by their file names without ending, in alphabetical order."""
+    return {path.stem: read_result(path) for path in sorted(Path(folder).glob("*.json"))}
 
 
 def _record(result: Result) -> dict[str, object]:
-    low, high = result.eer_interval
-    record = dataclasses.asdict(result)
-    record |= {
+    low, high = result.intervals["eer"]
+    return {
+        "system": result.system,
         "trials": result.targets + result.nontargets,
+        "targets": result.targets,
+        "nontargets": result.nontargets,
+        "unscored": result.unscored,
         "eer": {"percent": result.eer.value, "threshold": result.eer.threshold},
-        "eer_interval": {"low_percent": low, "high_percent": high, "level": result.level, "draws": result.draws},
-        "min_dcf": {
-            str(prior): {"value": value, "threshold": threshold if math.isfinite(threshold) else None}
-            for prior, (value, threshold) in result.min_dcf.items()
+        "eer_interval": {
+            "low_percent": low,
+            "high_percent": high,
+            "level": result.level,
+            "draws": result.draws,
+            "resampled": result.resampled,
         },
+        "min_dcf": _dcf_records("min_dcf", result.min_dcf, result.intervals),
+        "act_dcf": _dcf_records("act_dcf", result.act_dcf, result.intervals),
+        "cllr": {"value": result.cllr, **result.intervals["cllr"]._asdict()},
+        "min_cllr": {"value": result.min_cllr, **result.intervals["min_cllr"]._asdict()},
+        "other_eers_percent": result.other_eers,
+        "groups": [_record(group) for group in result.groups],
+        "notes": list(result.notes),
     }
-    del record["level"], record["draws"]
-    return record
+
+
+def _dcf_records(
+    name: str, points: Mapping[float, OperatingPoint], intervals: Mapping[str, Interval]
+) -> dict[str, dict[str, float | None]]:
+    return {
+        f"{prior:g}": {
+            "value": value,
+            "threshold": threshold if math.isfinite(threshold) else None,
+            **intervals[f"{name}({prior:g})"]._asdict(),
+        }
+        for prior, (value, threshold) in points.items()
+    }
+
+
+def _result(record: dict) -> Result:
+    interval = record["eer_interval"]
+    intervals = {"eer": Interval(interval["low_percent"], interval["high_percent"])}
+    for kind in ("min_dcf", "act_dcf"):
+        intervals |= {f"{kind}({prior})": Interval(dcf["low"], dcf["high"]) for prior, dcf in record[kind].items()}
+    intervals |= {name: Interval(record[name]["low"], record[name]["high"]) for name in ("cllr", "min_cllr")}
+    return Result(
+        **{key: record[key] for key in ("system", "targets", "nontargets", "unscored")},
+        eer=OperatingPoint(record["eer"]["percent"], record["eer"]["threshold"]),
+        min_dcf=_points(record["min_dcf"]),
+        act_dcf=_points(record["act_dcf"]),
+        cllr=record["cllr"]["value"],
+        min_cllr=record["min_cllr"]["value"],
+        intervals=intervals,
+        **{key: interval[key] for key in ("level", "draws", "resampled")},
+        other_eers=record["other_eers_percent"],
+        groups=tuple(_result(group) for group in record["groups"]),
+        notes=tuple(record["notes"]),
+    )
+
+
+def _points(record: Mapping[str, Mapping[str, float | None]]) -> dict[float, OperatingPoint]:
+    return {
+        float(prior): OperatingPoint(dcf["value"], math.inf if dcf["threshold"] is None else dcf["threshold"])
+        for prior, dcf in record.items()
+    }

@@ -1,0 +1,148 @@
+"""What is known of trials beyond their label: speakers, durations and conditions, and figures for parts of a list."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vouch.errors import VouchError, pick
+from vouch.kaldi.scores import Scores
+from vouch.kaldi.tables import read_lines
+from vouch.kaldi.trials import Trials
+from vouch.report import Result, Settings, evaluate
+
+# Which duration of a trial decides, from those of its two sides.
+SIDES = {"shorter": np.minimum, "longer": np.maximum, "enrol": lambda enrol, _: enrol, "test": lambda _, test: test}
+
+
+def scored_trials(trials: Trials, scores: Scores) -> Trials:
+    """Return the trials that have a score, in the order of their list."""
+    scored = set(zip(scores.enrol, scores.test, strict=True))
+    keep = [pair in scored for pair in zip(trials.enrol, trials.test, strict=True)]
+    enrol, test = (list(itertools.compress(side, keep)) for side in (trials.enrol, trials.test))
+    return Trials(enrol, test, trials.is_target[keep])
+
+
+def speakers_of(trials: Trials, utt2spk: Mapping[str, str], path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the speakers of both sides of each trial, (trials,) arrays of str.
+
+    An id that is no utterance but a speaker, as that of a model of several utterances, stands for itself; `VouchError`
+    names one that is neither. `path` is where `utt2spk` was read, for messages.
+    """
+    known = {**{speaker: speaker for speaker in utt2spk.values()}, **utt2spk}
+    try:
+        enrol, test = ([known[name] for name in side] for side in (trials.enrol, trials.test))
+    except KeyError as error:
+        raise VouchError(
+            f"'{error.args[0]}' of the trial list is neither an utterance nor a speaker of {path}"
+        ) from None
+    return np.array(enrol), np.array(test)
+
+
+def by_duration(
+    trials: Trials, utt2dur: Mapping[str, str], edges: Sequence[float], side: str = "shorter"
+) -> dict[str, np.ndarray]:
+    """Return which trials fall into each range of durations.
+
+    Parameters
+    ----------
+    trials : trial list
+    utt2dur : utterance to duration in seconds, as text
+    edges : durations in seconds at which a new range begins, ascending
+    side : a name in `SIDES`
+
+    Returns
+    -------
+    (trials,) bool array by a name such as "2 s <= shorter < 4 s"; empty ranges are left out
+
+    Raises
+    ------
+    VouchError : the edges are not positive and ascending; an utterance has no duration
+    """
+    choose = pick(SIDES, side, "side of a trial")
+    if not edges or any(low >= high for low, high in zip([0.0, *edges], edges, strict=False)):
+        raise VouchError(f"ranges of durations need positive ascending edges, not {' '.join(map(str, edges))}")
+    durations = []
+    for used, names in (("test", trials.enrol), ("enrol", trials.test)):
+        # A side that does not count may be a model of several utterances, which has no duration.
+        wanted = names if side != used else []
+        durations.append(np.array([_seconds(utt2dur, name) for name in wanted] or [0.0]))
+    rows = np.searchsorted(np.asarray(edges), np.broadcast_to(choose(*durations), len(trials.is_target)), side="right")
+    names = [f"{side} < {edges[0]:g} s"]
+    names += [f"{low:g} s <= {side} < {high:g} s" for low, high in itertools.pairwise(edges)]
+    names.append(f"{edges[-1]:g} s <= {side}")
+    return {name: rows == row for row, name in enumerate(names) if (rows == row).any()}
+
+
+def by_condition(trials: Trials, path: str | Path) -> dict[str, np.ndarray]:
+    """Return which trials are of each condition in a file of `enrol-id test-id name=value [name=value ...]` lines.
+
+    Returns
+    -------
+    (trials,) bool array by `name=value`, in alphabetical order
+
+    Raises
+    ------
+    VouchError : naming the line that is malformed or repeats a trial, or the trial without a line
+    """
+    conditions: dict[tuple[str, str], list[str]] = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        fields = line.split()
+        if len(fields) < 3 or not all(all(word.partition("=")) for word in fields[2:]):
+            raise VouchError(f"{path}:{number}: '{line.strip()}' is not '<enrol-id> <test-id> <name>=<value> ...'")
+        pair = fields[0], fields[1]
+        if pair in conditions:
+            raise VouchError(f"{path}:{number}: the trial '{pair[0]} {pair[1]}' is there twice")
+        conditions[pair] = fields[2:]
+    groups: dict[str, np.ndarray] = {}
+    for row, pair in enumerate(zip(trials.enrol, trials.test, strict=True)):
+        if pair not in conditions:
+            raise VouchError(f"{path}: there is no line for the trial '{pair[0]} {pair[1]}'")
+        for word in conditions[pair]:
+            groups.setdefault(word, np.zeros(len(trials.is_target), bool))[row] = True
+    return dict(sorted(groups.items()))
+
+
+def evaluate_groups(
+    result: Result,
+    scores: np.ndarray,
+    is_target: np.ndarray,
+    groups: Mapping[str, np.ndarray],
+    settings: Settings,
+    speakers: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Result:
+    """Return `result` with the figures of each group of trials; what a group has no figures for becomes a note.
+
+    Parameters
+    ----------
+    scores, is_target, settings, speakers : as for `vouch.report.evaluate`
+    groups : (trials,) bool arrays by name
+    """
+    parts, notes = [], []
+    for name, chosen in groups.items():
+        sides = None if speakers is None else (speakers[0][chosen], speakers[1][chosen])
+        targets = int(np.count_nonzero(is_target[chosen]))
+        nontargets = int(np.count_nonzero(chosen)) - targets
+        if targets and nontargets:
+            label = f"{result.system}: {name}"
+            parts.append(evaluate(label, scores[chosen], is_target[chosen], settings, sides))
+        else:
+            notes.append(f"no figures for {name}: {targets} target and {nontargets} non-target trials")
+    return replace(result, groups=tuple(parts), notes=tuple(notes))
+
+
+def _seconds(utt2dur: Mapping[str, str], name: str) -> float:
+    if name not in utt2dur:
+        raise VouchError(f"'{name}' has no duration in utt2dur; where only one side has, choose it with --duration-of")
+    try:
+        seconds = float(utt2dur[name])
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise VouchError(f"the duration of '{name}' is not a number of seconds: '{utt2dur[name]}'")
+    return seconds

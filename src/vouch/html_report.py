@@ -1,0 +1,92 @@
+"""One HTML file with the figures, pictures and configuration of an experiment, which needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping
+from pathlib import Path
+
+from vouch.errors import VouchError
+from vouch.files import write_text
+from vouch.report import Result, read_results
+from vouch.result_table import format_html, notes_of, table_rows
+
+_STYLE = """
+body { font-family: sans-serif; color: #333; max-width: 90em; margin: 2em auto; padding: 0 1em; }
+table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto; white-space: nowrap; }
+th, td { border: 1px solid #ccc; padding: 0.3em 0.6em; text-align: left; }
+th { background: #f3f3f3; }
+img { max-width: 48%; vertical-align: top; }
+pre { background: #f7f7f7; padding: 1em; overflow-x: auto; }
+"""
+_ABOUT = (
+    "A trial is accepted when its score is at least the threshold. The EER is where the linearly interpolated rates of"
+    " misses and false alarms are equal. minDCF is the lowest, actDCF the actual detection cost at the target prior in"
+    " brackets, divided by that of the better of accepting and of rejecting all trials; actDCF and Cllr read scores as"
+    " log-likelihood ratios and mean nothing for uncalibrated ones."
+)
+
+
+def write_report(folder: str | Path, title: str, configuration: str | Path | None = None) -> Path:
+    """Write `report.html` into a folder of results, from all of its JSON files and pictures.
+
+    Parameters
+    ----------
+    folder : with `<name>.json`, and where there are any `<name>_det.png`, `<name>_hist.png` and `*_all_det.png`
+    title : heading
+    configuration : text file to show; None: none
+
+    Returns
+    -------
+    path of the report
+
+    Raises
+    ------
+    VouchError : the folder has no results, or a file cannot be read
+    """
+    folder = Path(folder)
+    results = read_results(folder)
+    if not results:
+        raise VouchError(f"{folder}: there are no results; run steps/compute_metrics.py")
+    parts = [_summary(results)]
+    shared = sorted(folder.glob("*_all_det.png"))
+    if shared:
+        parts.append("<h2>All systems</h2>\n" + "".join(_picture(path) for path in shared))
+    for name, result in results.items():
+        parts.append(_section(folder, name, result))
+    if configuration is not None:
+        try:
+            text = Path(configuration).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise VouchError(f"{configuration}: cannot be read: {error}") from None
+        parts.append(f"<h2>Configuration</h2>\n<pre>{html.escape(text)}</pre>\n")
+    path = folder / "report.html"
+    heading = html.escape(title)
+    write_text(
+        path,
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{heading}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{heading}</h1>\n{''.join(parts)}</body>\n</html>\n",
+    )
+    return path
+
+
+def _summary(results: Mapping[str, Result]) -> str:
+    systems = list(results.values())
+    notes = "".join(f"<li>{html.escape(note)}</li>\n" for note in notes_of(systems))
+    drawn = sorted({f"{result.draws} bootstrap samples of {result.resampled}" for result in systems})
+    text = f"<p>{html.escape(_ABOUT)} Intervals: {', '.join(drawn)}.</p>\n"
+    return format_html(table_rows(systems, every_figure=True)) + text + (f"<ul>\n{notes}</ul>\n" if notes else "")
+
+
+def _section(folder: Path, name: str, result: Result) -> str:
+    text = f"<h2>{html.escape(result.system)}</h2>\n"
+    if result.groups:
+        text += format_html(table_rows(result.groups, every_figure=True))
+    pictures = [folder / f"{name}_{kind}.png" for kind in ("det", "hist")]
+    return text + "".join(_picture(path) for path in pictures if path.exists())
+
+
+def _picture(path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    return f'<img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}">\n'

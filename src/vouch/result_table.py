@@ -1,0 +1,78 @@
+"""Tables of results, one line for each system, as text, Markdown or HTML."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from vouch.report import LEVEL, Result
+
+Row = tuple[str, ...]
+ABSENT = "-"
+
+
+def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Row]:
+    """Return the heading and a row for each result.
+
+    Parameters
+    ----------
+    results : of one or of several trial lists; a detection cost that only some of them have is `ABSENT` in the others
+    every_figure : also the actual costs, Cllr, minimum Cllr and definitions of other programs
+    """
+    priors = sorted({prior for result in results for prior in result.min_dcf})
+    definitions = sorted({name for result in results for name in result.other_eers})
+    heading = ["system", "trials (target/nontarget)", f"EER % [{100 * LEVEL:.0f} % interval]"]
+    heading += [f"minDCF({prior:g})" for prior in priors]
+    if every_figure:
+        heading += [*(f"actDCF({prior:g})" for prior in priors), "Cllr", "minCllr"]
+        heading += [f"EER % of {name}" for name in definitions]
+    rows = [tuple(heading)]
+    for result in results:
+        low, high = result.intervals["eer"]
+        row = [result.system, f"{result.targets + result.nontargets} ({result.targets}/{result.nontargets})"]
+        row.append(f"{result.eer.value:.2f} [{low:.2f}, {high:.2f}]")
+        for points in (result.min_dcf, result.act_dcf)[: 1 + every_figure]:
+            row += [f"{points[prior].value:.4f}" if prior in points else ABSENT for prior in priors]
+        if every_figure:
+            row += [f"{result.cllr:.4f}", f"{result.min_cllr:.4f}"]
+            others = result.other_eers
+            row += [f"{others[name]:.2f}" if name in others else ABSENT for name in definitions]
+        rows.append(tuple(row))
+    return rows
+
+
+def notes_of(results: Sequence[Result]) -> list[str]:
+    """Return one sentence for each thing that the figures leave out."""
+    notes = [f"{r.system}: {r.unscored} trials without a score were left out" for r in results if r.unscored]
+    return notes + [f"{result.system}: {note}" for result in results for note in result.notes]
+
+
+def format_table(results: Sequence[Result]) -> str:
+    """Return the table of results and, below it, of the parts of their trial lists; then what was left out."""
+    groups = [group for result in results for group in result.groups]
+    text = format_text(table_rows(results))
+    if groups:
+        text += "\n" + format_text(table_rows(groups))
+    return text + "".join(f"{note}\n" for note in notes_of(results))
+
+
+def format_text(rows: Sequence[Row]) -> str:
+    """Return rows as lines with aligned columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def format_markdown(rows: Sequence[Row]) -> str:
+    """Return rows as a Markdown table."""
+    heading, *body = [[cell.replace("\\", "\\\\").replace("|", "\\|") for cell in row] for row in rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (heading, ["---"] * len(heading), *body))
+
+
+def format_html(rows: Sequence[Row]) -> str:
+    """Return rows as an HTML table."""
+    lines = []
+    for number, row in enumerate(rows):
+        tag = "td" if number else "th"
+        lines.append(f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in row)}</tr>\n")
+    return f"<table>\n{''.join(lines)}</table>\n"

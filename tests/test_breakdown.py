@@ -1,0 +1,98 @@
+"""Speakers, durations and conditions of trials, and figures for parts of a list."""
+
+import numpy as np
+import pytest
+
+from vouch.breakdown import by_condition, by_duration, evaluate_groups, scored_trials, speakers_of
+from vouch.errors import VouchError
+from vouch.kaldi.scores import Scores
+from vouch.kaldi.trials import Trials
+from vouch.report import Settings, evaluate
+
+TRIALS = Trials(["a", "a", "b", "c"], ["b", "c", "c", "d"], np.array([True, False, True, False]))
+UTT2DUR = {"a": "1.0", "b": "2.0", "c": "3.5", "d": "8"}
+
+
+def rows(groups):
+    return {name: np.flatnonzero(chosen).tolist() for name, chosen in groups.items()}
+
+
+def test_trials_with_a_score_keep_their_order():
+    some = scored_trials(TRIALS, Scores(["c", "a"], ["d", "c"], np.zeros(2)))
+    assert (some.enrol, some.test, some.is_target.tolist()) == (["a", "c"], ["c", "d"], [False, False])
+
+
+def test_speakers_of_utterances_and_models():
+    utt2spk = {"a": "x", "b": "x", "c": "y", "u": "d"}
+    enrol, test = speakers_of(TRIALS, utt2spk, "utt2spk")
+    assert (enrol.tolist(), test.tolist()) == (["x", "x", "x", "y"], ["x", "y", "y", "d"])
+    with pytest.raises(VouchError, match="'d' of the trial list is neither an utterance nor a speaker of here"):
+        speakers_of(TRIALS, {"a": "x", "b": "x", "c": "y"}, "here")
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"),
+    [
+        ("shorter", {"shorter < 2 s": [0, 1], "2 s <= shorter < 4 s": [2, 3]}),
+        ("longer", {"2 s <= longer < 4 s": [0, 1, 2], "4 s <= longer": [3]}),
+        ("enrol", {"enrol < 2 s": [0, 1], "2 s <= enrol < 4 s": [2, 3]}),
+        ("test", {"2 s <= test < 4 s": [0, 1, 2], "4 s <= test": [3]}),
+    ],
+)
+def test_ranges_of_durations(side, expected):
+    assert rows(by_duration(TRIALS, UTT2DUR, (2, 4), side)) == expected
+
+
+def test_only_sides_that_count_need_a_duration():
+    assert rows(by_duration(TRIALS, {"a": "1", "b": "3", "c": "3"}, (2,), "enrol")) == {
+        **{"enrol < 2 s": [0, 1], "2 s <= enrol": [2, 3]}
+    }
+    for side in ("shorter", "test"):
+        with pytest.raises(VouchError, match="'d' has no duration"):
+            by_duration(TRIALS, {"a": "1", "b": "3", "c": "3"}, (2,), side)
+    for bad in ("long", "nan", "-1", "inf"):
+        with pytest.raises(VouchError, match=f"duration of 'd' is not a number of seconds: '{bad}'"):
+            by_duration(TRIALS, {**UTT2DUR, "d": bad}, (2,))
+
+
+@pytest.mark.parametrize("edges", [(), (0.0, 1.0), (2, 2), (3, 2)])
+def test_impossible_ranges_are_refused(edges):
+    with pytest.raises(VouchError, match="positive ascending edges"):
+        by_duration(TRIALS, UTT2DUR, edges)
+
+
+def test_conditions(tmp_path):
+    path = tmp_path / "conditions"
+    path.write_text("c d mic=far\na b mic=near sex=f\na c mic=far sex=f\nb c mic=near\ne f mic=near\n")
+    assert rows(by_condition(TRIALS, path)) == {"mic=far": [1, 3], "mic=near": [0, 2], "sex=f": [0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a b\n", r"conditions:1: 'a b' is not '<enrol-id> <test-id> <name>=<value> \.\.\.'"),
+        ("a b near\n", "conditions:1: 'a b near' is not"),
+        ("a b mic=\n", "conditions:1: 'a b mic=' is not"),
+        ("a b mic=x\na b mic=y\n", "conditions:2: the trial 'a b' is there twice"),
+        ("a b mic=x\n", "no line for the trial 'a c'"),
+        ("", "the file is empty"),
+    ],
+)
+def test_bad_conditions_are_refused(tmp_path, lines, message):
+    (tmp_path / "conditions").write_text(lines)
+    with pytest.raises(VouchError, match=message):
+        by_condition(TRIALS, tmp_path / "conditions")
+
+
+def test_figures_of_parts_are_those_of_their_trials():
+    rng = np.random.default_rng(0)
+    is_target = np.arange(200) % 2 == 0
+    scores, speakers = rng.standard_normal(200) + is_target, rng.choice(list("abcdef"), size=(2, 200))
+    few = Settings(draws=10)
+    groups = {"early": np.arange(200) < 80, "targets": is_target}
+    whole = evaluate("x", scores, is_target, few, tuple(speakers))
+    found = evaluate_groups(whole, scores, is_target, groups, few, tuple(speakers))
+    early = evaluate("x: early", scores[:80], is_target[:80], few, tuple(speakers[:, :80]))
+    assert found.groups == (early,)
+    assert found.notes == ("no figures for targets: 100 target and 0 non-target trials",)
+    assert found.eer == whole.eer

@@ -1,0 +1,99 @@
+"""The HTML report, read with a strict parser."""
+
+import base64
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from vouch.errors import VouchError
+from vouch.html_report import write_report
+from vouch.plots import System, plot_det, plot_histogram
+from vouch.report import Settings, evaluate, write_result
+from vouch.result_table import table_rows
+
+VOID = {"meta", "img"}
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+class Strict(HTMLParser):
+    """Collects texts, attributes and table cells, and fails on elements that are not closed in order."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.open, self.seen, self.texts, self.sources, self.cells = [], [], {}, [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.append(tag)
+        for name, value in attributes:
+            assert name in {"lang", "charset", "alt", "src"}, name
+            if name == "src":
+                self.sources.append(value)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.cells.append([])
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open:
+            self.texts.setdefault(self.open[-1], []).append(data)
+        if self.open and self.open[-1] in ("td", "th"):
+            self.cells[-1].append(data)
+
+
+def parse(path) -> Strict:
+    parser = Strict()
+    parser.feed(path.read_text(encoding="utf-8"))
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+def make_results(folder, name="a<b>&\"c'"):
+    is_target = np.arange(90) % 3 == 0
+    scores = np.random.default_rng(0).standard_normal(90) + is_target
+    result = evaluate(name, scores, is_target, Settings(draws=5))
+    write_result(folder / "one.json", result)
+    plot_det(folder / "one_det.png", [System(result, scores, is_target)])
+    plot_histogram(folder / "one_hist.png", System(result, scores, is_target))
+    return result
+
+
+def test_report_is_whole_and_needs_no_other_file(tmp_path):
+    result = make_results(tmp_path)
+    write_result(
+        tmp_path / "two.json", evaluate("two", np.array([1.0, 0.0]), np.array([True, False]), Settings(draws=5))
+    )
+    (tmp_path / "one_all_det.png").write_bytes((tmp_path / "one_det.png").read_bytes())
+    (tmp_path / "config.yaml").write_text("model: x<y & z\n# größe\n", encoding="utf-8")
+    path = write_report(tmp_path, "a <title>", tmp_path / "config.yaml")
+    assert path == tmp_path / "report.html"
+    page = parse(path)
+    assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>\n<html")
+    assert not {"script", "link", "iframe", "object", "base", "a"} & set(page.seen)
+    assert all(word not in "".join(page.texts["style"]) for word in ("url(", "@import", "http"))
+    assert page.texts["h1"] == page.texts["title"] == ["a <title>"]
+    assert "".join(page.texts["pre"]) == "model: x<y & z\n# größe\n"
+    assert page.texts["h2"] == ["All systems", result.system, "two", "Configuration"]
+    assert tuple(page.cells[1]) == table_rows([result], every_figure=True)[1]
+    assert page.cells[2][0] == "two"
+    pictures = []
+    for source in page.sources:
+        kind, data = source.split(",")
+        assert kind == "data:image/png;base64"
+        pictures.append(base64.b64decode(data, validate=True))
+    files = ("one_all_det", "one_det", "one_hist")
+    assert pictures == [(tmp_path / f"{name}.png").read_bytes() for name in files]
+    assert all(picture.startswith(SIGNATURE) for picture in pictures)
+
+
+def test_nothing_to_report(tmp_path):
+    with pytest.raises(VouchError, match="there are no results"):
+        write_report(tmp_path, "x")
+    make_results(tmp_path)
+    with pytest.raises(VouchError, match=r"nowhere\.yaml: cannot be read"):
+        write_report(tmp_path, "x", tmp_path / "nowhere.yaml")
+    assert not (tmp_path / "report.html").exists()

@@ -1,0 +1,65 @@
+"""Tables of results as text, Markdown and HTML."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from vouch.report import Settings, evaluate
+from vouch.result_table import format_html, format_markdown, format_table, format_text, notes_of, table_rows
+
+
+def result(name, number=300, **settings):
+    is_target = np.arange(number) % 3 == 0
+    scores = np.random.default_rng(0).standard_normal(number) + 2 * is_target
+    return evaluate(name, scores, is_target, Settings(draws=5, **settings))
+
+
+def test_text_is_aligned_and_names_what_was_left_out():
+    first = result("a")
+    second = replace(result("another_system", 9999), unscored=7, notes=("no figures for channel=phone",))
+    heading, *rows, unscored, note = format_table([first, second]).splitlines()
+    assert unscored == "another_system: 7 trials without a score were left out"
+    assert note == "another_system: no figures for channel=phone"
+    for word, values in (
+        ("trials", ["300 (100/200)", "9999 (3333/6666)"]),
+        ("EER % [95 % interval]", [f"{r.eer.value:.2f} [{r.intervals['eer'].low:.2f}, " for r in (first, second)]),
+        ("minDCF(0.01)", [f"{r.min_dcf[0.01].value:.4f}" for r in (first, second)]),
+        ("minDCF(0.05)", [f"{r.min_dcf[0.05].value:.4f}" for r in (first, second)]),
+    ):
+        column = heading.index(word)
+        assert [row[column:].startswith(value) for row, value in zip(rows, values, strict=True)] == [True, True]
+
+
+def test_parts_are_a_table_of_their_own():
+    lines = format_table([replace(result("a"), groups=(result("a: short"), result("a: long")))]).splitlines()
+    assert lines[2] == ""
+    assert [line.split("  ")[0] for line in lines] == ["system", "a", "", "system", "a: short", "a: long"]
+
+
+def test_every_figure_of_results_that_differ():
+    results = [result("a", priors=(0.2,)), result("b", priors=(0.01, 0.2), definitions=("kaldi",))]
+    heading, first, second = table_rows(results, every_figure=True)
+    figures = ["minDCF(0.01)", "minDCF(0.2)", "actDCF(0.01)", "actDCF(0.2)", "Cllr", "minCllr", "EER % of kaldi"]
+    assert list(heading[3:]) == figures
+    assert (first[0], second[0]) == ("a", "b")
+    a, b = results
+    assert first[3:] == (
+        "-",
+        f"{a.min_dcf[0.2].value:.4f}",
+        "-",
+        f"{a.act_dcf[0.2].value:.4f}",
+        f"{a.cllr:.4f}",
+        f"{a.min_cllr:.4f}",
+        "-",
+    )
+    assert second[-3:] == (f"{b.cllr:.4f}", f"{b.min_cllr:.4f}", f"{b.other_eers['kaldi']:.2f}")
+    assert notes_of(results) == []
+
+
+def test_signs_of_the_formats_are_escaped():
+    rows = [("a", "b|c"), ("<i>", "\\|")]
+    assert format_text(rows) == "a    b|c\n<i>  \\|\n"
+    assert format_markdown(rows) == "| a | b\\|c |\n| --- | --- |\n| <i> | \\\\\\| |\n"
+    assert format_html(rows) == (
+        "<table>\n<tr><th>a</th><th>b|c</th></tr>\n<tr><td>&lt;i&gt;</td><td>\\|</td></tr>\n</table>\n"
+    )

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Test whether two score files differ: EER and minDCF of both, the difference with its 95 % interval, and a p-value.
+
+    utils/compare_scores.py exp/a/scores/test_trials.txt exp/b/scores/test_trials.txt data/test/trials
+
+A positive difference means that the first file has more errors. Both are judged on the same trials, resampled again and
+again; with --utt2spk it is speakers that are resampled, which is right for lists that repeat each speaker many times.
+The p-value is how often so large a difference would come about by chance between systems that are equally good.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+from command_line import Parser, run_main
+from vouch.breakdown import speakers_of
+from vouch.comparison import Comparison, compare
+from vouch.files import write_text
+from vouch.kaldi.scores import join_scores, read_scores
+from vouch.kaldi.tables import read_table
+from vouch.kaldi.trials import read_trials
+from vouch.report import LEVEL, PRIORS
+from vouch.result_table import format_text
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    parser.add_argument("first", type=Path, help="score file")
+    parser.add_argument("second", type=Path, help="score file of the same trials")
+    parser.add_argument("trials", type=Path, help="trial list, 'enrol-id test-id target|nontarget' lines")
+    parser.add_argument("--priors", type=float, nargs="+", default=PRIORS, help="target priors of the detection costs")
+    parser.add_argument("--utt2spk", type=Path, help="resample the speakers of this table, not trials")
+    parser.add_argument("--draws", type=int, default=1000, help="bootstrap samples")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+
+    trials = read_trials(options.trials)
+    scores = [
+        join_scores(trials, read_scores(path), options.trials, path)[0] for path in (options.first, options.second)
+    ]
+    speakers = speakers_of(trials, read_table(options.utt2spk), options.utt2spk) if options.utt2spk else None
+    found = compare(*scores, trials.is_target, speakers, options.priors, options.draws, options.seed)
+    if options.json:
+        resampled = "speakers" if options.utt2spk else "trials"
+        record = {"first": str(options.first), "second": str(options.second), "resampled": resampled}
+        record |= {"draws": options.draws, "level": LEVEL, "figures": {each.name: figures(each) for each in found}}
+        write_text(options.json, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    print(
+        format_text([("", "first", "second", f"difference [{100 * LEVEL:.0f} % interval]", "p"), *map(row, found)]),
+        end="",
+    )
+
+
+def figures(comparison: Comparison) -> dict[str, float]:
+    difference = comparison.difference
+    return {
+        "first": comparison.first,
+        "second": comparison.second,
+        "difference": difference.value,
+        **difference.interval._asdict(),
+        "p_value": difference.p_value,
+    }
+
+
+def row(comparison: Comparison) -> tuple[str, ...]:
+    is_eer = comparison.name == "eer"
+    name = "EER %" if is_eer else comparison.name.replace("min_dcf", "minDCF")
+    digits = 2 if is_eer else 4
+    value, (low, high), p_value = comparison.difference
+    difference = f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+    return name, f"{comparison.first:.{digits}f}", f"{comparison.second:.{digits}f}", difference, f"{p_value:.3g}"
+
+
+if __name__ == "__main__":
+    run_main(main)
