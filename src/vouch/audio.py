@@ -107,7 +107,9 @@ def _read_member(file: BinaryIO) -> bytes:
     """Read the wav that begins here; an archive has others after it."""
     head = file.read(8)
     size = int.from_bytes(head[4:], "little")
-    return head + file.read(-1 if head[:4] != b"RIFF" or size in UNKNOWN_SIZES else size)
+    # A damaged header may promise four gigabytes, which reading would set aside at once.
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    return head + file.read(-1 if head[:4] != b"RIFF" or size in UNKNOWN_SIZES else max(0, min(size, left)))
 
 
 def read_span(rxfilename: str, first: int, last: int | None, sample_rate: int = 16000) -> np.ndarray:

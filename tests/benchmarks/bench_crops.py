@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Gathering training crops of 200 frames x 80 bands from the archives of 2,000 utterances, on one thread.
 
-Prints crops per second of CPU and of clock time for float, double and 8-bit archives and for .npy files, and the
+Prints crops per second of CPU and of clock time for float, double and compressed archives and for .npy files, and the
 ratio to reading each whole matrix with kaldiio and slicing it, in turns in the same run.
 
     python3 tests/benchmarks/bench_crops.py --repeats 5
@@ -21,12 +21,13 @@ sys.path[:0] = [str(ROOT / "src")]
 import kaldiio
 import numpy as np
 
-from vouch.kaldi.ark import open_ark
+from vouch.kaldi.archives import open_entries
 from vouch.kaldi.tables import write_table
 from vouch.training.batches import TrainingSet
 
 UTTERANCES, SPEAKERS, BINS, FRAMES = 2000, 100, 80, 200
 BATCH = 256
+KINDS = ("float", "double", "8bit", "16bit", "8bit-linear", "npy")
 
 
 def main() -> None:
@@ -35,14 +36,14 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=10_240, help="crops a measurement")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        for kind in ("float", "8bit", "npy"):
+        for kind in KINDS:
             data = make_data(Path(folder) / kind, kind)
             functions = [lambda data=data: gather(data, args.crops)]
             if kind != "npy":
                 functions.append(lambda data=data: slice_whole(data, args.crops // 16))
             own, *peer = measure(functions, args.repeats)
             clock, cpu = (statistics.median(args.crops / pair[index] for pair in own) for index in (0, 1))
-            line = f"{kind:6s} {clock:8.0f} crops per second, {cpu:8.0f} per CPU second"
+            line = f"{kind:11s} {clock:8.0f} crops per second, {cpu:8.0f} per CPU second"
             if peer:
                 slow = statistics.median(args.crops // 16 / pair[0] for pair in peer[0])
                 line += f"; {clock / slow:.1f} times kaldiio's whole matrices, sliced"
@@ -61,10 +62,12 @@ def make_data(folder: Path, kind: str) -> TrainingSet:
             table[name] = str(folder / f"{name}.npy")
         write_table(folder / "feats.scp", table)
     else:
-        compression = "none" if kind == "float" else "8bit"
-        with open_ark(folder / "feats.ark", folder / "feats.scp", compression) as writer:
+        compression = "none" if kind in ("float", "double") else kind
+        with open_entries(f"ark,scp:{folder}/feats.ark,{folder}/unsorted.scp", compression) as writer:
             for name, matrix in matrices:
-                writer.write(name, matrix)
+                writer.write(name, matrix.astype("f8") if kind == "double" else matrix)
+        lines = (folder / "unsorted.scp").read_text().splitlines()
+        write_table(folder / "feats.scp", dict(line.split(" ", 1) for line in lines))
     write_table(folder / "utt2spk", {name: name[:4] for name in names})
     return TrainingSet(folder)
 

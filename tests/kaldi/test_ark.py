@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 
 from vouch.errors import VouchError
-from vouch.kaldi.ark import (
-    COMPRESSION,
-    map_file,
-    open_ark,
-    parse_header,
-    read_matrix,
-    read_rows,
-    read_vectors,
-    split_rxfilename,
-)
+from vouch.kaldi.ark import COMPRESSION, open_ark, read_matrix, read_vectors
+from vouch.kaldi.layout import HEADER_BYTES, map_file, parse_header, read_rows
 
 REFERENCE = Path(__file__).resolve().parents[1] / "golden" / "kaldi_ark"
 
@@ -70,7 +62,9 @@ def test_compressed_matrices(name):
         np.testing.assert_allclose(matrix, expected[key], rtol=3e-7, atol=1e-7 * np.ptp(expected[key]))
 
 
-@pytest.mark.parametrize(("compression", "name"), [("8bit", "comp2"), ("16bit", "comp3")])
+@pytest.mark.parametrize(
+    ("compression", "name"), [("auto", "comp1"), ("8bit", "comp2"), ("16bit", "comp3"), ("8bit-linear", "comp5")]
+)
 def test_written_compressed_archives_equal_kaldis(tmp_path, compression, name):
     """Byte for byte: one to a hundred rows, constants, outliers, ties, a single number."""
     matrices = read_reference("mats")
@@ -106,7 +100,8 @@ def test_compression_is_as_fine_as_its_format(tmp_path, compression, matrix):
     with open_ark(tmp_path / "x.ark", tmp_path / "x.scp", compression) as writer:
         writer.write("key", matrix)
     decoded = read_matrix(f"{tmp_path / 'x.ark'}:4")
-    step = {"none": 0, "8bit": 1 / 63, "16bit": 1 / 65535}[compression]
+    steps = {"none": 0, "auto": 1 / 63, "8bit": 1 / 63, "16bit": 1 / 65535, "8bit-linear": 1 / 255}
+    step = steps[compression]
     limit = step * np.ptp(matrix) + 2 * np.spacing(np.abs(matrix).max()) * (step > 0)
     assert np.abs(decoded - matrix).max() <= limit
 
@@ -134,7 +129,7 @@ def _entry(tmp_path, key):
 def test_rows_equal_a_slice_of_the_whole(name):
     buffer = map_file(REFERENCE / f"{name}.ark")
     for key, offset in entries(name).items():
-        layout = parse_header(buffer, offset, key)
+        layout, _ = parse_header(bytes(buffer[offset : offset + HEADER_BYTES]), offset, len(buffer), key)
         whole = read_matrix(f"{REFERENCE / name}.ark:{offset}")
         for first in range(layout.rows):
             out = np.empty((min(3, layout.rows - first), layout.cols), np.float32)
@@ -203,17 +198,15 @@ def test_every_truncation_is_noticed(tmp_path, name):
 
 @pytest.mark.parametrize("offset", [0, 4, 6, 9999999])
 def test_wrong_offsets(offset):
-    with pytest.raises(VouchError, match=f":{offset}: (no binary matrix|neither a float|the archive is truncated)"):
+    with pytest.raises(VouchError, match=f":{offset}: .*; wrong offset or (damaged|truncated) file"):
         read_matrix(f"{REFERENCE / 'mats.ark'}:{offset}")
 
 
-def test_text_archives_missing_and_empty_files(tmp_path):
-    with pytest.raises(VouchError, match="no binary matrix at byte 5; wrong offset, text archive or damaged file"):
-        read_matrix(f"{REFERENCE / 'mats.txt'}:5")
+def test_missing_and_empty_files(tmp_path):
     with pytest.raises(VouchError, match=r"none\.ark: No such file"):
         read_matrix(f"{tmp_path / 'none.ark'}:5")
     (tmp_path / "x.ark").touch()
-    with pytest.raises(VouchError, match=r"x\.ark: the file is empty"):
+    with pytest.raises(VouchError, match=r"x\.ark:5: nothing here"):
         read_matrix(f"{tmp_path / 'x.ark'}:5")
 
 
@@ -221,15 +214,6 @@ def test_negative_sizes_of_a_damaged_header(tmp_path):
     (tmp_path / "x.ark").write_bytes(b"k \0BFM \4\xff\xff\xff\xff\4\1\0\0\0" + bytes(100))
     with pytest.raises(VouchError, match="promises -1 x 1"):
         read_matrix(f"{tmp_path / 'x.ark'}:2")
-
-
-def test_rxfilenames():
-    assert split_rxfilename("a b.ark:17") == ("a b.ark", 17)
-    assert split_rxfilename("a:b.npy") == ("a:b.npy", 0)
-    assert split_rxfilename("x.ark") == ("x.ark", 0)
-    for refused in ("copy-feats ark:x ark:- |", "x.ark:17[0:9]", "x.ark:17[:,0:3]"):
-        with pytest.raises(VouchError, match="pipes and row ranges are not read here"):
-            split_rxfilename(refused)
 
 
 @pytest.mark.parametrize("dtype", ["<f4", "<f8"])
@@ -246,6 +230,13 @@ def test_npy_of_another_layout_is_refused(tmp_path, array):
     np.save(tmp_path / "x.npy", array)
     with pytest.raises(VouchError, match=r"x\.npy: needs a C-ordered float32 or float64 matrix"):
         read_matrix(str(tmp_path / "x.npy"))
+
+
+def test_npy_of_the_second_version(tmp_path):
+    expected = np.random.default_rng(0).normal(size=(5, 3))
+    with open(tmp_path / "x.npy", "wb") as file:
+        np.lib.format.write_array(file, expected, version=(2, 0))
+    np.testing.assert_array_equal(read_matrix(str(tmp_path / "x.npy")), expected.astype(np.float32))
 
 
 def test_damaged_npy(tmp_path):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from vouch.errors import VouchError
+from vouch.kaldi.archives import open_entries
 from vouch.kaldi.ark import COMPRESSION, open_ark
 from vouch.kaldi.feats import FeatureStore
 
@@ -27,7 +28,7 @@ def store(request, tmp_path):
             np.save(tmp_path / f"{key} 1.npy", matrix.astype("f8") if request.param == "npy64" else matrix)
         scp.write_text("".join(f"{key} {tmp_path}/{key} 1.npy\n" for key in matrices))
     store = FeatureStore(scp)
-    limit = {"8bit": 0.1, "16bit": 1e-4}.get(request.param, 0)
+    limit = {"auto": 0.1, "8bit": 0.1, "16bit": 1e-4, "8bit-linear": 0.02}.get(request.param, 0)
     for index, matrix in enumerate(matrices.values()):
         np.testing.assert_allclose(store.matrix(index), matrix, atol=limit)
     return store
@@ -89,7 +90,7 @@ def test_problems_name_the_utterance(tmp_path):
         FeatureStore(tmp_path / "x.scp")
     content = (tmp_path / "x.ark").read_bytes()
     (tmp_path / "x.ark").write_bytes(content[:-1])
-    with pytest.raises(VouchError, match=r"x\.scp: 'b': the archive is truncated"):
+    with pytest.raises(VouchError, match=r"x\.scp: 'b': .*x\.ark:99: the archive is truncated"):
         FeatureStore(tmp_path / "x.scp")
     (tmp_path / "x.ark").write_bytes(b"a \0BFM \4\0\0\0\0\4\0\0\0\0")
     (tmp_path / "x.scp").write_text(f"a {tmp_path}/x.ark:2\n")
@@ -98,3 +99,114 @@ def test_problems_name_the_utterance(tmp_path):
     (tmp_path / "x.ark").unlink()
     with pytest.raises(VouchError, match=r"x\.ark: No such file"):
         FeatureStore(tmp_path / "x.scp")
+
+
+def write_lines(tmp_path, **rxfilenames):
+    (tmp_path / "feats.scp").write_text("".join(f"{key} {rxfilenames[key]}\n" for key in sorted(rxfilenames)))
+    return FeatureStore(tmp_path / "feats.scp")
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Where a matrix of 20 x 6 lies in each kind of archive, and what it is read as."""
+    matrix = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
+    found = {}
+    for kind in COMPRESSION:
+        with open_ark(tmp_path / f"{kind}.ark", tmp_path / "x.scp", kind) as writer:
+            writer.write("before", matrix[::-1])
+            writer.write("key", matrix)
+        found[kind] = (tmp_path / "x.scp").read_text().split()[-1]
+    np.save(tmp_path / "x.npy", matrix)
+    found["npy"] = f"{tmp_path}/x.npy"
+    with open_entries(f"ark,t,scp:{tmp_path}/x.txt,{tmp_path}/x.scp") as writer:
+        writer.write("key", matrix)
+    found["text"] = (tmp_path / "x.scp").read_text().split()[-1]
+    found["pipe"] = f"tail -c +5 {tmp_path}/x.txt |"
+    return found
+
+
+@pytest.mark.parametrize("kind", [*COMPRESSION, "npy", "text", "pipe"])
+@pytest.mark.parametrize(("text", "rows", "cols"), [("[3:12]", (3, 13), (0, 6)), ("[:,2:4]", (0, 20), (2, 5))])
+def test_ranges_are_slices_of_the_whole(tmp_path, archive, kind, text, rows, cols):
+    part = write_lines(tmp_path, key=archive[kind] + text)
+    both = write_lines(tmp_path, key=archive[kind] + "[4:21,1:3]")
+    whole = write_lines(tmp_path, key=archive[kind]).matrix(0)
+    assert part.num_frames.tolist() == [rows[1] - rows[0]]
+    assert part.dim == cols[1] - cols[0]
+    np.testing.assert_array_equal(part.matrix(0), whole[slice(*rows), slice(*cols)])
+    np.testing.assert_array_equal(both.matrix(0), whole[4:, 1:4])
+    out = np.empty((5, part.dim), np.float32)
+    part.crop(0, 2, out)
+    np.testing.assert_array_equal(out, whole[slice(*rows), slice(*cols)][2:7])
+
+
+@pytest.mark.parametrize("kind", ["none", "8bit", "npy", "pipe"])
+def test_ranges_outside_name_the_utterance(tmp_path, archive, kind):
+    with pytest.raises(VouchError, match=r"feats\.scp: 'key': .*range 15:23 is outside of 20 x 6 values"):
+        write_lines(tmp_path, key=archive[kind] + "[15:23]")
+
+
+def test_a_pipe_is_run_once(tmp_path, archive):
+    store = write_lines(tmp_path, a=f"echo x >> {tmp_path}/runs; {archive['pipe']}", b=archive["none"])
+    for _ in range(3):
+        np.testing.assert_allclose(store.matrix(0), store.matrix(1), rtol=1e-6)
+    assert (tmp_path / "runs").read_text() == "x\n"
+
+
+def test_pipes_that_fail_name_the_utterance(tmp_path):
+    for command, message in {
+        "exit 3 |": "'exit 3 |' failed with status 3",
+        "true |": "nothing here",
+        "echo hello |": r"'hello' begins no matrix or vector",
+        "echo 1 2 3 |": "integers, not a matrix",
+    }.items():
+        with pytest.raises(VouchError, match=rf"feats\.scp: 'key': .*{message}"):
+            write_lines(tmp_path, key=command)
+
+
+def test_a_table_that_has_been_read_is_not_read_again(tmp_path, archive):
+    store = FeatureStore(tmp_path / "none", {"key": archive["none"]})
+    assert store.utterances == ["key"]
+    assert store.matrix(0).shape == (20, 6)
+
+
+def test_lengths_of_int32_do_not_limit_offsets(tmp_path):
+    """A matrix behind four gigabytes of nothing, which a sparse file holds without taking the space."""
+    with open(tmp_path / "x.ark", "wb") as file:
+        file.seek(5 << 30)
+        file.write(b"\0BFM \4\2\0\0\0\4\3\0\0\0" + np.arange(6, dtype="<f4").tobytes())
+    store = write_lines(tmp_path, key=f"{tmp_path}/x.ark:{5 << 30}")
+    np.testing.assert_array_equal(store.matrix(0), np.arange(6).reshape(2, 3))
+
+
+@pytest.mark.parametrize("kind", ["none", "npy"])
+def test_an_archive_that_has_become_shorter_is_named(tmp_path, archive, kind):
+    store = write_lines(tmp_path, key=archive[kind])
+    name = archive[kind].partition(":")[0]
+    Path(name).write_bytes(Path(name).read_bytes()[:-4])
+    with pytest.raises(VouchError, match=f"{name}: it has become shorter"):
+        store.matrix(0)
+
+
+def test_more_archives_than_files_may_be_open(tmp_path, start_python):
+    """The shards of a large corpus exceed the usual limit of 1024."""
+    lines = []
+    for number in range(400):
+        with open(tmp_path / f"{number:03d}.ark", "wb") as file:
+            file.write(b"\0BFV \4\1\0\0\0" + np.float32(number).tobytes())
+        lines.append(f"{number:03d} {tmp_path}/{number:03d}.ark\n")
+    (tmp_path / "feats.scp").write_text("".join(lines))
+    code = """
+import resource, sys
+from vouch.kaldi.feats import FeatureStore
+resource.setrlimit(resource.RLIMIT_NOFILE, (300, int(sys.argv[2])))
+store = FeatureStore(sys.argv[1])
+try:
+    print(sum(store.matrix(index)[0, 0] for index in range(400)))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    outputs = [start_python(code, tmp_path / "feats.scp", hard).communicate()[0].strip() for hard in (1000, 320)]
+    assert outputs[0] == str(float(sum(range(400))))
+    assert outputs[1].startswith(f"VouchError {tmp_path}/")
+    assert "Too many open files; allow more" in outputs[1]

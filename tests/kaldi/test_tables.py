@@ -45,6 +45,7 @@ def test_unicode_line_separators_do_not_end_lines(tmp_path):
         ("a 1\r\nb 2\r\n", 1, "carriage return"),
         ("a 1\nb 2\r\n", 2, "carriage return"),
         (b"a 1\nb 2\nc \xff\n", 3, "not UTF-8"),
+        (b"a 1\nb \0\n", 2, "a zero byte"),
     ],
 )
 def test_malformed_lines_are_named(tmp_path, content, line, message):
@@ -73,7 +74,7 @@ def test_missing_and_unreadable_files(tmp_path):
 keys = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Z"]), min_size=1, max_size=6).filter(
     lambda key: key.split() == [key]
 )
-values = st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), min_size=1).filter(
+values = st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), min_size=1).filter(
     lambda value: value.strip() == value
 )
 
@@ -95,7 +96,11 @@ def test_the_order_is_that_of_sort(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("a b", "x"), ("", "x"), ("a", ""), ("a", " "), ("a", "x\ny"), ("a\n", "x"), ("a", "x\r")]
+    ("key", "value"),
+    [
+        *(("a b", "x"), ("", "x"), ("a", ""), ("a", " "), ("a", "x\ny"), ("a\n", "x")),
+        *(("a", "x\r"), ("a", "x\0"), ("\0", "x")),
+    ],
 )
 def test_what_could_not_be_read_back_is_not_written(tmp_path, key, value):
     with pytest.raises(VouchError, match="cannot be a line '<key> <value>'"):

@@ -1,168 +1,147 @@
-"""Archives of matrices and vectors: one entry read at a time, whole archives written.
-
-The binary layout is Kaldi's (kaldi-matrix.cc, compressed-matrix.h): a key, a space, `\\0B`, a type token and the data.
-"""
+"""Archives of matrices and vectors: entries read wherever they lie, whole archives written."""
 
 from __future__ import annotations
 
 import contextlib
-import mmap
-import re
-import struct
-from collections.abc import Iterator
+import os
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
-from kaldiio.matio import write_array
 
 from vouch.errors import VouchError, pick
 from vouch.files import atomic_write
-from vouch.kaldi.compression import TOKENS, compress, decode_columns, decode_marks
+from vouch.kaldi.archives import read_entry
+from vouch.kaldi.compression import METHODS
+from vouch.kaldi.layout import (
+    HEADER_BYTES,
+    Layout,
+    allow_open_files,
+    map_file,
+    npy_layout,
+    parse_header,
+    read_npy,
+    read_rows,
+    to_float32,
+)
+from vouch.kaldi.objects import write_object
+from vouch.kaldi.rxfilename import parse_rxfilename
 from vouch.kaldi.tables import read_table
 
-# What the archives written here hold, by name: the type token of compressed matrices.
-COMPRESSION = {"none": None, **TOKENS}
-_FLOATS = {b"F": np.dtype("<f4"), b"D": np.dtype("<f8")}
-_COMPRESSED = {b"CM ": "CM", b"CM2 ": "CM2", b"CM3 ": "CM3"}
-_RANGE = re.compile(r"\[[0-9:,]*\]$")
+# What archives of features can hold, by name: those compressed matrices whose range follows that of the values.
+COMPRESSION = ("none", "auto", *(name for name, method in METHODS.items() if method.low is None))
+# Archives that stay open while their headers are read: the lines of an scp may change between those of several jobs.
+_FILES_OPEN = 64
 
 
-class Layout(NamedTuple):
-    """Where the numbers of one archive entry lie: what is needed to read any rows of it without reading the rest."""
+class Archives:
+    """The files that extended file names point into; an archive is memory-mapped when it is first read from."""
 
-    kind: str  # "F", "D" (plain floats, doubles), "CM", "CM2", "CM3" (compressed)
-    start: int  # byte at which the data begin
-    rows: int
-    cols: int
-    minimum: float = 0.0
-    span: float = 0.0
+    def __init__(self) -> None:
+        # By number: a path, the bytes of a mapped archive, or those of a matrix that was read whole.
+        self._buffers: list[str | np.ndarray] = []
+        self._numbers: dict[str, int] = {}
+        self._num_mapped = 0
 
+    def locate(self, table: Mapping[str, str], where: str | Path) -> Iterator[tuple[str, int, Layout]]:
+        """Find the matrices that a table of extended file names lists; a vector is a matrix of one row.
 
-def split_rxfilename(rxfilename: str) -> tuple[str, int]:
-    """Split `file:offset` into file and byte offset; a name without offset has offset 0.
+        What a pipe writes, and text, is read now and kept in memory as float32.
 
-    Raises
-    ------
-    VouchError : a pipe or a row range, which only whole-matrix tools of Kaldi resolve
-    """
-    if rxfilename.endswith("|") or _RANGE.search(rxfilename):
-        raise VouchError(
-            f"'{rxfilename}': pipes and row ranges are not read here; write plain archives with Kaldi's copy-feats"
-        )
-    name, colon, offset = rxfilename.rpartition(":")
-    if colon and offset.isdigit():
-        return name, int(offset)
-    return rxfilename, 0
+        Yields
+        ------
+        key, number of the file, and where the matrix lies in that
 
+        Raises
+        ------
+        VouchError : naming the table `where` and the key: it cannot be read
+        """
+        # The headers are read, not mapped: a page of each entry would come into memory with its neighbours.
+        with contextlib.ExitStack() as stack:
+            opened: dict[str, tuple[int, int]] = {}
+            for key, rxfilename in table.items():
+                try:
+                    number, layout = self._locate(rxfilename, stack, opened)
+                except VouchError as error:
+                    raise VouchError(f"{where}: '{key}': {error}") from None
+                yield key, number, layout
 
-def parse_header(buffer: bytes | mmap.mmap | np.ndarray, offset: int, where: str) -> Layout:
-    """Read the header of the matrix or vector at `offset` of an archive's bytes.
+    def _locate(
+        self, rxfilename: str, stack: contextlib.ExitStack, opened: dict[str, tuple[int, int]]
+    ) -> tuple[int, Layout]:
+        source = parse_rxfilename(rxfilename)
+        if source.is_npy:
+            return self._add(source.name), npy_layout(source.name).select(source, False)
+        if not source.is_pipe:
+            if source.name not in opened:
+                if len(opened) == _FILES_OPEN:
+                    stack.close()
+                    opened.clear()
+                opened[source.name] = _open(source.name, stack)
+            descriptor, size = opened[source.name]
+            head = os.pread(descriptor, HEADER_BYTES, source.offset)
+            if head[:1] == b"\0":
+                layout, is_vector = parse_header(head, source.offset, size, rxfilename)
+                if source.name not in self._numbers:
+                    self._numbers[source.name] = self._add(source.name)
+                return self._numbers[source.name], layout.select(source, is_vector)
+        matrix = np.atleast_2d(read_entry(rxfilename))
+        if matrix.dtype.kind != "f":
+            raise VouchError(f"{rxfilename}: integers, not a matrix or vector")
+        number = self._add(np.ascontiguousarray(to_float32(matrix)).reshape(-1).view(np.uint8))
+        return number, Layout("F", 0, *matrix.shape, *matrix.shape)
 
-    A vector is a matrix of one row. `VouchError` names `where` when there is no binary matrix or it is cut short.
-    """
-    head = bytes(buffer[offset : offset + 25])
-    if head[:2] != b"\0B":
-        raise VouchError(f"{where}: no binary matrix at byte {offset}; wrong offset, text archive or damaged file")
-    size = len(buffer)
-    for token, kind in _COMPRESSED.items():
-        if head[2:].startswith(token):
-            start = offset + 2 + len(token)
-            if size < start + 16:
-                raise VouchError(f"{where}: the archive is truncated")
-            minimum, span, rows, cols = struct.unpack("<ffii", bytes(buffer[start : start + 16]))
-            layout = Layout(kind, start + 16, rows, cols, minimum, span)
-            break
-    else:
-        layout = _parse_plain(head, offset, where)
-    if layout.rows < 0 or layout.cols < 0 or size < layout.start + _data_bytes(layout):
-        raise VouchError(
-            f"{where}: the archive is truncated: it promises {layout.rows} x {layout.cols} values at byte {offset}"
-            f" and ends at byte {size}"
-        )
-    return layout
+    def _add(self, buffer: str | np.ndarray) -> int:
+        self._buffers.append(buffer)
+        return len(self._buffers) - 1
 
-
-def _parse_plain(head: bytes, offset: int, where: str) -> Layout:
-    kind, shape = head[2:3], head[3:5]
-    if kind in _FLOATS and shape == b"M " and len(head) >= 15 and head[5] == head[10] == 4:
-        return Layout(kind.decode(), offset + 15, *struct.unpack("<i", head[6:10]), *struct.unpack("<i", head[11:15]))
-    if kind in _FLOATS and shape == b"V " and len(head) >= 10 and head[5] == 4:
-        return Layout(kind.decode(), offset + 10, 1, *struct.unpack("<i", head[6:10]))
-    raise VouchError(f"{where}: neither a float nor a compressed matrix at byte {offset} (type {head[2:5]!r})")
-
-
-def _data_bytes(layout: Layout) -> int:
-    count = layout.rows * layout.cols
-    return {"F": 4 * count, "D": 8 * count, "CM": 8 * layout.cols + count, "CM2": 2 * count, "CM3": count}[layout.kind]
-
-
-def read_rows(buffer: np.ndarray, layout: Layout, first: int, out: np.ndarray) -> None:
-    """Copy rows `first` ... of an entry into `out`, converting to float32.
-
-    Parameters
-    ----------
-    buffer : (bytes,) uint8 ndarray
-        the archive, usually memory-mapped
-    out : (rows, cols) float32 ndarray
-        as many rows as it has are read
-    """
-    rows, cols, start = len(out), layout.cols, layout.start
-    if layout.kind in ("F", "D"):
-        dtype = _FLOATS[layout.kind.encode()]
-        begin = start + first * cols * dtype.itemsize
-        out[:] = buffer[begin : begin + rows * cols * dtype.itemsize].view(dtype).reshape(rows, cols)
-    elif layout.kind == "CM":
-        out[:] = _decode_columns(buffer, layout, first, rows)
-    else:
-        dtype, top = (np.dtype("<u2"), 65535.0) if layout.kind == "CM2" else (np.dtype("u1"), 255.0)
-        begin = start + first * cols * dtype.itemsize
-        codes = buffer[begin : begin + rows * cols * dtype.itemsize].view(dtype).reshape(rows, cols)
-        np.multiply(codes, np.float32(layout.span / top), out=out, casting="unsafe")
-        out += np.float32(layout.minimum)
+    def read(self, number: int, layout: Layout, first: int, out: np.ndarray) -> None:
+        """Copy rows `first` ... of a matrix into `out`, (rows, layout.cols) float32."""
+        buffer = self._buffers[number]
+        if not isinstance(buffer, str):
+            read_rows(buffer, layout, first, out)
+        elif buffer.endswith(".npy"):
+            # One map an utterance would exhaust the process's maps; the file is opened at each read instead.
+            rows = read_npy(buffer, layout._replace(top=layout.top + first, rows=len(out)))
+            out[:] = to_float32(rows[:, layout.left : layout.left + layout.cols])
+        else:
+            self._num_mapped += 1
+            allow_open_files(self._num_mapped)
+            mapped = map_file(buffer)
+            if len(mapped) < layout.start + layout.data_bytes():
+                raise VouchError(f"{buffer}: it has become shorter since it was opened")
+            self._buffers[number] = mapped
+            read_rows(mapped, layout, first, out)
 
 
-def _decode_columns(buffer: np.ndarray, layout: Layout, first: int, rows: int) -> np.ndarray:
-    """Return rows of a CM matrix, which lies column by column after the columns' marks."""
-    cols, start = layout.cols, layout.start
-    marks = buffer[start : start + 8 * cols].view("<u2").reshape(cols, 4).T
-    columns = buffer[start + 8 * cols : start + (8 + layout.rows) * cols].reshape(cols, layout.rows)
-    return decode_columns(columns[:, first : first + rows].T, decode_marks(marks, layout.minimum, layout.span))
-
-
-def map_file(path: str | Path) -> np.ndarray:
-    """Memory-map a file as (bytes,) uint8; `VouchError` when it is missing or empty."""
+def _open(path: str, stack: contextlib.ExitStack) -> tuple[int, int]:
+    """Return descriptor and size of a file that `stack` closes."""
     try:
-        return np.memmap(path, dtype=np.uint8, mode="r")
-    except (OSError, ValueError) as error:
-        raise VouchError(f"{path}: {getattr(error, 'strerror', None) or 'the file is empty'}") from None
+        descriptor = os.open(path, os.O_RDONLY)
+        stack.callback(os.close, descriptor)
+        status = os.fstat(descriptor)
+    except OSError as error:
+        raise VouchError(f"{path}: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise VouchError(f"{path}: not a file in which a place can be looked up")
+    if not status.st_size:
+        raise VouchError(f"{path}: the file is empty")
+    return descriptor, status.st_size
 
 
 def read_matrix(rxfilename: str) -> np.ndarray:
-    """Read one matrix from `file.ark:offset` or `file.npy`.
+    """Read one matrix from `file.ark:offset`, `file.npy` or `command |`, or the part of it that a range names.
 
     Returns
     -------
-    (rows, cols) float32 ndarray
+    (rows, cols) float32 ndarray; a vector has one row
     """
-    name, offset = split_rxfilename(rxfilename)
-    buffer = map_file(name)
-    layout = npy_layout(name) if name.endswith(".npy") else parse_header(buffer, offset, rxfilename)
-    out = np.empty((layout.rows, layout.cols), np.float32)
-    read_rows(buffer, layout, 0, out)
-    return out
-
-
-def npy_layout(path: str) -> Layout:
-    """Return the layout of a `.npy` file that holds a C-ordered float32 or float64 matrix."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise VouchError(f"{path}: not a readable .npy file ({error})") from None
-    kind = {"<f4": "F", "<f8": "D"}.get(array.dtype.str)
-    if kind is None or array.ndim != 2 or not array.flags.c_contiguous:
-        raise VouchError(f"{path}: needs a C-ordered float32 or float64 matrix, not {array.dtype} {array.shape}")
-    return Layout(kind, array.offset, *array.shape)
+    array = np.atleast_2d(read_entry(rxfilename))
+    if array.dtype.kind != "f":
+        raise VouchError(f"{rxfilename}: integers, not a matrix or vector")
+    return to_float32(array).copy()
 
 
 def read_vectors(scp_path: str | Path) -> tuple[list[str], np.ndarray]:
@@ -178,20 +157,15 @@ def read_vectors(scp_path: str | Path) -> tuple[list[str], np.ndarray]:
     VouchError : a vector cannot be read, has another dimension than the first, or holds NaN or infinity
     """
     table = read_table(scp_path)
-    maps: dict[str, np.ndarray] = {}
+    archives = Archives()
     vectors: np.ndarray | None = None
-    for row, (key, rxfilename) in enumerate(table.items()):
-        name, offset = split_rxfilename(rxfilename)
-        if name not in maps:
-            maps[name] = map_file(name)
-        layout = parse_header(maps[name], offset, f"{scp_path}: '{key}'")
+    for row, (key, number, layout) in enumerate(archives.locate(table, scp_path)):
+        dim = layout.cols if vectors is None else vectors.shape[1]
+        if layout.rows != 1 or layout.cols != dim:
+            raise VouchError(f"{scp_path}: '{key}' has shape {layout.rows} x {layout.cols}, not one vector of {dim}")
         if vectors is None:
-            vectors = np.empty((len(table), layout.cols), np.float32)
-        if layout.rows != 1 or layout.cols != vectors.shape[1]:
-            raise VouchError(
-                f"{scp_path}: '{key}' has shape {layout.rows} x {layout.cols}, not one vector of {vectors.shape[1]}"
-            )
-        read_rows(maps[name], layout, 0, vectors[row : row + 1])
+            vectors = np.empty((len(table), dim), np.float32)
+        archives.read(number, layout, 0, vectors[row : row + 1])
     assert vectors is not None  # read_table refuses an empty file
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
@@ -205,7 +179,7 @@ class ArkWriter:
     def __init__(self, file: IO[bytes], ark_name: str, compression: str) -> None:
         self._file = file
         self._name = ark_name
-        pick(COMPRESSION, compression, "compression")
+        pick(dict.fromkeys(COMPRESSION), compression, "compression")
         self._compression = compression
         self.entries: dict[str, str] = {}
 
@@ -217,14 +191,9 @@ class ArkWriter:
             raise VouchError(f"'{key}': an empty matrix is not written")
         if not np.isfinite(array).all():
             raise VouchError(f"'{key}': NaN or infinite values are not written")
-        file = self._file
-        file.write(f"{key} ".encode())
-        self.entries[key] = f"{self._name}:{file.tell()}"
-        floats = np.ascontiguousarray(array, dtype="<f4")
-        if self._compression == "none" or array.ndim == 1:
-            write_array(file, floats)
-        else:
-            file.write(b"\0B" + compress(floats, self._compression))
+        self._file.write(f"{key} ".encode())
+        self.entries[key] = f"{self._name}:{self._file.tell()}"
+        write_object(self._file, np.ascontiguousarray(array, dtype="<f4"), self._compression)
 
 
 @contextlib.contextmanager

@@ -57,9 +57,12 @@ class DataDir:
         if not path.is_dir():
             raise VouchError(f"{path}: no such data directory; stage 0 or you must make it")
         utt2spk = read_table(path / "utt2spk")
+        names: dict[str, str] = {}
         for number, (utterance, speaker) in enumerate(utt2spk.items(), start=1):
             if speaker.split() != [speaker]:
                 raise VouchError(f"{path}/utt2spk:{number}: '{utterance} {speaker}' has more than two fields")
+            # A speaker's many utterances share one string.
+            utt2spk[utterance] = names.setdefault(speaker, speaker)
         wav_scp: dict[str, str] = {}
         segments: dict[str, Segment] = {}
         feats_scp: dict[str, str] = {}

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from vouch.errors import VouchError
-from vouch.kaldi.ark import Layout, map_file, npy_layout, parse_header, read_rows, split_rxfilename
+from vouch.kaldi.ark import Archives
+from vouch.kaldi.layout import Layout
 from vouch.kaldi.tables import read_table
+
+# A `Layout` and the number of its file as one record: of a million objects, Python's own take ten times the memory.
+_ENTRY = np.dtype(
+    [
+        ("kind", "U3"),
+        ("start", "<i8"),
+        *((name, "<i4") for name in ("height", "width", "rows", "cols", "top", "left")),
+        ("minimum", "<f4"),
+        ("span", "<f4"),
+        ("number", "<i4"),
+    ]
+)
 
 
 class FeatureStore:
     """The matrices that a `feats.scp` lists, memory-mapped: a crop touches only the bytes of its rows.
 
+    Text archives and pipes are read once, whole, when the store is opened, and stay in memory: what is more than the
+    memory holds, or read more than once, is better copied with utils/copy_feats.py.
+
     Parameters
     ----------
-    feats_scp : table of `utterance file.ark:offset` or `utterance file.npy`
+    feats_scp : table of `utterance file.ark:offset`, `utterance file.npy` or `utterance command |`, with ranges or not
+    table : its content, where it has been read already
 
     Attributes
     ----------
@@ -30,31 +48,23 @@ class FeatureStore:
         naming the utterance: an archive is missing or truncated, a matrix is empty, or the dimensions differ
     """
 
-    def __init__(self, feats_scp: str | Path) -> None:
-        table = read_table(feats_scp)
+    def __init__(self, feats_scp: str | Path, table: Mapping[str, str] | None = None) -> None:
+        table = read_table(feats_scp) if table is None else table
         self.path = Path(feats_scp)
         self.utterances = list(table)
-        self._files: dict[str, np.ndarray] = {}
-        self._entries: list[tuple[np.ndarray, Layout]] = []
-        for utterance, rxfilename in table.items():
-            where = f"{feats_scp}: '{utterance}'"
-            name, offset = split_rxfilename(rxfilename)
-            if name.endswith(".npy"):
-                # One map an utterance would exhaust the process's maps; the file is opened at each read instead.
-                buffer, layout = name, npy_layout(name)
-            else:
-                if name not in self._files:
-                    self._files[name] = map_file(name)
-                buffer, layout = self._files[name], parse_header(self._files[name], offset, where)
+        self._archives = Archives()
+        self._entries = np.empty(len(table), _ENTRY)
+        self.dim = 0
+        for index, (utterance, number, layout) in enumerate(self._archives.locate(table, feats_scp)):
             if layout.rows == 0 or layout.cols == 0:
-                raise VouchError(f"{where}: the matrix is empty")
-            if self._entries and layout.cols != self._entries[0][1].cols:
+                raise VouchError(f"{feats_scp}: '{utterance}': the matrix is empty")
+            if layout.cols != self.dim and index:
                 raise VouchError(
-                    f"{where}: {layout.cols} dimensions; the utterances before it have {self._entries[0][1].cols}"
+                    f"{feats_scp}: '{utterance}': {layout.cols} dimensions; the utterances before it have {self.dim}"
                 )
-            self._entries.append((buffer, layout))
-        self.num_frames = np.array([layout.rows for _, layout in self._entries], dtype=np.int64)
-        self.dim = self._entries[0][1].cols
+            self.dim = layout.cols
+            self._entries[index] = (*layout, number)
+        self.num_frames = self._entries["rows"].astype(np.int64)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -78,7 +88,5 @@ class FeatureStore:
             out[:] = np.take(self.matrix(index), np.arange(first, first + len(out)), axis=0, mode="wrap")
 
     def _read(self, index: int, first: int, out: np.ndarray) -> None:
-        buffer, layout = self._entries[index]
-        if isinstance(buffer, str):
-            buffer = map_file(buffer)
-        read_rows(buffer, layout, first, out)
+        *layout, number = self._entries[index].item()
+        self._archives.read(number, Layout(*layout), first, out)

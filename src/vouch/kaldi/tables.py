@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from vouch.errors import VouchError
 from vouch.files import write_text
 
+# Tables of a million lines take a second and no more memory than what is kept of them.
+_BLOCK_BYTES = 1 << 20
 
-def read_table(path: str | Path) -> dict[str, str]:
+
+def read_table(path: str | Path, bare: bool = False) -> dict[str, str]:
     """Read a table such as `wav.scp` or `utt2spk`: first field to the rest of the line.
+
+    Parameters
+    ----------
+    path : the file
+    bare : whether a key may have no value, as an utterance without words has none in `text`
 
     Raises
     ------
@@ -21,8 +31,10 @@ def read_table(path: str | Path) -> dict[str, str]:
     path = Path(path)
     table: dict[str, str] = {}
     previous = ""
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(iterate_lines(path), start=1):
         fields = line.split(maxsplit=1)
+        if bare and len(fields) == 1:
+            fields.append("")
         if len(fields) != 2:
             what = f"'{fields[0]}' has no value" if fields else "blank line"
             raise VouchError(f"{path}:{number}: {what}; each line is '<key> <value>'")
@@ -38,22 +50,52 @@ def read_table(path: str | Path) -> dict[str, str]:
 
 def read_lines(path: str | Path) -> list[str]:
     """Read a UTF-8 text file of at least one line; `VouchError` says what is wrong with the file."""
-    path = Path(path)
+    return list(iterate_lines(path))
+
+
+def iterate_lines(path: str | Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 text file without holding all of it; `VouchError` as from `read_lines`."""
     try:
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            yield from _decode_blocks(file, path)
     except FileNotFoundError:
         raise VouchError(f"{path}: no such file") from None
     except OSError as error:
         raise VouchError(f"{path}: {error.strerror}") from None
-    if not content.strip():
+
+
+def decode_lines(content: bytes, path: str | Path) -> list[str]:
+    """Split what was read from `path` into lines; `VouchError` says why it is no text of at least one line."""
+    return list(_decode_blocks(io.BytesIO(content), path))
+
+
+def _decode_blocks(file: BinaryIO, path: str | Path) -> Iterator[str]:
+    before, held, is_blank = 0, b"", True
+    while block := b"".join(file.readlines(_BLOCK_BYTES)):
+        if is_blank:
+            # Nothing may be said about blank lines until it is known that they are not all that there is.
+            held += block
+            if not held.strip():
+                continue
+            block, is_blank = held, False
+        yield from _decode_block(block, before, path)
+        before += block.count(b"\n")
+    if is_blank:
         raise VouchError(f"{path}: the file is empty")
+
+
+def _decode_block(block: bytes, before: int, path: str | Path) -> list[str]:
+    """Split whole lines, of which `before` came earlier."""
     try:
-        text = content.decode("utf-8")
+        text = block.decode("utf-8")
     except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + 1
+        number = before + block.count(b"\n", 0, error.start) + 1
         raise VouchError(f"{path}:{number}: not UTF-8 text") from None
+    if "\0" in text:
+        number = before + text.count("\n", 0, text.index("\0")) + 1
+        raise VouchError(f"{path}:{number}: a zero byte; this is no text file")
     if "\r" in text:
-        number = text.count("\n", 0, text.index("\r")) + 1
+        number = before + text.count("\n", 0, text.index("\r")) + 1
         raise VouchError(f"{path}:{number}: carriage return; convert the line ends with: sed -i 's/\\r$//' {path}")
     # Not splitlines(): it would also split at characters such as U+2028, which ids and paths may hold.
     return text.removesuffix("\n").split("\n")
@@ -64,9 +106,9 @@ def write_table(path: str | Path, table: Mapping[str, str]) -> None:
 
     Raises
     ------
-    VouchError : a key or value that could not be read back: empty, on several lines, or a key with blanks
+    VouchError : a key or value that could not be read back: empty, of several lines or zero bytes, or a key with blanks
     """
     for key, value in table.items():
-        if key.split() != [key] or not value.strip() or "\n" in value or "\r" in value:
+        if key.split() != [key] or not value.strip() or any(sign in key + value for sign in "\0\n\r"):
             raise VouchError(f"{path}: {key!r} {value!r} cannot be a line '<key> <value>' of a table")
     write_text(path, "".join(f"{key} {table[key]}\n" for key in sorted(table)))

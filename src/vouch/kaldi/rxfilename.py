@@ -1,0 +1,102 @@
+"""Kaldi's extended file names for reading: files, places in archives, pipes, and ranges of rows and columns."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from vouch.errors import VouchError
+
+_RANGE = re.compile(r"(?a:(\d+:\d+|:)?(?:,(\d+:\d+|:))?)")
+# So many rows more than there are a range may end at: frame counts of two programs differ by that much.
+RANGE_SLACK = 2
+
+Span = tuple[int, int]
+
+
+class Source(NamedTuple):
+    """Where one matrix or vector is read from; see `parse_rxfilename`.
+
+    Attributes
+    ----------
+    name : path of a file, or a shell command
+    offset : its first byte in the file
+    is_pipe : `name` is a command, which writes it to its standard output
+    rows : first and last row that are wanted, of a vector elements; None: all
+    cols : first and last column that are wanted; None: all
+    """
+
+    name: str
+    offset: int = 0
+    is_pipe: bool = False
+    rows: Span | None = None
+    cols: Span | None = None
+
+    @property
+    def is_npy(self) -> bool:
+        """Whether it is a file of numpy's."""
+        return not self.is_pipe and self.name.endswith(".npy")
+
+
+def parse_rxfilename(rxfilename: str) -> Source:
+    """Take `file`, `file:offset` or `command |`, each perhaps with a range such as `[0:99]` or `[:,3:5]`, apart.
+
+    Raises
+    ------
+    VouchError : the range is malformed, `|` is at the wrong end, there is no name, or it is the standard input's
+    """
+    rows = cols = None
+    name = rxfilename
+    if name.endswith("]"):
+        name, _, text = name[:-1].rpartition("[")
+        found = _RANGE.fullmatch(text)
+        if found is None or not text or not name:
+            raise VouchError(f"'{rxfilename}': a range is [first:last] or [first:last,first:last], counted from 0")
+        rows, cols = _parse_span(found[1], rxfilename), _parse_span(found[2], rxfilename)
+    if name.endswith("|"):
+        return Source(name[:-1], 0, True, rows, cols)
+    if name in ("", "-") or name.startswith("|"):
+        raise VouchError(f"'{rxfilename}': neither a file nor a command that ends in '|'")
+    path, colon, offset = name.rpartition(":")
+    # Longer offsets are in no file; taken as numbers they would not fit into an index.
+    if colon and path and offset.isascii() and offset.isdigit() and len(offset) < 19:
+        return Source(path, int(offset), False, rows, cols)
+    return Source(name, 0, False, rows, cols)
+
+
+def _parse_span(text: str | None, rxfilename: str) -> Span | None:
+    if text is None or text == ":":
+        return None
+    first, last = (int(number) for number in text.split(":"))
+    if first > last:
+        raise VouchError(f"'{rxfilename}': the range ends before it begins")
+    return first, last
+
+
+def resolve_range(source: Source, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return the slices of an array of this shape that a source's range stands for.
+
+    The rows of a matrix and the elements of a vector may end earlier than the range does, by at most `RANGE_SLACK`.
+
+    Raises
+    ------
+    VouchError : the range is not within the array
+    """
+    spans = (source.rows, source.cols)
+    if len(shape) < sum(span is not None for span in spans) or (len(shape) < 2 and source.cols is not None):
+        raise VouchError(f"a range of more axes than the {len(shape)} that there are")
+    return tuple(
+        _resolve_span(span, size, slack, shape)
+        for span, size, slack in zip(spans, shape, (RANGE_SLACK, 0), strict=False)
+    )
+
+
+def _resolve_span(span: Span | None, size: int, slack: int, shape: tuple[int, ...]) -> slice:
+    if span is None:
+        return slice(0, size)
+    first, last = span
+    # Kaldi's rows may end at size + 2, columns at the last one.
+    highest = size + slack if slack else size - 1
+    if first >= size or last > highest:
+        raise VouchError(f"range {first}:{last} is outside of {' x '.join(map(str, shape))} values")
+    return slice(first, min(last + 1, size))

@@ -1,0 +1,36 @@
+#!/usr/bin/env python3
+"""Sort the tables of a data directory and remove what does not fit together; the originals go to DIR/.backup/.
+
+    utils/fix_data_dir.py egs/demo/data/train
+
+An utterance stays if it is in utt2spk and in those of feats.scp, text, segments, utt2lang, utt2dur, utt2num_frames and
+wav.scp that there are. A directory in which all fits is not touched.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+from command_line import Parser, run_main
+from vouch.kaldi.repair import repair_data_dir
+
+
+def main() -> None:
+    """Fix."""
+    parser = Parser(__doc__)
+    parser.add_argument("dir", type=Path, help="data directory")
+    parser.add_argument("--utt-extra-files", default="", help="further tables with utterances as keys, 'a b'")
+    parser.add_argument("--spk-extra-files", default="", help="further tables with speakers as keys, 'a b'")
+    options = parser.parse_args()
+    done = repair_data_dir(options.dir, options.utt_extra_files.split(), options.spk_extra_files.split())
+    for line in done.done:
+        print(f"{options.dir}: {line}")
+    for line in done.gaps:
+        print(f"{options.dir}: warning: {line}", file=sys.stderr)
+    kept = f"all {done.kept}" if done.kept == done.before else f"{done.kept} of {done.before}"
+    print(f"{options.dir}: kept {kept} utterances")
+
+
+if __name__ == "__main__":
+    run_main(main)

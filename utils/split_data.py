@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Cut a data directory into parts for as many jobs: DIR/split8/1 ... DIR/split8/8.
+
+    utils/split_data.py egs/demo/data/train 8
+    utils/split_data.py --per-utt egs/demo/data/train 8
+
+All utterances of a speaker are in one part, unless --per-utt is given; the parts are then in DIR/split8utt. Parts that
+are there and no older than the tables are left as they are.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+
+from tqdm import tqdm
+
+from command_line import Parser, run_main
+from vouch.kaldi.split import split_data_dir
+
+
+def main() -> None:
+    """Split."""
+    parser = Parser(__doc__)
+    parser.add_argument("dir", type=Path, help="data directory")
+    parser.add_argument("parts", type=int, help="number of parts")
+    parser.add_argument(
+        "--per-utt", action="store_true", help="cut anywhere, into parts of equal numbers of utterances"
+    )
+    options = parser.parse_args()
+    with tqdm(total=options.parts, unit="part", disable=None) as bar:
+        folder = split_data_dir(options.dir, options.parts, options.per_utt, bar.update)
+    print(f"{folder}: {options.parts} parts")
+
+
+if __name__ == "__main__":
+    run_main(main)
