@@ -8,8 +8,13 @@ from pathlib import Path
 # The tensors of tests are tiny: threads that share them only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 from processes import ScriptServer
+
+# How long an example takes depends on what else runs; the same examples at every run make failures findable.
+hypothesis.settings.register_profile("vouch", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("vouch")
 
 ROOT = Path(__file__).resolve().parents[1]
 
