@@ -47,7 +47,7 @@ def parse_options() -> Namespace:
         nargs="+",
         default=(),
         choices=list(EQUAL_ERROR_RATES),
-        help="also write the EER as these programs define it",
+        help="also write the EER, and the minDCF of those that have one, as these programs define it",
     )
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap samples for the 95 %% intervals")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")

@@ -14,7 +14,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("sr
 
 from command_line import Parser, run_main
 from stage import add_job_options, run_shards
-from vouch.features import resolve_feature
+from vouch.features import read_feature
 from vouch.features.voiced import check_energy, vad_work
 from vouch.kaldi.datadir import DataDir
 from vouch.options import read_yaml, resolve_options
@@ -33,8 +33,9 @@ def main() -> None:
 
     options = resolve_options(energy_vad, read_yaml(args.config), "voice activity detection", given=["log_energy"])
     data = DataDir.load(args.data, need=["feats.scp"])
-    if (args.data / "feature.yaml").exists():
-        check_energy(resolve_feature(read_yaml(args.data / "feature.yaml")), args.data / "feature.yaml")
+    feature = read_feature(args.data)
+    if feature is not None:
+        check_energy(feature, args.data / "feature.yaml")
     # Stage 1 run again may leave the same table above other features.
     fingerprint = f"{options}{data.feats_scp}{(args.data / 'feats.scp').stat().st_mtime_ns}"
     shards = Shards(args.data / "vad", list(data.feats_scp), fingerprint, size=args.shard_size)

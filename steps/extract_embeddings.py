@@ -22,11 +22,10 @@ from command_line import Parser, run_main
 from stage import add_job_options, pick_device, run_shards
 from vouch.cropping import WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
 from vouch.embedding import default_max_frames, store_embedder, wave_embedder
-from vouch.encoder import Encoder, load_encoder
+from vouch.encoder import load_encoder
 from vouch.errors import VouchError
-from vouch.features import resolve_feature
+from vouch.features import check_same_feature, read_feature
 from vouch.kaldi.datadir import DataDir
-from vouch.options import read_yaml
 from vouch.shards import Shards
 
 
@@ -73,7 +72,7 @@ def main() -> None:
     from_features = not encoder.takes_waveforms and args.input != "wav"
     if from_features:
         data = DataDir.load(args.data, need=["feats.scp"])
-        check_front_end(encoder, args.data)
+        check_same_feature(encoder.config["feature"], read_feature(args.data), f"{args.data}/feature.yaml")
         # Stage 1 run again may leave the same table above other features.
         items, source = data.feats_scp, (data.feats_scp, (args.data / "feats.scp").stat().st_mtime_ns)
     else:
@@ -109,19 +108,6 @@ def build_cut(args: Namespace) -> Cut | None:
             args.windows, 0.25 if args.window_step is None else args.window_step, args.window_average or "mean"
         )
     return None
-
-
-def check_front_end(encoder: Encoder, data: Path) -> None:
-    """Refuse features that another front end made than the one the model was trained with."""
-    path = data / "feature.yaml"
-    if encoder.config["feature"] is None or not path.exists():
-        return
-    feature = resolve_feature(read_yaml(path))
-    for name, wanted in encoder.config["feature"].items():
-        if feature.get(name) != wanted:
-            raise VouchError(
-                f"{path}: {name} is {feature.get(name)}, the model was trained with {wanted}; rerun stage 1"
-            )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from command_line import Parser, run_main
 from stage import pick_device
 from vouch.encoder import waveform_feature
 from vouch.errors import VouchError
-from vouch.features import resolve_feature
+from vouch.features import read_feature, resolve_feature
 from vouch.files import write_text
 from vouch.kaldi.tables import read_lines
 from vouch.options import read_yaml
@@ -81,7 +81,7 @@ def main() -> None:
             f"{args.valid}/feature.yaml: another front end than that of {args.data}; rerun stage 1 for both"
         )
     if start is not None:
-        check_features(start, data.store.dim, feature)
+        check_features(start, data.store.dim, feature, args.data)
     sets = [args.data, *([args.valid] if args.valid else [])]
     fingerprint = describe(config, feature, sets, args.finetune)
 
@@ -133,9 +133,7 @@ def open_log(exp: Path) -> IO[str]:
 
 def front_end(data: Path, config: Config) -> dict[str, object] | None:
     """Configuration of the front end that makes the network's input of a data directory, if it is known."""
-    path = data / "feature.yaml"
-    waveform = waveform_feature(config.model)
-    return waveform or (resolve_feature(read_yaml(path)) if path.exists() else None)
+    return waveform_feature(config.model) or read_feature(data)
 
 
 def describe(config: Config, feature: dict[str, object] | None, data_dirs: list[Path], start: Path | None) -> str:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from eer_intervals import eer_interval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,6 @@ from vouch.errors import VouchError
 from vouch.intervals import (
     bootstrap,
     by_score,
-    eer_interval,
     over_speakers,
     over_trials,
     paired_difference,

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eer_intervals import eer_interval
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vouch import metrics
 from vouch.errors import VouchError
-from vouch.intervals import eer_interval
 from vouch.kaldi.scores import join_scores, read_scores
 from vouch.kaldi.trials import read_trials
 from vouch.metrics_compat import EQUAL_ERROR_RATES, feerci_eer, ge2e_eer, sequential_min_dcf

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from eer_intervals import eer_interval
 
 from vouch import metrics
 from vouch.errors import VouchError
-from vouch.intervals import bootstrap, by_score, eer_interval, over_speakers, over_trials, percentile_interval
+from vouch.intervals import bootstrap, by_score, over_speakers, over_trials, percentile_interval
 from vouch.metrics import Cost
-from vouch.metrics_compat import kaldi_eer
+from vouch.metrics_compat import kaldi_eer, sequential_min_dcf
 from vouch.report import PRIORS, Settings, evaluate, read_result, read_results, write_result
 
 FEW = Settings(draws=50, seed=3)
@@ -54,6 +55,7 @@ def test_intervals_are_over_what_was_asked_for():
             assert result.intervals[name] == pytest.approx(percentile_interval(values))
         assert result.resampled == ("trials" if speakers is None else "speakers")
         assert result.other_eers == {"kaldi": 100 * kaldi_eer(scores, is_target).value}
+        assert result.other_min_dcfs == {"kaldi": {0.2: sequential_min_dcf(scores, is_target, 0.2).value}}
 
 
 def test_json_holds_every_figure(tmp_path):

@@ -40,7 +40,7 @@ def test_every_figure_of_results_that_differ():
     results = [result("a", priors=(0.2,)), result("b", priors=(0.01, 0.2), definitions=("kaldi",))]
     heading, first, second = table_rows(results, every_figure=True)
     figures = ["minDCF(0.01)", "minDCF(0.2)", "actDCF(0.01)", "actDCF(0.2)", "Cllr", "minCllr", "EER % of kaldi"]
-    assert list(heading[3:]) == figures
+    assert list(heading[3:]) == [*figures, "minDCF(0.01) of kaldi", "minDCF(0.2) of kaldi"]
     assert (first[0], second[0]) == ("a", "b")
     a, b = results
     assert first[3:] == (
@@ -50,9 +50,10 @@ def test_every_figure_of_results_that_differ():
         f"{a.act_dcf[0.2].value:.4f}",
         f"{a.cllr:.4f}",
         f"{a.min_cllr:.4f}",
-        "-",
+        *("-", "-", "-"),
     )
-    assert second[-3:] == (f"{b.cllr:.4f}", f"{b.min_cllr:.4f}", f"{b.other_eers['kaldi']:.2f}")
+    assert second[-5:-2] == (f"{b.cllr:.4f}", f"{b.min_cllr:.4f}", f"{b.other_eers['kaldi']:.2f}")
+    assert second[-2:] == tuple(f"{b.other_min_dcfs['kaldi'][prior]:.4f}" for prior in (0.01, 0.2))
     assert notes_of(results) == []
 
 

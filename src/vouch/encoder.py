@@ -237,7 +237,7 @@ def load_torch(path: str | Path) -> dict[str, object]:
             f"{path}: not readable as a checkpoint: damaged, of another kind, or with code in it"
         ) from None
     if not isinstance(state, dict):
-        raise VouchError(f"{path}: not a checkpoint of Vouch")
+        raise VouchError(f"{path}: holds no table of weights, as a checkpoint does")
     return state
 
 

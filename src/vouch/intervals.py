@@ -164,16 +164,6 @@ def paired_difference(value: float, first: np.ndarray, second: np.ndarray, level
     return Difference(value, percentile_interval(differences, level), p_value)
 
 
-def eer_interval(
-    scores: np.ndarray, is_target: np.ndarray, draws: int = 1000, level: float = 0.95, seed: int = 0
-) -> Interval:
-    """Return the interval of the EER over resampled trials, as rates from 0 to 1; see `over_trials`."""
-    order = by_score(scores, is_target)
-    scores, is_target = np.asarray(scores)[order], np.asarray(is_target)[order]
-    (values,) = bootstrap([scores], is_target, over_trials(is_target), [], draws, seed)
-    return percentile_interval(values["eer"], level)
-
-
 def by_score(scores: np.ndarray, is_target: np.ndarray) -> np.ndarray:
     """Return the (trials,) order of ascending scores and, among equal ones, non-targets first.
 

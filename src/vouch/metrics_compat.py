@@ -146,6 +146,9 @@ EQUAL_ERROR_RATES: MappingProxyType[str, _Definition] = MappingProxyType(
     }
 )
 
+# Minimum detection costs, of the programs among them that have one of their own.
+MIN_DCFS = MappingProxyType({"voxceleb_trainer": sequential_min_dcf, "kaldi": sequential_min_dcf})
+
 
 def _thinned_roc(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return threshold, false-alarm and miss rates, in descending order of thresholds, as scikit-learn's roc_curve.

@@ -14,7 +14,7 @@ from vouch.errors import VouchError, pick
 from vouch.files import write_text
 from vouch.intervals import Interval, bootstrap, by_score, over_speakers, over_trials, percentile_interval
 from vouch.metrics import Cost, OperatingPoint, act_dcf, cllr, equal_error_rate, min_cllr, min_dcf
-from vouch.metrics_compat import EQUAL_ERROR_RATES
+from vouch.metrics_compat import EQUAL_ERROR_RATES, MIN_DCFS
 
 # Target priors of the detection costs: those of NIST SRE 2010 and later, and of the VoxCeleb challenges.
 PRIORS = (0.01, 0.05)
@@ -36,6 +36,7 @@ class Result:
     intervals : bootstrap intervals of probability `level` by the names of `vouch.intervals.bootstrap`; EER in percent
     level, draws, resampled : of the bootstrap; what was drawn, "trials" or "speakers"
     other_eers : equal error rates in percent by definitions of other programs
+    other_min_dcfs : minimum detection costs by program and target prior, of the programs that define one
     groups : the same for parts of the list, named in `system`
     notes : sentences about what has no figures
     """
@@ -54,6 +55,7 @@ class Result:
     draws: int
     resampled: str
     other_eers: dict[str, float]
+    other_min_dcfs: dict[str, dict[float, float]]
     groups: tuple[Result, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -102,6 +104,12 @@ def evaluate(
     settings = settings or Settings()
     definitions = {name: pick(EQUAL_ERROR_RATES, name, "definition of the EER") for name in settings.definitions}
     costs = [Cost(prior) for prior in settings.priors]
+    # Before the trials are sorted: these depend on the order of tied ones in the list.
+    costs_by_program = {
+        name: {prior: MIN_DCFS[name](scores, is_target, prior).value for prior in settings.priors}
+        for name in definitions
+        if name in MIN_DCFS
+    }
     order = by_score(scores, is_target)
     scores, is_target = np.asarray(scores, np.float64)[order], np.asarray(is_target, bool)[order]
     rate, threshold = equal_error_rate(scores, is_target)
@@ -128,6 +136,7 @@ def evaluate(
         draws=settings.draws,
         resampled="trials" if speakers is None else "speakers",
         other_eers={name: 100 * definition(scores, is_target).value for name, definition in definitions.items()},
+        other_min_dcfs=costs_by_program,
     )
 
 
@@ -174,6 +183,9 @@ def _record(result: Result) -> dict[str, object]:
         "cllr": {"value": result.cllr, **result.intervals["cllr"]._asdict()},
         "min_cllr": {"value": result.min_cllr, **result.intervals["min_cllr"]._asdict()},
         "other_eers_percent": result.other_eers,
+        "other_min_dcfs": {
+            name: {f"{prior:g}": cost for prior, cost in costs.items()} for name, costs in result.other_min_dcfs.items()
+        },
         "groups": [_record(group) for group in result.groups],
         "notes": list(result.notes),
     }
@@ -208,6 +220,10 @@ def _result(record: dict) -> Result:
         intervals=intervals,
         **{key: interval[key] for key in ("level", "draws", "resampled")},
         other_eers=record["other_eers_percent"],
+        other_min_dcfs={
+            name: {float(prior): cost for prior, cost in costs.items()}
+            for name, costs in record["other_min_dcfs"].items()
+        },
         groups=tuple(_result(group) for group in record["groups"]),
         notes=tuple(record["notes"]),
     )

@@ -21,11 +21,13 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
     """
     priors = sorted({prior for result in results for prior in result.min_dcf})
     definitions = sorted({name for result in results for name in result.other_eers})
+    programs = sorted({name for result in results for name in result.other_min_dcfs})
     heading = ["system", "trials (target/nontarget)", f"EER % [{100 * LEVEL:.0f} % interval]"]
     heading += [f"minDCF({prior:g})" for prior in priors]
     if every_figure:
         heading += [*(f"actDCF({prior:g})" for prior in priors), "Cllr", "minCllr"]
         heading += [f"EER % of {name}" for name in definitions]
+        heading += [f"minDCF({prior:g}) of {name}" for name in programs for prior in priors]
     rows = [tuple(heading)]
     for result in results:
         low, high = result.intervals["eer"]
@@ -37,6 +39,9 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
             row += [f"{result.cllr:.4f}", f"{result.min_cllr:.4f}"]
             others = result.other_eers
             row += [f"{others[name]:.2f}" if name in others else ABSENT for name in definitions]
+            for name in programs:
+                costs = result.other_min_dcfs.get(name, {})
+                row += [f"{costs[prior]:.4f}" if prior in costs else ABSENT for prior in priors]
         rows.append(tuple(row))
     return rows
 

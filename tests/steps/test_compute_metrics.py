@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from eer_intervals import eer_interval
 from processes import fails, succeeds
 
 from vouch import metrics
-from vouch.intervals import by_score, eer_interval
-from vouch.metrics_compat import EQUAL_ERROR_RATES
+from vouch.intervals import by_score
+from vouch.metrics_compat import EQUAL_ERROR_RATES, sequential_min_dcf
 
 PAIRS = [(f"s{a}-{i}", f"s{b}-{j}") for a in range(6) for b in range(a, 6) for i in range(3) for j in range(3, 6)]
 IS_TARGET = np.array([a[:2] == b[:2] for a, b in PAIRS])
@@ -56,6 +57,8 @@ def test_every_option_at_once(scripts, exp):
     assert record["min_cllr"]["value"] == pytest.approx(metrics.min_cllr(scores, IS_TARGET))
     expected = {name: 100 * rule(scores, IS_TARGET).value for name, rule in EQUAL_ERROR_RATES.items()}
     assert record["other_eers_percent"] == pytest.approx(expected)
+    cost = sequential_min_dcf(scores, IS_TARGET, 0.3).value
+    assert record["other_min_dcfs"] == {name: {"0.3": pytest.approx(cost)} for name in ("voxceleb_trainer", "kaldi")}
     short = np.array([a[-1] == "0" for a, _ in PAIRS])
     groups = {group["system"]: group for group in record["groups"]}
     ranges = ["t: enrol < 2 s", "t: 2 s <= enrol < 3 s", "t: 3 s <= enrol"]

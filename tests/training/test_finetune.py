@@ -96,15 +96,15 @@ def test_the_network_is_that_of_the_file(tmp_path):
 def test_features_that_do_not_fit_are_refused(tmp_path):
     checkpoint(tmp_path / "last.pt")
     start = load_start(tmp_path / "last.pt")
-    check_features(start, 8, None)
+    check_features(start, 8, None, tmp_path)
     with pytest.raises(VouchError, match=r"last\.pt: takes 8 dimensions, the features have 9"):
-        check_features(start, 9, None)
+        check_features(start, 9, None, tmp_path)
     start.encoder.config["feature"] = {"type": "fbank", "num_mel_bins": 8}
-    check_features(start, 8, {"type": "fbank", "num_mel_bins": 8})
+    check_features(start, 8, {"type": "fbank", "num_mel_bins": 8}, tmp_path)
     with pytest.raises(
-        VouchError, match="trained with type fbank of the front end, the features were made with logmel"
+        VouchError, match=r"feature\.yaml: type is logmel, the model was trained with fbank; rerun stage 1"
     ):
-        check_features(start, 8, {"type": "logmel", "num_mel_bins": 8})
+        check_features(start, 8, {"type": "logmel", "num_mel_bins": 8}, tmp_path)
 
 
 def make_trainer(tmp_path, name, lines=None, start=None, loss="aamsoftmax", **train):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import nn
 
@@ -11,7 +12,7 @@ from vouch.features.fbank import Fbank
 from vouch.features.logmel import LogMel
 from vouch.features.mfcc import Mfcc
 from vouch.features.waveform import Waveform
-from vouch.options import resolve_options
+from vouch.options import read_yaml, resolve_options
 
 FEATURES = {"fbank": Fbank, "logmel": LogMel, "mfcc": Mfcc, "waveform": Waveform}
 
@@ -37,3 +38,25 @@ def build_feature(config: Mapping[str, object]) -> nn.Module:
     resolved = resolve_feature(config)
     kind = str(resolved.pop("type"))
     return FEATURES[kind](**resolved)
+
+
+def read_feature(data: str | Path) -> dict[str, object] | None:
+    """Return the configuration that the features of a data directory were made with; None where it is not known."""
+    path = Path(data) / "feature.yaml"
+    return resolve_feature(read_yaml(path)) if path.exists() else None
+
+
+def check_same_feature(wanted: Mapping[str, object] | None, found: Mapping[str, object] | None, where: str) -> None:
+    """Raise `VouchError` naming the first option in which features differ from those that a model was trained with.
+
+    Parameters
+    ----------
+    wanted : the model's resolved configuration; None: not known
+    found : the features' resolved configuration; None: not known
+    where : file that says how the features were made, for the message
+    """
+    if wanted is None or found is None:
+        return
+    for name, value in wanted.items():
+        if found.get(name) != value:
+            raise VouchError(f"{where}: {name} is {found.get(name)}, the model was trained with {value}; rerun stage 1")

@@ -87,10 +87,8 @@ class Archives:
                 if source.name not in self._numbers:
                     self._numbers[source.name] = self._add(source.name)
                 return self._numbers[source.name], layout.select(source, is_vector)
-        matrix = np.atleast_2d(read_entry(rxfilename))
-        if matrix.dtype.kind != "f":
-            raise VouchError(f"{rxfilename}: integers, not a matrix or vector")
-        number = self._add(np.ascontiguousarray(to_float32(matrix)).reshape(-1).view(np.uint8))
+        matrix = read_matrix(rxfilename)
+        number = self._add(matrix.reshape(-1).view(np.uint8))
         return number, Layout("F", 0, *matrix.shape, *matrix.shape)
 
     def _add(self, buffer: str | np.ndarray) -> int:

@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional
 
 from vouch.errors import VouchError, pick
-from vouch.models.inputs import check_features, clear_computed, clear_padding, length_mask
+from vouch.models.inputs import as_image, check_features, clear_computed, strided_mask
 from vouch.models.pooling import POOLINGS
-from vouch.models.resnet import BasicBlock, strided_mask
+from vouch.models.resnet import BasicBlock
 
 # Frames of a context segment, after the time stride.
 SEGMENT = 100
@@ -95,9 +95,8 @@ class ConvolutionalHead(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.out_channels = channels * -(-num_bins // 8)
 
-    def forward(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """`(batch, frames, bins) -> (batch, out_channels, frames)`; padded frames of the output hold zeros."""
-        x = clear_padding(features.transpose(1, 2)[:, None], mask).contiguous(memory_format=torch.channels_last)
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """`(batch, 1, bins, frames) -> (batch, out_channels, frames)`; padded frames of both hold zeros."""
         x = clear_computed(functional.relu(self.bn1(self.conv1(x)), inplace=True), mask)
         for block in (*self.layer1, *self.layer2):
             x = block(x, mask)
@@ -270,8 +269,8 @@ class CAMPPlus(nn.Module):
             Wrong shape, or an utterance without frames.
         """
         check_features(features, lengths, self.num_bins, self.min_frames)
-        mask = None if lengths is None else length_mask(lengths.to(features.device), features.shape[1])
-        x = self.xvector["tdnn"](self.head(features, mask))
+        x, mask = as_image(features, lengths)
+        x = self.xvector["tdnn"](self.head(x, mask))
         mask = strided_mask(mask, TIME_STRIDE)
         segments = find_segments(x, mask)
         for number in range(1, len(DENSE_BLOCKS) + 1):

@@ -94,6 +94,30 @@ def length_mask(lengths: torch.Tensor, frames: int) -> torch.Tensor:
     return torch.arange(frames, device=lengths.device) < lengths[:, None]
 
 
+def as_image(features: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Turn features into images of one channel whose padding is cleared.
+
+    Parameters
+    ----------
+    features : (batch, frames, bins) float
+    lengths : (batch,) int64, optional
+
+    Returns
+    -------
+    image : (batch, 1, bins, frames) float
+        In channels_last, which the layers keep: their kernels are faster in it on CPUs and on tensor cores.
+    mask : (batch, frames) bool, or None without lengths
+    """
+    mask = None if lengths is None else length_mask(lengths.to(features.device), features.shape[1])
+    image = clear_padding(features.transpose(1, 2)[:, None], mask)
+    return image.contiguous(memory_format=torch.channels_last), mask
+
+
+def strided_mask(mask: torch.Tensor | None, stride: int) -> torch.Tensor | None:
+    """Real frames after a 'same' convolution, which centres its output frame t on input frame stride * t."""
+    return None if mask is None else mask[:, ::stride]
+
+
 def clear_padding(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Zero the padded frames, so that a convolution sees there what it sees beyond the end of an utterance.
 

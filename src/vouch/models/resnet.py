@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from vouch.errors import VouchError, pick
-from vouch.models.inputs import check_features, clear_computed, clear_padding, length_mask
+from vouch.models.inputs import as_image, check_features, clear_computed, strided_mask
 from vouch.models.pooling import POOLINGS
 
 STRIDES = (1, 2, 2, 2)
@@ -25,11 +25,6 @@ def _shortcut(in_channels: int, channels: int, stride: tuple[int, int]) -> nn.Se
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(channels)
     )
-
-
-def strided_mask(mask: torch.Tensor | None, stride: int) -> torch.Tensor | None:
-    """Real frames after a 'same' convolution, which centres its output frame t on input frame stride * t."""
-    return None if mask is None else mask[:, ::stride]
 
 
 class BasicBlock(nn.Module):
@@ -199,10 +194,7 @@ class ResNet(nn.Module):
             Wrong shape, or an utterance without frames.
         """
         check_features(features, lengths, self.num_bins, self.min_frames)
-        mask = None if lengths is None else length_mask(lengths.to(features.device), features.shape[1])
-        x = clear_padding(features.transpose(1, 2)[:, None], mask)
-        # The layers keep this layout, in which their kernels are faster on CPUs and on tensor cores.
-        x = x.contiguous(memory_format=torch.channels_last)
+        x, mask = as_image(features, lengths)
         x = clear_computed(functional.relu(self.bn1(self.conv1(x)), inplace=True), mask)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from vouch.errors import VouchError
-from vouch.models.inputs import check_features, clear_computed, clear_padding, length_mask
+from vouch.models.inputs import as_image, check_features, clear_computed, strided_mask
 from vouch.models.se import SqueezeExcitation
 
 SE_REDUCTION = 8
@@ -143,15 +143,10 @@ class ResNetSE(nn.Module):
             Wrong shape, or an utterance without frames.
         """
         check_features(features, lengths, self.num_bins, self.min_frames)
-        mask = None if lengths is None else length_mask(lengths.to(features.device), features.shape[1])
-        x = clear_padding(features.transpose(1, 2)[:, None], mask)
-        # The layers keep this layout, in which their kernels are faster on CPUs and on tensor cores.
-        x = x.contiguous(memory_format=torch.channels_last)
+        x, mask = as_image(features, lengths)
         x = self.stem(x, mask)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:
-                if mask is not None:
-                    # A strided convolution centres output frame t on input frame stride * t.
-                    mask = mask[:, :: block.stride]
+                mask = strided_mask(mask, block.stride)
                 x = block(x, mask)
         return self.fc(self.pooling(self.sequence(x), mask))

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from vouch.errors import VouchError, pick
-from vouch.models.inputs import check_features, clear_computed, clear_padding, length_mask
+from vouch.models.inputs import as_image, check_features, clear_computed, length_mask
 from vouch.models.pooling import POOLINGS
 
 NUM_BINS = 40
@@ -101,9 +101,8 @@ class VGGVox40(nn.Module):
             Wrong shape, or an utterance of less than 63 frames.
         """
         check_features(features, lengths, self.num_bins, self.min_frames)
+        x, mask = as_image(features, lengths)
         lengths = None if lengths is None else lengths.to(features.device)
-        mask = None if lengths is None else length_mask(lengths, features.shape[1])
-        x = clear_padding(features.transpose(1, 2)[:, None], mask)
         for index, layer in enumerate(self.netcnn):
             x = layer(x)
             if lengths is not None and index in HALVING_LAYERS:

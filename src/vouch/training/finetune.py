@@ -10,6 +10,7 @@ import torch
 
 from vouch.encoder import Encoder, load_torch
 from vouch.errors import VouchError
+from vouch.features import check_same_feature
 from vouch.losses.base import SpeakerLoss
 from vouch.training.config import Config
 
@@ -68,19 +69,14 @@ def configure(start: Start, config: Config, overrides: Mapping[str, object]) -> 
     return replace(config, model=start.encoder.config["model"], normalization=str(theirs["normalization"]))
 
 
-def check_features(start: Start, dim: int, feature: Mapping[str, object] | None) -> None:
-    """Raise `VouchError` unless the network takes features of `dim` dimensions, made by `feature` if that is known."""
-    theirs = start.encoder.config["feature"]
+def check_features(start: Start, dim: int, feature: Mapping[str, object] | None, where: Path) -> None:
+    """Raise `VouchError` unless the network takes features of `dim` dimensions, made by `feature` if that is known.
+
+    `where` is the data directory, for the message.
+    """
     if start.encoder.config["num_bins"] != dim:
         raise VouchError(f"{start.path}: takes {start.encoder.config['num_bins']} dimensions, the features have {dim}")
-    if theirs is None or feature is None:
-        return
-    for name, wanted in theirs.items():
-        if feature.get(name) != wanted:
-            raise VouchError(
-                f"{start.path}: was trained with {name} {wanted} of the front end, the features were made with"
-                f" {feature.get(name)}; run stage 1 again"
-            )
+    check_same_feature(start.encoder.config["feature"], feature, f"{where}/feature.yaml")
 
 
 def transfer_loss(start: Start, loss: SpeakerLoss, loss_name: str, speakers: Sequence[str]) -> str:
