@@ -155,16 +155,16 @@ def test_validation_names_all_and_ends_with_one_line(scripts, tmp_path):
     fails(done, "set: 6 errors")
 
 
-def audio_set(path, count, slow=False):
-    """A directory of pipes, each of which leaves a line in `read` when it runs."""
+def audio_set(path, count):
+    """A directory of pipes, each of which leaves a line in `read` when it runs, late while there is a file `slow`."""
     audio = path.with_name("audio")
     audio.mkdir(exist_ok=True)
     rng = np.random.default_rng(len(path.name))
     wav_scp = ""
     for name in (f"{path.name}-{number:02d}" for number in range(count)):
         soundfile.write(audio / f"{name}.wav", rng.uniform(-0.1, 0.1, 1600), 16000)
-        wait = "sleep 0.1; " if slow else ""
-        wav_scp += f"{name} {wait}echo {name} >> {path.with_name('read')}; cat {audio}/{name}.wav |\n"
+        wait = f"test ! -e {path.with_name('slow')} || sleep 0.1"
+        wav_scp += f"{name} {wait}; echo {name} >> {path.with_name('read')}; cat {audio}/{name}.wav |\n"
     utt2spk = "".join(f"{line.split()[0]} {path.name}\n" for line in wav_scp.splitlines())
     spk2utt = f"{path.name} {' '.join(line.split()[0] for line in utt2spk.splitlines())}\n"
     return make_dir(path, {"wav.scp": wav_scp, "utt2spk": utt2spk, "spk2utt": spk2utt})
@@ -210,7 +210,8 @@ def test_shared_speakers_without_audio(scripts, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_doctor_goes_on_where_it_was(scripts, tmp_path, number):
-    path = audio_set(tmp_path / "set", 12, slow=True)
+    path = audio_set(tmp_path / "set", 80)
+    (tmp_path / "slow").touch()
     record = path / ".doctor.jsonl"
     running = scripts.start("utils/validate_data_dir.py", *DOCTOR, "--nj", 2, "set", cwd=tmp_path)
     wait_for(lambda: record.exists() and record.read_bytes().count(b"\n") >= 3, running)
@@ -218,10 +219,11 @@ def test_an_interrupted_doctor_goes_on_where_it_was(scripts, tmp_path, number):
     done = running.wait()
     assert done.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
     known = {line.split('"')[1] for line in record.read_text().splitlines()}
-    assert 3 <= len(known) < 12
+    assert 3 <= len(known) < 80
     # What was being read when it was killed may still come to an end.
     subprocess.run(["sleep", "1"], check=True)
-    (tmp_path / "read").unlink()
+    for name in ("read", "slow"):
+        (tmp_path / name).unlink()
     succeeds(scripts.run("utils/validate_data_dir.py", *DOCTOR, "--nj", 2, "set", cwd=tmp_path))
-    assert sorted((tmp_path / "read").read_text().split()) == sorted({f"set-{n:02d}" for n in range(12)} - known)
+    assert sorted((tmp_path / "read").read_text().split()) == sorted({f"set-{n:02d}" for n in range(80)} - known)
     assert not record.exists()
