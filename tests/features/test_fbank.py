@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vouch.errors import VouchError
-from vouch.features import build_feature, mel, resolve_feature
+from vouch.features import build_feature, frames, resolve_feature
 from vouch.features.fbank import Fbank
 
 # Made by running Kaldi's compute-fbank-feats with dither 0.
@@ -112,11 +112,14 @@ def test_a_batch_is_its_utterances_one_by_one():
         torch.testing.assert_close(together[row], feature(waves[row : row + 1])[0], atol=1e-5, rtol=0)
 
 
-def test_long_signals_in_blocks_are_the_same(monkeypatch):
+@pytest.mark.parametrize("stretch", [1, 7, 31, 1000])
+@pytest.mark.parametrize("snip", [True, False])
+def test_long_signals_in_blocks_are_the_same(monkeypatch, stretch, snip):
     wave = 0.1 * torch.randn(1, 40000, generator=torch.Generator().manual_seed(1))
-    feature = Fbank(num_mel_bins=40)
+    feature = Fbank(num_mel_bins=40, use_energy=True, window_type="hamming", snip_edges=snip)
     whole = feature(wave)
-    monkeypatch.setattr(mel, "BLOCK_FRAMES", 7)
+    monkeypatch.setattr(frames, "BLOCK_FRAMES", 7)
+    monkeypatch.setattr(frames, "STRETCH_FRAMES", stretch)
     torch.testing.assert_close(feature(wave), whole, atol=1e-5, rtol=0)
 
 

@@ -9,7 +9,7 @@ import torch
 import torchaudio
 
 from vouch.errors import VouchError
-from vouch.features import build_feature, mel, resolve_feature
+from vouch.features import build_feature, logmel, resolve_feature
 from vouch.features.logmel import LogMel, recognise_options
 from vouch.features.mel import triangles
 
@@ -135,7 +135,7 @@ def test_equals_the_formula(
     assert got.shape == expected.shape == (feature.num_frames(length), feature.dim)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
     # One frame at a time: every edge is met alone.
-    monkeypatch.setattr(mel, "BLOCK_FRAMES", 1)
+    monkeypatch.setattr(logmel, "BLOCK_FRAMES", 1)
     torch.testing.assert_close(feature(wave)[0], got, atol=1e-5, rtol=1e-5)
 
 
@@ -143,7 +143,7 @@ def test_long_signals_in_blocks_are_the_same(monkeypatch):
     wave = noise(2, 40000, seed=1)
     feature = LogMel(preemphasis=0.97)
     whole = feature(wave)
-    monkeypatch.setattr(mel, "BLOCK_FRAMES", 7)
+    monkeypatch.setattr(logmel, "BLOCK_FRAMES", 7)
     torch.testing.assert_close(feature(wave), whole, atol=1e-5, rtol=0)
 
 

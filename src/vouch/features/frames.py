@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from vouch.errors import VouchError, pick
-from vouch.features.mel import frame_blocks
+from vouch.features.mel import BLOCK_FRAMES, blocks_of
 
 # Kaldi works on 16-bit integers and floors energies at float32's epsilon on that scale.
 INT16_SCALE = 32768.0
 EPSILON = torch.finfo(torch.float32).eps
+# Frames whose samples are worked on at once, before they are cut into blocks: an hour of audio needs no more memory.
+STRETCH_FRAMES = 8000
 
 
 class FrameBlock(NamedTuple):
@@ -33,6 +35,20 @@ class FrameBlock(NamedTuple):
     last: int
     windowed: torch.Tensor
     log_energy: torch.Tensor | None
+
+
+class _Cut(NamedTuple):
+    """The frames of a signal, as views of it.
+
+    Attributes
+    ----------
+    plain, emphasised : (batch, frames, window_size) float32, before and after pre-emphasis
+    means : (batch, frames, 1) float32, what is to be subtracted from the plain ones
+    """
+
+    plain: torch.Tensor
+    emphasised: torch.Tensor
+    means: torch.Tensor
 
 
 class Frames(nn.Module):
@@ -85,11 +101,7 @@ class Frames(nn.Module):
     def blocks(
         self, samples: torch.Tensor, needs_energy: bool, generator: torch.Generator | None
     ) -> Iterator[FrameBlock]:
-        """Yield the frames block by block: what is made of a block stays in the cache of a core.
-
-        Pre-emphasis, mean removal and window are linear, so the signal is pre-emphasised once instead of in each
-        overlapping frame; what that leaves to correct in a frame is the pre-emphasised mean, and its first sample,
-        which has no predecessor.
+        """Yield the frames block by block: what is made of a block stays in the cache.
 
         Parameters
         ----------
@@ -98,30 +110,40 @@ class Frames(nn.Module):
         generator : of the dither, on the device of the samples; None: torch's own
         """
         frames = self.num_frames(samples.shape[-1])
-        padded = None
-        for first, last in frame_blocks(frames):
-            if padded is None:
-                padded = samples.new_zeros(len(samples), last, self.fft_size)
-            signal = self._noisy(self._stretch(samples, first, last), generator)
-            block = padded[:, : last - first]
-            yield FrameBlock(first, last, block, self._fill(block[..., : self.window_size], signal, needs_energy))
+        padded = samples.new_empty(len(samples), min(frames, BLOCK_FRAMES), self.fft_size)
+        padded[..., self.window_size :] = 0
+        for start, stop in blocks_of(frames, STRETCH_FRAMES):
+            cut = self._cut(self._noisy(self._stretch(samples, start, stop), generator))
+            for first, last in blocks_of(stop - start, BLOCK_FRAMES):
+                block = padded[:, : last - first]
+                energy = self._fill(block[..., : self.window_size], cut, slice(first, last), needs_energy)
+                yield FrameBlock(start + first, start + last, block, energy)
 
-    def _fill(self, out: torch.Tensor, signal: torch.Tensor, needs_energy: bool) -> torch.Tensor | None:
-        """Write the windowed frames of a signal; return the logarithms of their energies, if somebody needs them."""
+    def _cut(self, signal: torch.Tensor) -> _Cut:
+        """Cut a signal into frames.
+
+        Pre-emphasis, mean removal and window are linear, so the signal is pre-emphasised once instead of in each
+        overlapping frame; what that leaves to correct in a frame is the pre-emphasised mean, and its first sample,
+        which has no predecessor.
+        """
         emphasised = torch.empty_like(signal)
         emphasised[:, :1] = signal[:, :1]
         torch.sub(signal[:, 1:], signal[:, :-1], alpha=self.preemphasis, out=emphasised[:, 1:])
+        plain, emphasised = (each.unfold(-1, self.window_size, self.shift) for each in (signal, emphasised))
+        means = self._frame_means(signal) if self.remove_dc_offset else signal.new_zeros(1).expand(*plain.shape[:2], 1)
+        return _Cut(plain, emphasised, means)
+
+    def _fill(self, out: torch.Tensor, cut: _Cut, rows: slice, needs_energy: bool) -> torch.Tensor | None:
+        """Write some of the frames, windowed; return the logarithms of their energies, if somebody needs them."""
+        plain, emphasised, means = (each[:, rows] for each in cut)
         keep = 1.0 - self.preemphasis
-        means = self._frame_means(signal) if self.remove_dc_offset else signal.new_zeros(1)
-        torch.sub(emphasised.unfold(-1, self.window_size, self.shift), keep * means, out=out)
+        torch.sub(emphasised, means, alpha=keep, out=out)
         if not self.starts_at_zero:
-            out[..., :1] = keep * (signal.unfold(-1, 1, self.shift)[:, : out.shape[1]] - means)
+            out[..., :1] = keep * (plain[..., :1] - means)
         out.mul_(self.window)
         if not needs_energy:
             return None
-        if self.raw_energy:
-            return self._log_energy((signal.unfold(-1, self.window_size, self.shift) - means).mul_(INT16_SCALE))
-        return self._log_energy(out)
+        return self._log_energy((plain - means).mul_(INT16_SCALE) if self.raw_energy else out)
 
     def _stretch(self, samples: torch.Tensor, first: int, last: int) -> torch.Tensor:
         """Return the samples of frames `first` to `last`.

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from vouch.errors import VouchError, pick
-from vouch.features.mel import NORMS, SCALES, BandSums, frame_blocks, triangles
+from vouch.features.mel import BLOCK_FRAMES, NORMS, SCALES, BandSums, blocks_of, triangles
 
 # Largest difference, of the largest weight, at which a stored window or mel matrix counts as one of ours: well above
 # the rounding of single (or half) precision, well below the step from a periodic to a symmetric window.
@@ -122,7 +122,7 @@ class LogMel(nn.Module):
         """
         frames = self.num_frames(samples.shape[-1])
         features = samples.new_empty(len(samples), frames, self.dim)
-        for first, last in frame_blocks(frames):
+        for first, last in blocks_of(frames, BLOCK_FRAMES):
             features[:, first:last] = self._block(samples, first, last)
         if self.dynamic_range is not None and frames:
             features = torch.maximum(features, features.amax(dim=(1, 2), keepdim=True) - self.dynamic_range)

@@ -10,8 +10,8 @@ from torch import nn
 
 from vouch.errors import VouchError, pick
 
-# Frames computed at once: their spectra stay in the cache of a core, and an hour of audio needs no more memory.
-BLOCK_FRAMES = 512
+# Frames whose spectra are computed at once: they fit a processor's cache, and calls cost little beside the work.
+BLOCK_FRAMES = 1000
 # Neighbouring triangles summed by one product, over the small part of the spectrum that they cover. As many numbers as
 # a processor's vector holds: products with fewer, or a few more, columns take longer.
 GROUP = 16
@@ -19,10 +19,10 @@ GROUP = 16
 SLANEY_HZ_PER_MEL, SLANEY_CORNER_HZ, SLANEY_LOG_STEP = 200 / 3, 1000.0, math.log(6.4) / 27
 
 
-def frame_blocks(frames: int) -> Iterator[tuple[int, int]]:
-    """Yield first and last (exclusive) of consecutive blocks of `frames` frames."""
-    for first in range(0, frames, BLOCK_FRAMES):
-        yield first, min(first + BLOCK_FRAMES, frames)
+def blocks_of(frames: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield first and last (exclusive) of consecutive blocks of `size` frames; the last one may be shorter."""
+    for first in range(0, frames, size):
+        yield first, min(first + size, frames)
 
 
 class BandSums(nn.Module):
@@ -38,13 +38,14 @@ class BandSums(nn.Module):
 
     def __init__(self, weights: torch.Tensor) -> None:
         super().__init__()
-        self._groups: list[tuple[str, int, int, int]] = []
-        for first in range(0, weights.shape[1], GROUP):
+        self._parts: list[slice] = []
+        self._bands = weights.shape[1]
+        for first in range(0, self._bands, GROUP):
             group = weights[:, first : first + GROUP]
             used = group.sum(dim=1).nonzero()
-            low, high, width = int(used[0]), int(used[-1]) + 1, group.shape[1]
-            self._groups.append((f"weights{first}", low, high, width))
-            padded = nn.functional.pad(group[low:high], (0, GROUP - width))
+            part = slice(int(used[0]), int(used[-1]) + 1)
+            self._parts.append(part)
+            padded = nn.functional.pad(group[part], (0, GROUP - group.shape[1]))
             self.register_buffer(f"weights{first}", padded, persistent=False)
 
     def forward(self, spectrum: torch.Tensor) -> torch.Tensor:
@@ -56,8 +57,8 @@ class BandSums(nn.Module):
         return self._sums(spectrum)
 
     def _sums(self, spectrum: torch.Tensor) -> torch.Tensor:
-        sums = [(spectrum[..., low:high] @ getattr(self, name))[..., :width] for name, low, high, width in self._groups]
-        return torch.cat(sums, dim=-1)
+        parts = zip(self._parts, self._buffers.values(), strict=True)
+        return torch.cat([spectrum[..., part] @ weights for part, weights in parts], dim=-1)[..., : self._bands]
 
 
 def check_edges(low: float, high: float, sample_rate: float) -> None:

@@ -151,6 +151,16 @@ def write_object(file: IO[bytes], array: np.ndarray, compression: str = "none", 
         file.write(b"\0B" + struct.pack("b", array.itemsize) + array.tobytes())
     elif array.ndim == 2 and compression != "none" and array.size:
         file.write(b"\0B" + compress(to_float32(array), compression))
-    else:
+    elif array.dtype.kind == "f":
         # An empty matrix too: compressed, not even Kaldi reads it.
+        _write_floats(file, array)
+    else:
         write_array(file, array)
+
+
+def _write_floats(file: IO[bytes], array: np.ndarray) -> None:
+    """Write a matrix or vector as it lies in memory, which takes a third of the time of making bytes of it first."""
+    token = ("F" if array.itemsize == 4 else "D") + ("M" if array.ndim == 2 else "V")
+    sizes = HEADERS[token.encode()][2].pack(*(number for size in array.shape for number in (4, size)))
+    file.write(b"\0B" + token.encode() + b" " + sizes)
+    file.write(np.ascontiguousarray(array, f"<f{array.itemsize}").data)
