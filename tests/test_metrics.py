@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_curve
 
 from vouch import metrics
 from vouch.errors import VouchError
@@ -58,6 +59,18 @@ def test_roc_is_counted_at_each_threshold(trials):
 @given(EITHER)
 def test_eer_equals_exact_arithmetic(trials):
     assert metrics.equal_error_rate(*trials).value == pytest.approx(float(slow_eer(*trials)), abs=1e-12)
+
+
+@given(EITHER)
+def test_scikit_learn_has_the_same_curve(trials):
+    scores, is_target = trials
+    false_alarm, hit, threshold = roc_curve(is_target, scores, drop_intermediate=False)
+    ours = metrics.roc(scores, is_target)
+    assert threshold[::-1].tolist() == ours.threshold.tolist()
+    np.testing.assert_allclose(ours.false_alarm, false_alarm[::-1], atol=1e-9, rtol=0)
+    np.testing.assert_allclose(ours.miss, 1 - hit[::-1], atol=1e-9, rtol=0)
+    eer = np.interp(0, false_alarm - (1 - hit), false_alarm)
+    assert metrics.equal_error_rate(scores, is_target).value == pytest.approx(eer, abs=1e-9)
 
 
 @given(EITHER, st.floats(0.001, 0.999), st.floats(0.1, 10), st.floats(0.1, 10))
