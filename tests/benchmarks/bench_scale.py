@@ -8,6 +8,7 @@ parts, of `DataDir.load`, and of opening the training set, each in a process of 
 """
 
 import argparse
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -40,7 +41,10 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train"
-        make_data(path, args.utterances, args.frames)
+        # Not in this process: Linux counts the memory of a process as that of those it starts.
+        making = multiprocessing.Process(target=make_data, args=(path, args.utterances, args.frames))
+        making.start()
+        making.join()
         imports = IMPORTS.format(src=str(ROOT / "src"))
         utils = f"{ROOT}/utils"
         measure("validate", [f"{utils}/validate_data_dir.py", "--no-text", "--no-wav", str(path)])
