@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Stage 4: extract an embedding of every utterance of a data directory.
+"""Stage 4: extract an embedding of every utterance of a data directory or of a list of recordings.
 
 Reads feats.scp, or with --input wav the audio, which goes through the model's own front end (a network that takes
-waveforms needs no asking); writes embedding.scp and the archives it lists.
+waveforms needs no asking); writes embedding.scp and the archives it lists. A list has a file on each line, whose name
+is then its id, or an id and a file or a command that ends in |, as wav.scp has.
 
     steps/extract_embeddings.py egs/demo/data/test egs/demo/exp/mine/final.pt egs/demo/exp/mine/embeddings/test
+    find /data -name '*.wav' > list; steps/extract_embeddings.py list final.pt out
 
 An utterance is embedded whole. With --crops it gives one embedding for each of so many evenly spaced crops, a matrix
 for `steps/score_trials.py --backend distance`; audio is cut before the front end. With --windows it gives the mean of
@@ -18,20 +20,25 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
+import torch
+
 from command_line import Parser, run_main
 from stage import add_job_options, pick_device, run_shards
 from vouch.cropping import WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
 from vouch.embedding import default_max_frames, store_embedder, wave_embedder
-from vouch.encoder import load_encoder
+from vouch.encoder import Encoder, load_encoder, rearrange
 from vouch.errors import VouchError
 from vouch.features import check_same_feature, read_feature
 from vouch.kaldi.datadir import DataDir
+from vouch.kaldi.wavlist import read_wav_list
 from vouch.shards import Shards
 
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("data", type=Path, help="data directory with feats.scp, or wav.scp for audio")
+    parser.add_argument(
+        "data", type=Path, help="data directory with feats.scp, or wav.scp for audio; or a list of recordings"
+    )
     parser.add_argument("model", type=Path, help="final.pt or a checkpoint of stage 3")
     parser.add_argument("out", type=Path, help="folder for embedding.scp and the archives")
     parser.add_argument("--input", choices=("feats", "wav"), help="what to start from (default: what the model takes)")
@@ -55,11 +62,16 @@ def main() -> None:
     parts.add_argument(
         "--window-average", choices=WINDOW_AVERAGES, help="of the embeddings, or scaled to length 1 (default: mean)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu or cuda (of several GPUs each job takes another), or such as cuda:1"
+    )
     parser.add_argument("--shard-size", type=int, default=1000, help="utterances an archive")
     add_job_options(parser)
     args = parser.parse_args()
-    encoder = load_encoder(args.model, pick_device(args.device))
+    # What only starts jobs computes nothing, and where a cluster has its GPUs it may not be.
+    starts_jobs = args.nj > 1 and not args.job
+    device = torch.device("cpu") if starts_jobs and args.cmd else pick_device(args.device, args.job)
+    encoder = load_encoder(args.model, "cpu" if starts_jobs else device)
     max_frames = default_max_frames(encoder) if args.max_frames is None else args.max_frames
     if max_frames < 2 * encoder.min_frames:
         raise VouchError(f"--max-frames {max_frames} is below {2 * encoder.min_frames}, twice the network's minimum")
@@ -69,28 +81,35 @@ def main() -> None:
     if args.input == "feats" and encoder.takes_waveforms:
         raise VouchError(f"--input feats: {args.model} takes waveforms; leave --input out")
 
-    from_features = not encoder.takes_waveforms and args.input != "wav"
-    if from_features:
-        data = DataDir.load(args.data, need=["feats.scp"])
-        check_same_feature(encoder.config["feature"], read_feature(args.data), f"{args.data}/feature.yaml")
-        # Stage 1 run again may leave the same table above other features.
-        items, source = data.feats_scp, (data.feats_scp, (args.data / "feats.scp").stat().st_mtime_ns)
-    else:
-        data = DataDir.load(args.data, need=["wav.scp"])
-        items, source = data.segments, (data.wav_scp, data.segments)
+    data, source = load_data(args, encoder)
+    items = data.feats_scp or data.segments
     model_digest = hashlib.sha256(args.model.read_bytes()).hexdigest()
     fingerprint = f"{model_digest} {max_frames} {args.short} {cut} {source}"
     shards = Shards(args.out / "embedding", list(items), fingerprint, size=args.shard_size)
-    embedder = store_embedder if from_features else wave_embedder
+    embedder = store_embedder if data.feats_scp else wave_embedder
     outcome = run_shards(
         args,
         shards,
         args.out / "embedding.scp",
-        lambda progress: embedder(encoder, data, max_frames, args.short == "repeat", progress, cut),
+        lambda progress: embedder(rearrange(encoder), data, max_frames, args.short == "repeat", progress, cut),
         threads=0,
     )
     if outcome is not None:
         print(f"{args.out}: {len(outcome.rows)} embeddings of {encoder.embedding_dim} dimensions")
+
+
+def load_data(args: Namespace, encoder: Encoder) -> tuple[DataDir, object]:
+    """Return the data with either features or audio, and what else an embedding depends on that comes from them."""
+    is_list = args.data.is_file()
+    if is_list and args.input == "feats":
+        raise VouchError(f"--input feats: {args.data} is a list of recordings; leave --input out")
+    if is_list or encoder.takes_waveforms or args.input == "wav":
+        data = read_wav_list(args.data) if is_list else DataDir.load(args.data, need=["wav.scp"])
+        return data, (data.wav_scp, data.segments)
+    data = DataDir.load(args.data, need=["feats.scp"])
+    check_same_feature(encoder.config["feature"], read_feature(args.data), f"{args.data}/feature.yaml")
+    # Stage 1 run again may leave the same table above other features.
+    return data, (data.feats_scp, (args.data / "feats.scp").stat().st_mtime_ns)
 
 
 def build_cut(args: Namespace) -> Cut | None:

@@ -21,7 +21,7 @@ from command_line import Parser, run_main
 from stage import pick_device
 from vouch.audio import read_audio
 from vouch.embedding import embed_samples
-from vouch.encoder import load_encoder
+from vouch.encoder import load_encoder, rearrange
 from vouch.errors import VouchError
 from vouch.scoring.calibration import Calibration, prior_threshold, read_calibration
 from vouch.scoring.plda_file import read_mean
@@ -38,7 +38,7 @@ def parse_options() -> Namespace:
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--prior", type=float, help="probability of the same speaker (default: that of the calibration)")
     limit.add_argument("--false-alarm", type=float, help="share of different speakers that may be accepted")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or such as cuda:1")
     return parser.parse_args()
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     calibration = None if options.calibration is None else read_calibration(options.calibration)
     threshold = find_threshold(options, calibration)
     prepare = Preparation(None if options.mean is None else read_mean(options.mean))
-    encoder = load_encoder(options.model, pick_device(options.device))
+    encoder = rearrange(load_encoder(options.model, pick_device(options.device)))
     embeddings, seconds = [], []
     for recording in options.recordings:
         if encoder.feature is None:

@@ -17,12 +17,13 @@ from vouch.embedding import (
     store_embedder,
     wave_embedder,
 )
+from vouch.encoder import Encoder, rearrange
 from vouch.errors import VouchError
 from vouch.features.extract import compute
 from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.feats import FeatureStore
 from vouch.kaldi.wavestore import WaveStore
-from vouch.models import MODELS
+from vouch.models import MODELS, inference
 from vouch.shards import ShardWriter
 
 LENGTHS = [60, 3, 31, 1, 200, 32, 31, 14, 15, 75]
@@ -67,6 +68,20 @@ def test_neither_the_batch_nor_its_order_matters(encoder, matrices):
     for matrix, found in zip(matrices, together, strict=True):
         if len(matrix) >= encoder.min_frames:
             assert_close(found, embed_one(encoder, matrix))
+
+
+@pytest.mark.parametrize("budget", [1, 300, 2000])
+def test_neither_batch_nor_order_matters_to_a_rearranged_encoder(budget, monkeypatch):
+    """Whether there are enough positions for Winograd's algorithm, and along which axis, depends on the batch."""
+    monkeypatch.setattr(inference, "WINOGRAD_WORK", 2_000_000)
+    encoder = Encoder({"name": "resnetse34l", "channels": [16, 64, 64, 64], "embedding_dim": 8}, 20).eval()
+    rng, faster = np.random.default_rng(0), rearrange(encoder)
+    matrices = [rng.standard_normal((length, 20)).astype(np.float32) for length in LENGTHS]
+    monkeypatch.setitem(embedding.BATCH_FRAMES, "cpu", budget)
+    found = embed_matrices(faster, matrices)
+    expected = np.stack([embed_one(encoder, matrix) for matrix in matrices])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(embed_matrices(faster, matrices[::-1])[::-1], found, atol=1e-5)
 
 
 def test_short_utterances_are_repeated():

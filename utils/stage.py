@@ -18,19 +18,40 @@ from vouch.jobs import launch
 from vouch.shards import Outcome, Shards, ShardWriter, describe_failures
 
 Work = Callable[[Sequence[str], ShardWriter], None]
-# Bytes of the largest buffers that are made anew for each utterance, see `keep_freed_memory`.
-KEPT_BYTES = 3 << 20
+# Bytes of the largest buffers that are made anew for each utterance or batch, see `keep_freed_memory`; of larger ones
+# glibc learns nothing.
+KEPT_BYTES = 31 << 20
 
 
-def pick_device(name: str) -> torch.device:
-    """Return the device that "auto", "cpu" or "cuda" means here; `VouchError` when there is no such device."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise VouchError(f"unknown device '{name}'{nearest(name, ['auto', 'cpu', 'cuda'])}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise VouchError("--device cuda: torch finds no GPU here; use --device cpu or auto")
-    return torch.device(name)
+def pick_device(name: str, job: str = "") -> torch.device:
+    """Return the device that "auto", "cpu", "cuda" or, of several GPUs, such as "cuda:1" means here.
+
+    Parameters
+    ----------
+    name : of the device
+    job
+        "3/8" in the third of eight jobs, else empty. Jobs of one machine take its GPUs in turn; where the launcher of a
+        cluster lends each job a GPU of its own, the job sees no other.
+
+    Raises
+    ------
+    VouchError : there is no such device
+    """
+    kind, colon, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (
+        colon and not (kind == "cuda" and number.isascii() and number.isdigit())
+    ):
+        raise VouchError(f"unknown device '{name}'{nearest(name, ['auto', 'cpu', 'cuda', 'cuda:0', 'cuda:1'])}")
+    if kind == "cpu" or (kind == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise VouchError(f"--device {name}: torch finds no GPU here; use --device cpu or auto")
+    count = torch.cuda.device_count()
+    if colon:
+        if int(number) >= count:
+            raise VouchError(f"--device {name}: the GPUs here are cuda:0 to cuda:{count - 1}")
+        return torch.device("cuda", int(number))
+    return torch.device("cuda", (int(job.split("/")[0]) - 1) % count) if job else torch.device("cuda")
 
 
 def keep_freed_memory() -> None:

@@ -69,8 +69,10 @@ class Windows(NamedTuple):
         length = self.frames * frame_rows
         if len(matrix) <= length:
             return [matrix]
-        step = max(1, round(self.step * length))
-        starts = list(range(0, len(matrix) - length + 1, step))
+        # Windows of features lie a whole number of frames apart, those of waveforms where their times fall.
+        step = max(1.0, self.step * length if frame_rows > 1 else round(self.step * length))
+        count = int((len(matrix) - length) / step) + 1
+        starts = [round(index * step) for index in range(count)]
         if starts[-1] + length < len(matrix):
             starts.append(len(matrix) - length)
         return [matrix[start : start + length] for start in starts]

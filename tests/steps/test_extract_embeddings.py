@@ -128,6 +128,29 @@ def test_parts_are_the_same_however_the_work_is_split(scripts, data, tmp_path):
         np.testing.assert_allclose(embeddings(tmp_path / "windows")[name], expected, atol=1e-5)
 
 
+def test_a_list_of_recordings(scripts, recordings, tmp_path):
+    """In any order, without speakers: what the data directory gives, under the names in the list."""
+    wav_scp = read_table(recordings / "wav.scp")
+    succeeds(scripts.run(EXTRACT, "data", "final.pt", "wav", "--input", "wav", cwd=tmp_path))
+    expected = embeddings(tmp_path / "wav")
+    backwards = dict(reversed(wav_scp.items()))
+    (tmp_path / "list").write_text("".join(f"{path}\n" for path in backwards.values()))
+    (tmp_path / "ids").write_text("".join(f"{name} cat {path} |\n" for name, path in backwards.items()))
+    done = succeeds(scripts.run(EXTRACT, "list", "final.pt", "out", cwd=tmp_path))
+    assert (done.stdout, done.stderr) == (f"out: {len(wav_scp)} embeddings of 8 dimensions\n", "")
+    assert_same_features(embeddings(tmp_path / "out"), {wav_scp[name]: x for name, x in expected.items()}, 1e-6)
+    options = ("--nj", 2, "--shard-size", 2, "--input", "wav")
+    succeeds(scripts.run(EXTRACT, "ids", "final.pt", "jobs", *options, cwd=tmp_path))
+    assert_same_features(embeddings(tmp_path / "jobs"), expected, 1e-5)
+    assert list(read_table(tmp_path / "jobs/embedding.scp")) == sorted(wav_scp)
+    done = scripts.run(EXTRACT, "list", "final.pt", "out2", "--input", "feats", cwd=tmp_path)
+    fails(done, "--input feats: list is a list of recordings; leave --input out")
+    (tmp_path / "list").write_text(f"{wav_scp[min(wav_scp)]}\nnone.wav\n")
+    done = scripts.run(EXTRACT, "list", "final.pt", "out2", cwd=tmp_path)
+    fails(done, "list:2: 'none.wav': no such file")
+    assert not (tmp_path / "out2").exists()
+
+
 def test_bad_input_is_refused(scripts, data, tmp_path):
     def refused(message, *words, status=1):
         fails(scripts.run(EXTRACT, *words, cwd=tmp_path), message, status)
@@ -141,6 +164,8 @@ def test_bad_input_is_refused(scripts, data, tmp_path):
     refused("none: no such data directory", "none", "final.pt", "out")
     refused("--max-frames 1 is below 2", "data", "final.pt", "out", "--max-frames", 1)
     refused("unknown device 'gpu'", "data", "final.pt", "out", "--device", "gpu")
+    refused("torch finds no GPU", "data", "final.pt", "out", "--device", "cuda:99", "--nj", 2)
+    refused("unknown device 'cuda:x'", "data", "final.pt", "out", "--device", "cuda:x", "--nj", 2)
     refused("unknown value 'wave' (did you mean 'wav'?)", "data", "final.pt", "out", "--input", "wave", status=2)
     refused("did you mean '--max-frames'?", "data", "final.pt", "out", "--max-frame", 9, status=2)
     refused("wav.scp: no such file", "data", "final.pt", "out", "--input", "wav")

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Print how long extraction takes on a CPU, beside ONNX Runtime on the same network exported to ONNX.
+
+Both get features of 4 s and one thread, and take turns, so that what else the machine does slows both. "plain" is the
+network as it is trained, "ours" the network as stage 4 runs it. A batch of 1 is a single request, the other is what
+stage 4 makes of utterances of 4 s. Needs packages that nothing else here does:
+
+    pip install --target /tmp/onnx onnx onnxruntime onnxscript
+    PYTHONPATH=/tmp/onnx tests/benchmarks/bench_extraction.py
+"""
+
+import argparse
+import logging
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name) for name in ("src", "utils")]
+
+import numpy as np
+import torch
+from torch import nn
+
+from stage import keep_freed_memory
+from vouch.embedding import BATCH_FRAMES
+from vouch.models import MODELS
+from vouch.models.inference import rearranged
+
+try:
+    import onnxruntime
+    import onnxscript  # noqa: F401  torch.onnx needs it
+except ImportError as error:
+    sys.exit(f"{error}; pip install --target /tmp/onnx onnx onnxruntime onnxscript, then PYTHONPATH=/tmp/onnx")
+
+FRAMES = 400
+BINS = {"resnetse34l": 40, "resnet34": 80}
+Run = Callable[[], np.ndarray]
+
+
+def build(name: str) -> nn.Module:
+    """Make a network with the statistics that its batch normalisations might have after training."""
+    torch.manual_seed(0)
+    network = MODELS[name](BINS[name]).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return network
+
+
+def runtime(network: nn.Module, features: torch.Tensor) -> Run:
+    """Return the exported network's run on features, in one thread."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(network, (features.clone(),), dynamo=True, verbose=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    given = {session.get_inputs()[0].name: features.numpy()}
+    return lambda: session.run(None, given)[0]
+
+
+def torch_run(network: nn.Module, features: torch.Tensor) -> Run:
+    """Return a network's run on features."""
+
+    def run() -> np.ndarray:
+        with torch.inference_mode():
+            return network(features).numpy()
+
+    return run
+
+
+def measure(name: str, rows: int, rounds: int) -> None:
+    """Print one line of the table."""
+    network = build(name)
+    features = torch.randn(rows, FRAMES, BINS[name])
+    runs = {
+        "onnx": runtime(network, features),
+        "plain": torch_run(network, features),
+        "ours": torch_run(rearranged(network, torch.device("cpu")), features),
+    }
+    results = {kind: run() for kind, run in runs.items()}
+    seconds: dict[str, list[float]] = {kind: [] for kind in runs}
+    for _ in range(rounds + 2):
+        for kind, run in runs.items():
+            # Of this process: what others take of the core is not counted.
+            start = time.process_time()
+            run()
+            seconds[kind].append(time.process_time() - start)
+    each = {kind: 1000 * statistics.median(values[2:]) / rows for kind, values in seconds.items()}
+    ratios = [onnx / ours for onnx, ours in zip(seconds["onnx"][2:], seconds["ours"][2:], strict=True)]
+    difference = np.abs(results["ours"] - results["onnx"]).max() / np.abs(results["onnx"]).max()
+    print(
+        f"{name:12s} {rows:5d} {each['onnx']:8.1f} {each['plain']:8.1f} {each['ours']:8.1f}"
+        f" {statistics.median(ratios):8.2f} {difference:12.1e}"
+    )
+
+
+def main() -> None:
+    """Measure the networks asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=list(BINS), choices=BINS)
+    parser.add_argument("--rounds", type=int, default=15, help="runs of each, in turns (default: 15)")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    print("ms of processor time an utterance of 4 s, one thread; difference relative to the largest value")
+    print(
+        f"{'network':12s} {'batch':>5s} {'onnx':>8s} {'plain':>8s} {'ours':>8s} {'onnx/ours':>8s} {'difference':>12s}"
+    )
+    for name in options.models:
+        for rows in (1, BATCH_FRAMES["cpu"] // FRAMES):
+            measure(name, rows, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
