@@ -47,7 +47,7 @@ def parse_options() -> Namespace:
         nargs="+",
         default=(),
         choices=list(EQUAL_ERROR_RATES),
-        help="also write the EER, and the minDCF of those that have one, as these programs define it",
+        help="also show the EER, and the minDCF of those that have one, as these programs define it",
     )
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap samples for the 95 %% intervals")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
@@ -119,10 +119,16 @@ def main() -> None:
         plot_det(pictures[-1], systems)
     config = options.out_dir.parent / "config.yaml"
     config = options.config or (config if config.exists() else None)
-    report = write_report(options.out_dir, f"Results of {options.out_dir.resolve().parent.name}", config)
+    report = write_report(options.out_dir, title_of(options.out_dir), config)
     print(format_table([system.result for system in systems]), end="")
     print(f"report: {report}")
     print(f"DET plot: {pictures[-1]}")
+
+
+def title_of(out_dir: Path) -> str:
+    """Name the experiment that a folder of results is in, and the folder where it is not the usual one."""
+    folder = out_dir.resolve()
+    return f"Results of {folder.parent.name}" + ("" if folder.name == "results" else f", {folder.name}")
 
 
 if __name__ == "__main__":

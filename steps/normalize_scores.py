@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 6: normalise cosine scores against a cohort of other speakers.
+"""Stage 6: normalise scores against a cohort of other speakers.
 
     steps/normalize_scores.py exp/scores/trials.txt exp/embeddings/test/embedding.scp \\
         exp/embeddings/train/embedding.scp exp/scores/trials_asnorm.txt --cohort-utt2spk data/train/utt2spk
@@ -7,19 +7,24 @@
 A normalised score is (score - mean) / standard deviation, of the cohort scores of the enrolment side (znorm) or the
 test side (tnorm), or the mean of both (snorm). In asnorm, adaptive s-norm, only the highest cohort scores of each side
 count. The cohort must hold no speaker of the trials; training speakers are the usual choice.
+
+The cohort is scored as the trials were: give the --backend and the other options that they were scored with. With plda
+the cohort members are test utterances for the enrolment side, one utterance each, and enrolments for the test side.
 """
 
 import sys
 from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
 from command_line import Parser, run_main
+from scoring_options import add_backend_options, check_backend_options, load_backend
 from vouch.errors import VouchError
 from vouch.kaldi.scores import Scores, read_scores, write_scores
-from vouch.scoring.backends import load_preparation
-from vouch.scoring.sides import check_rows, load_cohort, load_sides, rows_of
+from vouch.scoring.backends import DEFAULT_AVERAGES, cohort_scores
+from vouch.scoring.sides import check_rows, rows_of
 from vouch.scoring.snorm import NORMALIZATIONS, trial_statistics
 
 AUTO_TOP_N = 300
@@ -27,13 +32,21 @@ AUTO_TOP_N = 300
 MEANS = ("mean", "unit-mean")
 
 
-def top_n(word: str) -> int | None:
-    """Read the value of --top-n; "auto" is None."""
+class TopN(NamedTuple):
+    """How many cohort scores count, and whether the whole cohort may stand in where it is smaller."""
+
+    number: int
+    at_most: bool
+
+
+def top_n(word: str) -> TopN:
+    """Read the value of --top-n: "400", "auto:400" or "auto"."""
+    number = word.removeprefix("auto:")
     if word == "auto":
-        return None
-    if not word.isdecimal():
+        return TopN(AUTO_TOP_N, True)
+    if not number.isdecimal():
         raise ArgumentTypeError(f"'{word}' is neither a number nor 'auto'")
-    return int(word)
+    return TopN(int(number), number != word)
 
 
 def parse_options() -> Namespace:
@@ -46,8 +59,8 @@ def parse_options() -> Namespace:
     parser.add_argument(
         "--top-n",
         type=top_n,
-        default="auto",
-        help=f"cohort scores that count in asnorm; auto is {AUTO_TOP_N}, or the whole cohort if that is smaller",
+        help="cohort scores that count in asnorm; auto:N is N, or the whole cohort if that is smaller; auto is"
+        f" auto:{AUTO_TOP_N} (default: auto)",
     )
     parser.add_argument(
         "--cohort-utt2spk",
@@ -58,18 +71,9 @@ def parse_options() -> Namespace:
         "--cohort-average",
         choices=MEANS,
         help="what stands for a cohort speaker: the mean of its embeddings as they are, or of those that are centred,"
-        " mapped and scaled to length 1 (default: unit-mean)",
+        " mapped and scaled to length 1 (default: unit-mean for cosine, mean for plda)",
     )
-    parser.add_argument(
-        "--mean", help="vector that was subtracted in scoring; 'data': the mean of the trials' embeddings"
-    )
-    parser.add_argument("--lda", type=Path, help="matrix that was applied in scoring")
-    parser.add_argument(
-        "--enrol-map", type=Path, help="'enrol-id utterance ...' table, the one the trials were scored with"
-    )
-    parser.add_argument(
-        "--enrol-average", choices=MEANS, help="the one the trials were scored with (default: unit-mean)"
-    )
+    add_backend_options(parser, MEANS)
     return parser.parse_args()
 
 
@@ -80,23 +84,30 @@ def main() -> None:
         raise VouchError(f"--top-n is for --method asnorm; {options.method} counts the whole cohort")
     if options.cohort_average is not None and options.cohort_utt2spk is None:
         raise VouchError("--cohort-average says what stands for the speakers of --cohort-utt2spk; give that")
-    if options.enrol_average is not None and options.enrol_map is None:
-        raise VouchError("--enrol-average says what stands for the enrolments of --enrol-map; give that")
+    check_backend_options(options)
+    if options.backend == "distance" and (options.enrol_map or options.cohort_utt2spk):
+        raise VouchError(
+            "--backend distance: crops of several utterances have no mean that could stand for an enrolment or a cohort"
+            " speaker; leave out --enrol-map and --cohort-utt2spk"
+        )
     scores = read_scores(options.scores)
-    prepare = load_preparation(options.mean, options.lda, options.embeddings)
-    sides = load_sides(options.embeddings, options.enrol_map, options.enrol_average or "unit-mean", prepare)
+    backend = load_backend(options)
+    average = DEFAULT_AVERAGES[options.backend]
+    sides = backend.load_sides(options.embeddings, options.enrol_map, options.enrol_average or average)
     enrol, test = rows_of(scores.enrol, sides.enrol), rows_of(scores.test, sides.test)
     check_rows(enrol, scores.enrol, options.scores, options.enrol_map or options.embeddings)
     check_rows(test, scores.test, options.scores, options.embeddings)
-    cohort = load_cohort(options.cohort, options.cohort_utt2spk, options.cohort_average or "unit-mean", prepare)
-    number = len(cohort)
+    cohort = backend.load_cohort(options.cohort, options.cohort_utt2spk, options.cohort_average or average)
+    against = cohort_scores(backend, sides, cohort)
+    number = against.size
     if method.adaptive:
-        number = min(AUTO_TOP_N, len(cohort)) if options.top_n is None else options.top_n
-    statistics = trial_statistics(sides.unit, sides.names, enrol, test, cohort, number)
+        wanted = options.top_n or TopN(AUTO_TOP_N, True)
+        number = min(wanted.number, number) if wanted.at_most else wanted.number
+    statistics = trial_statistics(against, sides.names, enrol, test, number)
     normalized = method.formula(scores.score, *statistics)
     write_scores(options.normalized, Scores(scores.enrol, scores.test, normalized))
     print(
-        f"{len(normalized)} scores normalised ({options.method}, {number} of {len(cohort)} cohort members):"
+        f"{len(normalized)} scores normalised ({options.method}, {number} of {against.size} cohort members):"
         f" {options.normalized}"
     )
 

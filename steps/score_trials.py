@@ -20,19 +20,14 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
 from command_line import Parser, run_main
-from vouch.errors import VouchError
-from vouch.kaldi.scores import Scores, write_scores
-from vouch.kaldi.trials import read_trials
-from vouch.scoring.backends import (
-    DEFAULT_AVERAGES,
-    Score,
-    cosine_scorer,
-    load_distance,
-    load_preparation,
-    plda_scorer,
-)
-from vouch.scoring.plda import LENGTHS
-from vouch.scoring.sides import AVERAGES, Sides, check_rows, load_sides, rows_of, score_sides
+from run import count_processors
+from scoring_options import add_backend_options, check_backend_options, load_backend
+from vouch.scoring.backends import DEFAULT_AVERAGES
+from vouch.scoring.sides import AVERAGES
+from vouch.scoring.stream import Sources, score_file
+
+# More do not help: the memory that embeddings are read from is shared.
+MOST_THREADS = 8
 
 
 def parse_options() -> Namespace:
@@ -40,27 +35,7 @@ def parse_options() -> Namespace:
     parser.add_argument("trials", type=Path, help="trial list, 'enrol-id test-id target|nontarget' lines")
     parser.add_argument("embeddings", type=Path, help="embedding.scp of the utterances of both sides")
     parser.add_argument("scores", type=Path, help="score file to write")
-    parser.add_argument("--backend", choices=list(DEFAULT_AVERAGES), default="cosine", help="how to compare")
-    parser.add_argument("--mean", help="vector to subtract from the embeddings; 'data': their own mean")
-    parser.add_argument("--lda", type=Path, help="matrix to apply to the embeddings, after centring")
-    parser.add_argument("--plda", type=Path, help="model for --backend plda")
-    parser.add_argument(
-        "--plda-length",
-        choices=list(LENGTHS),
-        help="length normalisation within PLDA: to the expected length of a mean of so many utterances, to the root of"
-        " the dimension, or none (default: expected)",
-    )
-    parser.add_argument(
-        "--keep-length",
-        action="store_true",
-        help="for --backend distance: do not scale embeddings to length 1 (networks trained with the loss 'proto')",
-    )
-    parser.add_argument(
-        "--enrol-map",
-        type=Path,
-        help="'enrol-id utterance ...' table; without it enrolment ids are utterance ids",
-    )
-    parser.add_argument("--enrol-average", choices=AVERAGES, help="what stands for an enrolment of the map, see above")
+    add_backend_options(parser, AVERAGES)
     parser.add_argument(
         "--allow-missing",
         action="store_true",
@@ -71,53 +46,19 @@ def parse_options() -> Namespace:
 
 def main() -> None:
     options = parse_options()
-    check_options(options)
-    trials = read_trials(options.trials)
-    sides, score = load_backend(options)
-    enrol, test = rows_of(trials.enrol, sides.enrol), rows_of(trials.test, sides.test)
-    enrol_ids, test_ids = trials.enrol, trials.test
-    known = (enrol >= 0) & (test >= 0)
-    if not known.all():
-        if not options.allow_missing:
-            check_rows(enrol, enrol_ids, options.trials, options.enrol_map or options.embeddings)
-            check_rows(test, test_ids, options.trials, options.embeddings)
-        if not known.any():
-            raise VouchError(f"{options.trials}: no trial has the embeddings of both sides in {options.embeddings}")
-        enrol_ids = [name for name, keep in zip(enrol_ids, known, strict=True) if keep]
-        test_ids = [name for name, keep in zip(test_ids, known, strict=True) if keep]
-        enrol, test = enrol[known], test[known]
-        left_out = len(known) - len(enrol)
-        print(f"warning: {left_out} of {len(known)} trials left out: an utterance without embedding", file=sys.stderr)
-    write_scores(options.scores, Scores(enrol_ids, test_ids, score_sides(sides.members, enrol, test, score)))
-    print(f"{len(enrol)} trials scored: {options.scores}")
-
-
-def check_options(options: Namespace) -> None:
-    """Refuse options that have no meaning together."""
-    if options.backend == "plda" and options.plda is None:
-        raise VouchError("--backend plda needs --plda MODEL, which steps/train_plda.py makes")
-    if options.backend != "plda" and (options.plda is not None or options.plda_length is not None):
-        raise VouchError("--plda and --plda-length are for --backend plda")
-    if options.backend != "distance" and options.keep_length:
-        raise VouchError("--keep-length is for --backend distance")
-    if options.backend == "distance" and (options.mean is not None or options.lda is not None):
-        raise VouchError("--mean and --lda are for the backends cosine and plda")
-    if options.backend == "distance" and options.enrol_average not in (None, "scores"):
-        raise VouchError(f"--enrol-average {options.enrol_average}: --backend distance can only average scores")
-    if options.enrol_average is not None and options.enrol_map is None:
-        raise VouchError("--enrol-average says what becomes of the utterances of an --enrol-map; give one")
-
-
-def load_backend(options: Namespace) -> tuple[Sides, Score]:
-    """Read the embeddings and whatever is needed to compare them."""
-    if options.backend == "distance":
-        return load_distance(options.embeddings, options.enrol_map, not options.keep_length)
+    check_backend_options(options)
+    backend = load_backend(options)
     average = options.enrol_average or DEFAULT_AVERAGES[options.backend]
-    prepare = load_preparation(options.mean, options.lda, options.embeddings)
-    sides = load_sides(options.embeddings, options.enrol_map, average, prepare)
-    if options.backend == "plda":
-        return sides, plda_scorer(sides, options.plda, options.plda_length or "expected")
-    return sides, cosine_scorer(sides)
+    sides = backend.load_sides(options.embeddings, options.enrol_map, average)
+    sources = Sources(options.trials, options.enrol_map or options.embeddings, options.embeddings)
+    threads = min(count_processors(), MOST_THREADS)
+    scored, trials = score_file(
+        sources, options.scores, sides, backend.compare(sides, sides), options.allow_missing, threads
+    )
+    if scored < trials:
+        left_out = f"{trials - scored} of {trials} trials left out: an utterance without embedding"
+        print(f"warning: {left_out}", file=sys.stderr)
+    print(f"{scored} trials scored: {options.scores}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,17 @@ def test_values_are_the_rest_of_the_line(tmp_path):
     assert read_table(path) == {"a": "x.wav", "b": "ffmpeg -i 'b  c.m4a' - |", "c": "x y"}
 
 
+@pytest.mark.parametrize("others", ["abcde", "bd", "ac", "z", "", "aé"])
+def test_equal_keys_can_be_shared(tmp_path, others):
+    path = tmp_path / "table"
+    path.write_text("".join(f"key-{name} 1\n" for name in "abdeé"))
+    shared = [f"key-{name}" for name in others]
+    table = read_table(path, same_keys=shared)
+    assert table == read_table(path)
+    for key in table:
+        assert any(key is each for each in shared) == (key in shared)
+
+
 def test_the_last_line_may_lack_its_end(tmp_path):
     assert read_table(table_file(tmp_path, "a 1\nb 2")) == {"a": "1", "b": "2"}
 

@@ -31,6 +31,12 @@ def test_blanks_may_be_many(tmp_path):
         ("a b target c\na c\n", 1),
         ("a b\ntarget c d target\n", 1),
         ("a b target\r\n", 1),
+        ("a b nontargntarget\n", 1),
+        ("a b nontargxt\n", 1),
+        ("a b  target\na  target\n", 2),
+        ("a b target\na  target\n", 2),
+        ("a b target\n a target\n", 2),
+        (" b target\n", 1),
     ],
 )
 def test_malformed_lines_are_named(tmp_path, content, line):

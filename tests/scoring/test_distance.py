@@ -5,7 +5,7 @@ import pytest
 
 from vouch.errors import VouchError
 from vouch.kaldi.ark import open_ark
-from vouch.scoring.distance import load_crops, score_trials
+from vouch.scoring.distance import CropDistances, load_crops
 
 
 def write(folder, matrices):
@@ -30,15 +30,15 @@ def test_score_is_minus_the_mean_distance_of_all_pairs(tmp_path, crops):
         return -np.mean([[np.linalg.norm(x / np.linalg.norm(x) - y / np.linalg.norm(y)) for y in b] for x in a])
 
     table = np.array([[expected(a, b) for b in matrices.values()] for a in matrices.values()])
-    np.testing.assert_allclose(score_trials(unit, enrol, test), table[enrol, test], atol=1e-6)
+    np.testing.assert_allclose(CropDistances(unit, unit).pairs(enrol, test), table[enrol, test], atol=1e-6)
 
 
 def test_a_vector_is_one_crop(tmp_path):
     _, unit = load_crops(write(tmp_path, {"a": [3.0, 0.0], "b": [0.0, 4.0]}))
     assert unit.tolist() == [[[1, 0]], [[0, 1]]]
-    assert score_trials(unit, np.array([0]), np.array([1])) == pytest.approx([-np.sqrt(2)])
+    assert CropDistances(unit, unit).pairs(np.array([0]), np.array([1])) == pytest.approx([-np.sqrt(2)])
     _, kept = load_crops(tmp_path / "e.scp", normalize=False)
-    assert score_trials(kept, np.array([0]), np.array([1])) == pytest.approx([-5])
+    assert CropDistances(kept, kept).pairs(np.array([0]), np.array([1])) == pytest.approx([-5])
 
 
 def test_crops_that_cannot_be_compared_are_named(tmp_path):
@@ -53,3 +53,14 @@ def test_crops_that_cannot_be_compared_are_named(tmp_path):
     ark.write_bytes(ark.read_bytes()[:-4] + np.float32(np.nan).tobytes())
     with pytest.raises(VouchError, match="'a' holds NaN or infinity"):
         load_crops(scp)
+
+
+@pytest.mark.parametrize("block", [1, 7 * 3 * 2 * 4, 1 << 22])
+def test_matrix_holds_the_scores_of_all_pairs(monkeypatch, block):
+    monkeypatch.setattr("vouch.scoring.distance._BLOCK_DISTANCES", block)
+    rng = np.random.default_rng(0)
+    scorer = CropDistances(rng.standard_normal((9, 3, 5)), rng.standard_normal((11, 2, 5)))
+    rows = np.array([8, 0, 3, 3, 1, 7, 2])
+    mesh = (side.ravel() for side in np.meshgrid(rows, np.arange(11), indexing="ij"))
+    np.testing.assert_allclose(scorer.matrix(rows, slice(None)).ravel(), scorer.pairs(*mesh), atol=1e-12)
+    assert scorer.matrix(slice(None), np.array([4, 4])).shape == (9, 2)

@@ -10,8 +10,7 @@ from vouch.kaldi.archives import read_entries
 from vouch.kaldi.tables import read_table
 from vouch.scoring.cosine import normalize_length, score_trials
 from vouch.scoring.lda import apply_affine, train_lda
-from vouch.scoring.plda import LENGTHS, Plda
-from vouch.scoring.plda import score_trials as score_plda
+from vouch.scoring.plda import LENGTHS, Plda, likelihood_ratios
 from vouch.scoring.plda_file import read_mean, read_plda, read_transform, write_plda, write_single
 from vouch.scoring.plda_training import adapt_plda, train_plda
 
@@ -118,8 +117,10 @@ def test_scores_equal_kaldis(evaluation, name, model, length, counted):
         enrol, test = (prepared(side, read_mean(KALDI / "mean.vec")) for side in (enrol, test))
     counts = counts if counted else np.ones_like(counts)
     enrol, test = plda.project(enrol, counts, length), plda.project(test, 1, length)
-    found = score_plda(plda, enrol, counts, test, *index)
+    scorer = likelihood_ratios(plda, enrol, counts, test)
+    found = scorer.pairs(*index)
     np.testing.assert_allclose(found, scores[name], atol=1e-4)
+    np.testing.assert_allclose(scorer.matrix(slice(None), slice(None))[index], found, atol=1e-9)
 
 
 def test_cosines_of_means_equal_kaldis(evaluation):
@@ -143,7 +144,7 @@ def test_score_is_the_ratio_of_joint_densities():
     counts = np.array([1, 3, 1, 2, 7])
     index = rng.integers(5, size=(2, 30))
     sides = plda.project(enrol, counts, "none"), plda.project(test, 1, "none")
-    found = score_plda(plda, sides[0], counts, sides[1], *index)
+    found = likelihood_ratios(plda, sides[0], counts, sides[1]).pairs(*index)
     for score, a, b in zip(found, *index, strict=True):
         # The mean of n recordings varies by W / n about the speaker's part.
         own, other = between + within / counts[a], between + within

@@ -44,9 +44,11 @@ def test_map_with_an_unknown_utterance_is_refused(scp, tmp_path):
 
 
 def test_cohort_by_utterance_and_by_speaker(scp, tmp_path):
-    assert load_cohort(scp).tolist() == [[1, 0], [0, 1], [-1, 0]]
+    assert load_cohort(scp).unit.tolist() == [[1, 0], [0, 1], [-1, 0]]
     (tmp_path / "utt2spk").write_text("a-1 a\na-2 a\na-3 a\nb-1 b\n")
-    assert load_cohort(scp, tmp_path / "utt2spk") == pytest.approx(np.array([np.sqrt([0.5, 0.5]), [-1, 0]]))
+    cohort = load_cohort(scp, tmp_path / "utt2spk")
+    assert cohort.utterances.tolist() == [2, 1]
+    assert cohort.unit == pytest.approx(np.array([np.sqrt([0.5, 0.5]), [-1, 0]]))
 
 
 def test_cohort_utterance_without_speaker_is_refused(scp, tmp_path):
@@ -79,7 +81,7 @@ def test_averages_are_taken_before_or_after_the_preparation(scp, tmp_path):
         assert sides.utterances[[sides.enrol["a"], sides.enrol["b"], sides.test["a-1"]]].tolist() == [2, 1, 1]
         (tmp_path / "utt2spk").write_text("a-1 a\na-2 a\nb-1 b\n")
         cohort = load_cohort(scp, tmp_path / "utt2spk", average, prepare)
-        assert cohort == pytest.approx(np.stack([model, ready["b-1"]]), abs=1e-6)
+        assert cohort.unit == pytest.approx(np.stack([model, ready["b-1"]]), abs=1e-6)
 
 
 def test_scores_are_averaged_over_the_utterances_of_an_enrolment(scp, tmp_path, monkeypatch):

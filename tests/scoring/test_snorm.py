@@ -3,20 +3,34 @@
 import json
 import statistics
 import tracemalloc
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vouch.errors import VouchError
+from vouch.scoring.backends import CosineBackend, cohort_scores
 from vouch.scoring.cosine import normalize_length, score_trials
-from vouch.scoring.snorm import NORMALIZATIONS, cohort_statistics, trial_statistics
+from vouch.scoring.distance import CropDistances
+from vouch.scoring.plda import Plda, likelihood_ratios
+from vouch.scoring.sides import Cohort
+from vouch.scoring.snorm import NORMALIZATIONS, CohortScores, cohort_statistics, trial_statistics
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def unit_rows(rng: np.random.Generator, rows: int, dim: int, dtype: type = np.float64) -> np.ndarray:
     return normalize_length(rng.standard_normal((rows, dim)).astype(dtype), [str(row) for row in range(rows)])
+
+
+def cosines(unit: np.ndarray, cohort: np.ndarray) -> CohortScores:
+    ones = np.ones(len(unit), int), np.ones(len(cohort), int)
+    return cohort_scores(CosineBackend(), Cohort(unit, ones[0]), Cohort(cohort, ones[1]))
+
+
+def statistics_of(unit: np.ndarray, names: Sequence[str], cohort: np.ndarray, top_n: int | None = None):
+    return cohort_statistics(cosines(unit, cohort).of_enrol, len(cohort), np.arange(len(unit)), names, top_n)
 
 
 def test_equals_reference_vectors():
@@ -27,7 +41,7 @@ def test_equals_reference_vectors():
     enrol, test = (side.ravel() for side in np.indices((len(first), len(second))))
     unit = np.concatenate([first, second])
     scores = score_trials(unit, enrol, test + len(first))
-    sides = trial_statistics(unit, names, enrol, test + len(first), cohort, top_n)
+    sides = trial_statistics(cosines(unit, cohort), names, enrol, test + len(first), top_n)
     # The reference holds distances 1 - cosine, whose smallest are our highest scores.
     assert 1 - scores == pytest.approx(arrays["distance"].ravel(), abs=1e-9)
     assert 1 - sides[0].mean == pytest.approx(arrays["mz"][enrol], abs=1e-9)
@@ -57,19 +71,74 @@ def test_equals_a_loop_over_trials(method, dtype, tolerance):
     cohort[5] = cohort[6]  # a tie at any rank
     enrol, test = rng.integers(20, size=(2, 40))
     top_n = 7 if NORMALIZATIONS[method].adaptive else None
-    sides = trial_statistics(unit, [str(row) for row in range(20)], enrol, test, cohort, top_n)
+    sides = trial_statistics(cosines(unit, cohort), [str(row) for row in range(20)], enrol, test, top_n)
     found = NORMALIZATIONS[method].formula(score_trials(unit, enrol, test), *sides)
     expected = [one_trial(method, unit[a], unit[b], cohort, top_n or 30) for a, b in zip(enrol, test, strict=True)]
     assert found == pytest.approx(expected, abs=tolerance)
+
+
+def plda_scores(rng: np.random.Generator) -> tuple[CohortScores, Callable, Callable]:
+    """Return scores against a cohort, and those of one enrolment or test vector with it, member by member."""
+    plda = Plda(rng.standard_normal(4), rng.standard_normal((4, 4)), np.array([3.0, 1.0, 0.2, 0.0]))
+    sides, cohort = rng.standard_normal((2, 12, 4))
+    counts, members = rng.integers(1, 4, 12), rng.integers(1, 3, 12)
+    models, tests = plda.project(sides, counts), plda.project(sides)
+    cohort_models, cohort_tests = plda.project(cohort, members), plda.project(cohort)
+    forth = likelihood_ratios(plda, models, counts, cohort_tests)
+    back = likelihood_ratios(plda, cohort_models, members, tests)
+
+    def ratio(model: np.ndarray, count: int, test: np.ndarray) -> float:
+        known = np.column_stack([plda.psi + 1 / count, plda.psi, plda.psi, plda.psi + 1]).reshape(-1, 2, 2)
+        total = 0.0
+        for both, x, y in zip(known, model, test, strict=True):
+            pair = np.array([x, y])
+            joint = pair @ np.linalg.inv(both) @ pair + np.log(np.linalg.det(both))
+            total -= 0.5 * (joint - x**2 / both[0, 0] - np.log(both[0, 0]) - y**2 / both[1, 1] - np.log(both[1, 1]))
+        return total
+
+    scores = CohortScores(
+        12, lambda rows: forth.matrix(rows, slice(None)), lambda rows: back.matrix(slice(None), rows).T
+    )
+    of_enrol = lambda row: [ratio(models[row], counts[row], test) for test in cohort_tests]  # noqa: E731
+    of_test = lambda row: [ratio(m, n, tests[row]) for m, n in zip(cohort_models, members, strict=True)]  # noqa: E731
+    return scores, of_enrol, of_test
+
+
+def distance_scores(rng: np.random.Generator) -> tuple[CohortScores, Callable, Callable]:
+    sides, cohort = rng.standard_normal((2, 12, 3, 4))
+    scorer = CropDistances(sides, cohort)
+    scores = CohortScores(12, *[lambda rows: scorer.matrix(rows, slice(None))] * 2)
+
+    def one(row: int) -> list[float]:
+        return [-np.mean([[np.linalg.norm(a - b) for a in sides[row]] for b in other]) for other in cohort]
+
+    return scores, one, one
+
+
+@pytest.mark.parametrize("method", NORMALIZATIONS)
+@pytest.mark.parametrize("backend", [plda_scores, distance_scores])
+def test_other_backends_equal_a_loop_over_trials(method, backend):
+    rng = np.random.default_rng(11)
+    against, of_enrol, of_test = backend(rng)
+    enrol, test = rng.integers(12, size=(2, 30))
+    scores = rng.standard_normal(30)
+    top_n = 5 if NORMALIZATIONS[method].adaptive else None
+    found = NORMALIZATIONS[method].formula(
+        scores, *trial_statistics(against, [str(row) for row in range(12)], enrol, test, top_n)
+    )
+    for value, score, a, b in zip(found, scores, enrol, test, strict=True):
+        sides = [sorted(cohort, reverse=True)[:top_n] for cohort in (of_enrol(a), of_test(b))]
+        z, t = ((score - statistics.fmean(side)) / statistics.pstdev(side) for side in sides)
+        assert value == pytest.approx({"znorm": z, "tnorm": t}.get(method, (z + t) / 2), abs=1e-7)
 
 
 def test_blocks_do_not_matter():
     rng = np.random.default_rng(5)
     unit, cohort = unit_rows(rng, 1100, 6), unit_rows(rng, 40, 6)
     names = [str(row) for row in range(1100)]
-    together = cohort_statistics(unit, names, cohort, 10)
+    together = statistics_of(unit, names, cohort, 10)
     for row in (0, 511, 512, 1024, 1099):
-        alone = cohort_statistics(unit[row : row + 1], names[row : row + 1], cohort, 10)
+        alone = statistics_of(unit[row : row + 1], names[row : row + 1], cohort, 10)
         assert (together.mean[row], together.std[row]) == pytest.approx((alone.mean[0], alone.std[0]), abs=1e-12)
 
 
@@ -77,7 +146,7 @@ def test_whole_cohort_as_top_n_is_no_selection():
     rng = np.random.default_rng(6)
     unit, cohort = unit_rows(rng, 5, 6), unit_rows(rng, 12, 6)
     for found, expected in zip(
-        cohort_statistics(unit, "abcde", cohort, 12), cohort_statistics(unit, "abcde", cohort), strict=True
+        statistics_of(unit, "abcde", cohort, 12), statistics_of(unit, "abcde", cohort), strict=True
     ):
         assert found.tolist() == expected.tolist()
 
@@ -87,8 +156,9 @@ def test_snorm_treats_both_sides_alike():
     unit, cohort = unit_rows(rng, 6, 5), unit_rows(rng, 9, 5)
     enrol, test = rng.integers(6, size=(2, 10))
     scores = score_trials(unit, enrol, test)
-    forth = NORMALIZATIONS["asnorm"].formula(scores, *trial_statistics(unit, "abcdef", enrol, test, cohort, 4))
-    back = NORMALIZATIONS["asnorm"].formula(scores, *trial_statistics(unit, "abcdef", test, enrol, cohort, 4))
+    scores_against = cosines(unit, cohort)
+    forth = NORMALIZATIONS["asnorm"].formula(scores, *trial_statistics(scores_against, "abcdef", enrol, test, 4))
+    back = NORMALIZATIONS["asnorm"].formula(scores, *trial_statistics(scores_against, "abcdef", test, enrol, 4))
     assert forth == pytest.approx(back, abs=1e-12)
 
 
@@ -97,7 +167,7 @@ def test_memory_stays_below_the_whole_score_matrix():
     unit, cohort = unit_rows(rng, 4000, 4, np.float32), unit_rows(rng, 3000, 4, np.float32)
     tracemalloc.start()
     try:
-        cohort_statistics(unit, range(4000), cohort, 300)
+        statistics_of(unit, range(4000), cohort, 300)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -116,7 +186,7 @@ def test_memory_stays_below_the_whole_score_matrix():
 def test_unusable_cohorts_are_refused(size, dim, top_n, message):
     rng = np.random.default_rng(9)
     with pytest.raises(VouchError, match=message):
-        cohort_statistics(unit_rows(rng, 2, 3), "ab", unit_rows(rng, size, dim), top_n)
+        statistics_of(unit_rows(rng, 2, 3), "ab", unit_rows(rng, size, dim), top_n)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -124,4 +194,4 @@ def test_cohort_without_spread_names_the_utterance(dtype):
     rng = np.random.default_rng(10)
     cohort = np.repeat(unit_rows(rng, 1, 64, dtype), 17, axis=0)
     with pytest.raises(VouchError, match=r"'first': the 17 cohort scores are all -?0\.\d+ and have no spread"):
-        cohort_statistics(unit_rows(rng, 3, 64, dtype), ["first", "second", "third"], cohort)
+        statistics_of(unit_rows(rng, 3, 64, dtype), ["first", "second", "third"], cohort)

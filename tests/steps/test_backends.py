@@ -111,6 +111,16 @@ def test_averages_of_enrolments_and_centring(scripts, data):
         assert scores(data / "s.txt")[0] == pytest.approx(score, abs=1e-5)
 
 
+def test_a_table_of_other_embeddings_stands_for_their_mean(scripts, data):
+    table, others = write_set(data, "e", 1, 12, 4), list(write_set(data, "d", 0, 40, 4).values())
+    centre = np.mean(others, axis=0)
+    options = ("--enrol-map", "map", "--enrol-average", "mean", "--mean", "d.scp")
+    succeeds(scripts.run(SCORE, "trials", "e.scp", "s.txt", *options, cwd=data))
+    model = unit((table["e00-0"] + table["e00-1"]) / 2 - centre)
+    assert scores(data / "s.txt")[0] == pytest.approx(model @ unit(table["e00-2"] - centre), abs=1e-5)
+    fails(scripts.run(SCORE, "trials", "e.scp", "s.txt", "--mean", "no.scp", cwd=data), "no.scp: no such file")
+
+
 def test_normalisation_prepares_as_scoring_did(scripts, data):
     options = ("--enrol-map", "map", "--enrol-average", "mean", "--mean", "data")
     succeeds(scripts.run(SCORE, "trials", "e.scp", "s.txt", *options, cwd=data))
@@ -122,6 +132,96 @@ def test_normalisation_prepares_as_scoring_did(scripts, data):
     against = [member @ unit(table["e00-2"] - centre) for member in members]
     expected = (scores(data / "s.txt")[0] - np.mean(against)) / np.std(against)
     assert scores(data / "n.txt")[0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_plda_scores_are_normalised_with_plda_scores_of_the_cohort(scripts, data):
+    succeeds(scripts.run(TRAIN, "d.scp", "d.utt2spk", "plda", cwd=data))
+    options = ("--backend", "plda", "--plda", "plda/plda", "--mean", "plda/mean.vec", "--enrol-map", "map")
+    succeeds(scripts.run(SCORE, "trials", "e.scp", "s.txt", *options, cwd=data))
+    # The cohort as trials of its own: its utterances as tests for the models, as models for the test utterances.
+    table, cohort = write_set(data, "e", 1, 12, 4), write_set(data, "d", 0, 40, 4)
+    with open_ark(data / "both.ark", data / "both.scp") as ark:
+        for key, value in (table | cohort).items():
+            ark.write(key, value)
+    models = [f"m{s:02d}" for s in range(12)]
+    (data / "alone").write_text("".join([*(f"{key} {key}\n" for key in cohort), (data / "map").read_text()]))
+    (data / "z.trials").write_text("".join(f"{m} {key} nontarget\n" for m in models for key in cohort))
+    tests = [key for key in table if key[-1] in "23"]
+    (data / "t.trials").write_text("".join(f"{key} {test} nontarget\n" for test in tests for key in cohort))
+    against = {}
+    for name, rows in (("z", models), ("t", tests)):
+        each = (*options[:-1], "alone")
+        succeeds(scripts.run(SCORE, f"{name}.trials", "both.scp", f"{name}.txt", *each, cwd=data))
+        against |= dict(zip(rows, scores(data / f"{name}.txt").reshape(len(rows), -1), strict=True))
+    pairs = [line.split()[:2] for line in (data / "trials").read_text().splitlines()]
+    raw = scores(data / "s.txt")
+    for method, top_n in (("znorm", 160), ("tnorm", 160), ("snorm", 160), ("asnorm", 20)):
+        choice = ("--method", method, *(("--top-n", top_n) if method == "asnorm" else ()))
+        succeeds(scripts.run(NORMALIZE, "s.txt", "e.scp", "d.scp", "n.txt", *options, *choice, cwd=data))
+        sides = [[np.sort(against[pair[side]])[-top_n:] for pair in pairs] for side in (0, 1)]
+        z, t = ((raw - np.mean(side, axis=1)) / np.std(side, axis=1) for side in sides)
+        expected = {"znorm": z, "tnorm": t}.get(method, (z + t) / 2)
+        assert scores(data / "n.txt") == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_speakers_can_be_the_members_of_a_plda_cohort(scripts, data):
+    succeeds(scripts.run(TRAIN, "d.scp", "d.utt2spk", "plda", cwd=data))
+    options = ("--backend", "plda", "--plda", "plda/plda", "--mean", "plda/mean.vec", "--enrol-map", "map")
+    succeeds(scripts.run(SCORE, "trials", "e.scp", "s.txt", *options, cwd=data))
+    choice = ("--cohort-utt2spk", "d.utt2spk", "--method", "tnorm")
+    succeeds(scripts.run(NORMALIZE, "s.txt", "e.scp", "d.scp", "n.txt", *options, *choice, cwd=data))
+    table, cohort = write_set(data, "e", 1, 12, 4), write_set(data, "d", 0, 40, 4)
+    with open_ark(data / "both.ark", data / "both.scp") as ark:
+        for key, value in (table | cohort).items():
+            ark.write(key, value)
+    keys = list(cohort)
+    (data / "speakers").write_text("".join(f"d{s:02d} {' '.join(keys[4 * s : 4 * s + 4])}\n" for s in range(40)))
+    (data / "t.trials").write_text("".join(f"d{s:02d} e00-2 nontarget\n" for s in range(40)))
+    succeeds(scripts.run(SCORE, "t.trials", "both.scp", "t.txt", *options[:-1], "speakers", cwd=data))
+    against = scores(data / "t.txt")
+    expected = (scores(data / "s.txt")[0] - against.mean()) / against.std()
+    assert scores(data / "n.txt")[0] == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_distances_are_normalised_with_distances_to_the_cohort(scripts, data):
+    table, cohort = write_set(data, "e", 2, 6, 2, shape=(5, 6)), write_set(data, "d", 3, 4, 2, shape=(3, 6))
+    (data / "trials").write_text("".join(f"{a} {b} nontarget\n" for a in table for b in table if a < b))
+    options = ("--backend", "distance", "--keep-length")
+    succeeds(scripts.run(SCORE, "trials", "e.scp", "s.txt", *options, cwd=data))
+    succeeds(scripts.run(NORMALIZE, "s.txt", "e.scp", "d.scp", "n.txt", *options, "--top-n", 4, cwd=data))
+
+    def side(name, score):
+        far = [-np.mean([[np.linalg.norm(x - y) for x in table[name]] for y in other]) for other in cohort.values()]
+        return (score - np.mean(sorted(far)[-4:])) / np.std(sorted(far)[-4:])
+
+    words = [line.split() for line in (data / "s.txt").read_text().splitlines()]
+    expected = [(side(a, float(score)) + side(b, float(score))) / 2 for a, b, score in words]
+    assert scores(data / "n.txt") == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--backend", "plda"], "--backend plda needs --plda MODEL"),
+        (["--keep-length"], "--keep-length is for --backend distance"),
+        (["--backend", "distance", "--lda", "x"], "--mean and --lda are for the backends cosine and plda"),
+        (["--backend", "distance", "--enrol-map", "map"], "leave out --enrol-map and --cohort-utt2spk"),
+        (["--backend", "distance", "--cohort-utt2spk", "d.utt2spk"], "leave out --enrol-map and --cohort-utt2spk"),
+        (["--backend", "distance", "--enrol-map", "map", "--enrol-average", "mean"], "can only average scores"),
+        (["--enrol-average", "mean"], "--enrol-map; give one"),
+    ],
+)
+def test_impossible_options_of_normalisation_are_refused(scripts, data, options, message):
+    (data / "s.txt").write_text("e00-0 e00-1 0.5\n")
+    fails(scripts.run(NORMALIZE, "s.txt", "e.scp", "d.scp", "n.txt", *options, cwd=data), message)
+    assert not (data / "n.txt").exists()
+
+
+def test_scores_averaged_over_an_enrolment_cannot_be_normalised(scripts, data):
+    options = ("--enrol-map", "map", "--enrol-average", "scores")
+    done = scripts.run(NORMALIZE, "s.txt", "e.scp", "d.scp", "n.txt", *options, cwd=data)
+    assert done.returncode == 2
+    assert "unknown value 'scores' (choose from: mean, unit-mean)" in done.stderr
 
 
 def test_distance_of_crops(scripts, data):

@@ -78,6 +78,10 @@ def test_from_embeddings_to_results(data):
     done = step("normalize_scores", *arguments, "--top-n", 3, cwd=data)
     assert done.returncode == 0, done.stderr
     assert "3 of 5 cohort members" in done.stdout
+    for number, used in (("auto:3", 3), ("auto:6", 5), ("auto", 5)):
+        others = (*arguments[:3], f"scores/{number}.txt", *arguments[4:])
+        assert f"{used} of 5 cohort members" in step("normalize_scores", *others, "--top-n", number, cwd=data).stdout
+    assert (data / "scores/auto:3.txt").read_bytes() == (data / "scores/t_asnorm.txt").read_bytes()
     cohort = [unit(vector) for vector in speakers(1, COHORT).values()]
     members = [unit(cohort[row] + cohort[row + 1]) for row in range(0, 10, 2)]
 
@@ -164,12 +168,19 @@ def damage_duplicate(data: Path) -> str:
     return "test.scp:2: 's0-0' is repeated"
 
 
+def damage_dimension(data: Path) -> str:
+    write_embeddings(data, "test", speakers(0, IDS) | {"s3-1": np.ones(9)})
+    return "'s3-1' has shape 1 x 9, not one vector of 8"
+
+
 def damage_trials(data: Path) -> str:
     (data / "trials").write_text("s0-0 s0-1 target\ns0-0 s1-1 maybe\n")
     return "trials:2: 's0-0 s1-1 maybe' is not"
 
 
-@pytest.mark.parametrize("damage", [damage_truncated, damage_nan, damage_zero, damage_duplicate, damage_trials])
+@pytest.mark.parametrize(
+    "damage", [damage_truncated, damage_nan, damage_zero, damage_duplicate, damage_dimension, damage_trials]
+)
 def test_bad_input_is_one_line_and_keeps_old_scores(data, damage):
     message = damage(data)
     (data / "t.txt").write_text("old\n")
@@ -190,6 +201,7 @@ def test_full_disk_leaves_nothing(data):
     ("options", "message"),
     [
         (["--top-n", "11"], "top-n is 11, but must be between 2 and the size of the cohort, 10"),
+        (["--top-n", "auto:1"], "top-n is 1, but must be between 2 and the size of the cohort, 10"),
         (["--top-n", "6", "--cohort-utt2spk", "cohort_utt2spk"], "the size of the cohort, 5"),
         (["--method", "znorm", "--top-n", "4"], "--top-n is for --method asnorm"),
         (["--cohort-utt2spk", "nowhere"], "nowhere: no such file"),
@@ -207,6 +219,7 @@ def test_impossible_normalisations_are_refused(data, options, message):
     [
         (["--method", "asnrm"], "did you mean 'asnorm'?"),
         (["--top-n", "many"], "'many' is neither a number nor 'auto'"),
+        (["--top-n", "auto:"], "'auto:' is neither a number nor 'auto'"),
         (["--topn", "3"], "did you mean '--top-n'?"),
     ],
 )
@@ -226,6 +239,25 @@ def test_scores_that_cannot_be_judged(data):
     fails(step("compute_metrics", "trials", "t.txt", "x/t.txt", "--out-dir", "r", cwd=data), "are called 't'")
     fails(step(*judge, "--name", "a", "--name", "b", cwd=data), "1 score files but 2 --name")
     assert not (data / "r").exists()
+
+
+def test_one_trial_is_scored_and_normalised_but_not_judged(data):
+    (data / "trials").write_text("s0-0 s0-1 target\n")
+    assert step("score_trials", "trials", "test.scp", "t.txt", cwd=data).returncode == 0
+    assert step("normalize_scores", "t.txt", "test.scp", "cohort.scp", "n.txt", cwd=data).returncode == 0
+    assert [*read_scores(data / "n.txt")] == [("s0-0", "s0-1")]
+    judge = ("compute_metrics", "trials", "n.txt", "--out-dir", "r")
+    fails(step(*judge, cwd=data), "n.txt: error rates need target and non-target trials; these are 1 target")
+
+
+def test_tied_scores_are_judged(data):
+    lines = (data / "trials").read_text().splitlines()
+    (data / "t.txt").write_text("".join(f"{' '.join(line.split()[:2])} 0.5\n" for line in lines))
+    assert step("compute_metrics", "trials", "t.txt", "--out-dir", "r", cwd=data).returncode == 0
+    record = json.loads((data / "r/t.json").read_text())
+    # All or none are accepted; half way between the two errors are equal.
+    assert record["eer"]["percent"] == pytest.approx(50)
+    assert set(record["min_dcf"]) == set(map(str, PRIORS))
 
 
 def test_no_step_imports_torch(data):

@@ -67,7 +67,7 @@ class DataDir:
         segments: dict[str, Segment] = {}
         feats_scp: dict[str, str] = {}
         if "wav.scp" in need:
-            wav_scp = read_table(path / "wav.scp")
+            wav_scp = read_table(path / "wav.scp", same_keys=utt2spk)
             segments = _read_segments(path, wav_scp)
             table = path / ("segments" if (path / "segments").exists() else "wav.scp")
             _check_speakers(table, segments, utt2spk)
@@ -79,7 +79,7 @@ class DataDir:
         if "feats.scp" in need:
             if not (path / "feats.scp").exists():
                 raise VouchError(f"{path}/feats.scp: no such file; run stage 1 (steps/make_fbank.py) first")
-            feats_scp = read_table(path / "feats.scp")
+            feats_scp = read_table(path / "feats.scp", same_keys=utt2spk)
             _check_speakers(path / "feats.scp", feats_scp, utt2spk)
         return cls(path, utt2spk, wav_scp, segments, feats_scp)
 

@@ -9,9 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from vouch.errors import VouchError
-from vouch.files import write_text
-from vouch.kaldi.tables import read_lines
+from vouch.files import atomic_write
+from vouch.kaldi.scoretext import score_lines
 from vouch.kaldi.trials import Trials
+from vouch.kaldi.triples import Form, iterate_triples
+
+# Scores written at once; it bounds the memory beside that of the scores.
+_LINES = 1 << 16
 
 
 class Scores(NamedTuple):
@@ -28,19 +32,31 @@ class Scores(NamedTuple):
     score: np.ndarray
 
 
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+_FORM = Form("<enrol-id> <test-id> <score>", _is_number)
+
+
 def read_scores(path: str | Path) -> Scores:
     """Read a score file; `VouchError` names file and line of a malformed one or of a score that is not finite."""
     enrol: list[str] = []
     test: list[str] = []
     scores: list[float] = []
-    for number, line in enumerate(read_lines(path), start=1):
+    for triples in iterate_triples(path, _FORM):
+        *ids, texts = triples.words()
         try:
-            enrol_id, test_id, text = line.split()
-            scores.append(float(text))
+            scores += map(float, texts)
         except ValueError:
-            raise VouchError(f"{path}:{number}: '{line.strip()}' is not '<enrol-id> <test-id> <score>'") from None
-        enrol.append(enrol_id)
-        test.append(test_id)
+            row = next(row for row, text in enumerate(texts) if not _is_number(text))
+            raise _FORM.refuse(path, triples.before + row + 1, triples.line(row)) from None
+        enrol += ids[0]
+        test += ids[1]
     score = np.array(scores)
     if not np.isfinite(score).all():
         number = next(number for number, value in enumerate(scores, start=1) if not math.isfinite(value))
@@ -50,8 +66,16 @@ def read_scores(path: str | Path) -> Scores:
 
 def write_scores(path: str | Path, scores: Scores) -> None:
     """Write a score file, whole or not at all, with the 9 digits that tell any two float32 scores apart."""
-    rows = zip(scores.enrol, scores.test, scores.score.tolist(), strict=True)
-    write_text(path, "".join([f"{enrol} {test} {score:.9g}\n" for enrol, test, score in rows]))
+    pairs = [f"{enrol} {test} ".encode() for enrol, test in zip(scores.enrol, scores.test, strict=True)]
+    if len(pairs) != len(scores.score):
+        raise ValueError(f"{len(pairs)} trials, but {len(scores.score)} scores")
+    with atomic_write(path, "wb") as file:
+        for start in range(0, len(pairs), _LINES):
+            block = pairs[start : start + _LINES]
+            ends = np.cumsum(np.fromiter(map(len, block), np.int64, len(block)))
+            text = np.frombuffer(b"".join(block), np.uint8)
+            starts = np.concatenate([[0], ends[:-1]])
+            file.write(score_lines(text, starts, ends, scores.score[start : start + _LINES]))
 
 
 def join_scores(

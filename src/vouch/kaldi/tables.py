@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,13 +14,14 @@ from vouch.files import write_text
 _BLOCK_BYTES = 1 << 20
 
 
-def read_table(path: str | Path, bare: bool = False) -> dict[str, str]:
+def read_table(path: str | Path, bare: bool = False, same_keys: Iterable[str] = ()) -> dict[str, str]:
     """Read a table such as `wav.scp` or `utt2spk`: first field to the rest of the line.
 
     Parameters
     ----------
     path : the file
     bare : whether a key may have no value, as an utterance without words has none in `text`
+    same_keys : sorted strings that stand for equal keys: of a million utterances, two tables need not keep all names
 
     Raises
     ------
@@ -31,6 +32,8 @@ def read_table(path: str | Path, bare: bool = False) -> dict[str, str]:
     path = Path(path)
     table: dict[str, str] = {}
     previous = ""
+    others = iter(same_keys)
+    other = next(others, None)
     for number, line in enumerate(iterate_lines(path), start=1):
         fields = line.split(maxsplit=1)
         if bare and len(fields) == 1:
@@ -43,6 +46,10 @@ def read_table(path: str | Path, bare: bool = False) -> dict[str, str]:
         if key <= previous:
             what = "is repeated" if key in table else f"comes after '{previous}': not sorted"
             raise VouchError(f"{path}:{number}: '{key}' {what}; sort it with: LC_ALL=C sort -u -k1,1")
+        while other is not None and other < key:
+            other = next(others, None)
+        if key == other:
+            key = other
         table[key] = value.rstrip()
         previous = key
     return table
@@ -55,9 +62,25 @@ def read_lines(path: str | Path) -> list[str]:
 
 def iterate_lines(path: str | Path) -> Iterator[str]:
     """Yield the lines of a UTF-8 text file without holding all of it; `VouchError` as from `read_lines`."""
+    for before, block in iterate_blocks(path):
+        yield from split_lines(block, before, path)
+
+
+def iterate_blocks(path: str | Path, size: int = _BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
+    """Yield the content of a file in blocks of whole lines, each with the number of lines before it.
+
+    Parameters
+    ----------
+    path : the file
+    size : bytes of a block, to which the rest of its last line is added
+
+    Raises
+    ------
+    VouchError : the file cannot be read or holds blank lines alone; what else is in the lines is not looked at
+    """
     try:
         with open(path, "rb") as file:
-            yield from _decode_blocks(file, path)
+            yield from _whole_lines(file, path, size)
     except FileNotFoundError:
         raise VouchError(f"{path}: no such file") from None
     except OSError as error:
@@ -66,26 +89,27 @@ def iterate_lines(path: str | Path) -> Iterator[str]:
 
 def decode_lines(content: bytes, path: str | Path) -> list[str]:
     """Split what was read from `path` into lines; `VouchError` says why it is no text of at least one line."""
-    return list(_decode_blocks(io.BytesIO(content), path))
+    blocks = _whole_lines(io.BytesIO(content), path, _BLOCK_BYTES)
+    return [line for before, block in blocks for line in split_lines(block, before, path)]
 
 
-def _decode_blocks(file: BinaryIO, path: str | Path) -> Iterator[str]:
+def _whole_lines(file: BinaryIO, path: str | Path, size: int) -> Iterator[tuple[int, bytes]]:
     before, held, is_blank = 0, b"", True
-    while block := b"".join(file.readlines(_BLOCK_BYTES)):
+    while block := file.read(size) + file.readline():
         if is_blank:
             # Nothing may be said about blank lines until it is known that they are not all that there is.
             held += block
             if not held.strip():
                 continue
             block, is_blank = held, False
-        yield from _decode_block(block, before, path)
+        yield before, block
         before += block.count(b"\n")
     if is_blank:
         raise VouchError(f"{path}: the file is empty")
 
 
-def _decode_block(block: bytes, before: int, path: str | Path) -> list[str]:
-    """Split whole lines, of which `before` came earlier."""
+def split_lines(block: bytes, before: int, path: str | Path) -> list[str]:
+    """Split whole lines, of which `before` came earlier; `VouchError` says which line is no text."""
     try:
         text = block.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vouch.errors import VouchError
 from vouch.files import write_text
-from vouch.kaldi.tables import read_lines
+from vouch.kaldi.triples import Form, Triples, iterate_triples, parse_triples
 
 LABELS = {"target": True, "nontarget": False}
+_FORM = Form("<enrol-id> <test-id> target|nontarget", LABELS.__contains__)
+# The last blank of a line and what follows it, as numbers of eight bytes: lines are compared with these at once.
+_TARGET, _NONTARGET, _REST = np.frombuffer(b" target\n nontargntarget\n", "<u8")
 
 
 class Trials(NamedTuple):
@@ -32,18 +34,43 @@ def read_trials(path: str | Path) -> Trials:
     """Read a Kaldi trial list; `VouchError` names file and line of a malformed one."""
     enrol: list[str] = []
     test: list[str] = []
-    is_target: list[bool] = []
-    for number, line in enumerate(read_lines(path), start=1):
-        try:
-            enrol_id, test_id, label = line.split()
-            is_target.append(LABELS[label])
-        except (ValueError, KeyError):
-            raise VouchError(
-                f"{path}:{number}: '{line.strip()}' is not '<enrol-id> <test-id> target|nontarget'"
-            ) from None
-        enrol.append(enrol_id)
-        test.append(test_id)
-    return Trials(enrol, test, np.array(is_target))
+    is_target: list[np.ndarray] = []
+    for triples in iterate_triples(path, _FORM):
+        is_target.append(_labels(triples, path))
+        for column, words in zip((enrol, test), triples.words(), strict=False):
+            column += words
+    return Trials(enrol, test, np.concatenate(is_target))
+
+
+def parse_trials(block: bytes, before: int, path: str | Path) -> Triples:
+    """Find the fields of whole lines of a trial list.
+
+    Parameters
+    ----------
+    block, before : from `vouch.kaldi.tables.iterate_blocks`
+    path : where they were read
+
+    Raises
+    ------
+    VouchError : naming file and line of a malformed one
+    """
+    triples = parse_triples(block, before, path, _FORM)
+    _labels(triples, path)
+    return triples
+
+
+def _labels(triples: Triples, path: str | Path) -> np.ndarray:
+    """Return (lines,) bool, whether each is a target trial."""
+    words = np.ndarray(len(triples.text) - 7, "<u8", triples.text, strides=(1,))
+    blank, end = triples.ends[:, 1], triples.ends[:, 2]
+    is_target = words[blank] == _TARGET
+    others = np.flatnonzero(~is_target)
+    is_nontarget = (end[others] - blank[others] == 10) & (words[blank[others]] == _NONTARGET)
+    is_nontarget &= words[end[others] - 7] == _REST
+    if not is_nontarget.all():
+        row = int(others[np.argmin(is_nontarget)])
+        raise _FORM.refuse(path, triples.before + row + 1, triples.line(row))
+    return is_target
 
 
 def write_trials(path: str | Path, trials: Trials) -> None:

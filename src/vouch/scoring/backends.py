@@ -2,21 +2,137 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from vouch.errors import VouchError
 from vouch.kaldi.ark import read_vectors
-from vouch.scoring import cosine, distance, plda
+from vouch.scoring.cosine import Cosine
+from vouch.scoring.distance import CropDistances, load_crops
+from vouch.scoring.plda import Plda, likelihood_ratios
 from vouch.scoring.plda_file import read_mean, read_plda, read_transform
 from vouch.scoring.preparation import Preparation
-from vouch.scoring.sides import Sides, read_enrolments
+from vouch.scoring.sides import Cohort, Sides, load_cohort, load_sides, read_enrolments
+from vouch.scoring.snorm import CohortScores
 
 # The backends, and what stands for an enrolment of several utterances in each when nothing is said.
 DEFAULT_AVERAGES = {"cosine": "unit-mean", "plda": "mean", "distance": "scores"}
-Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class Scorer(Protocol):
+    """Scores between two collections: of pairs of rows, and of all of some rows with all of others."""
+
+    def pairs(self, enrol_index: np.ndarray, test_index: np.ndarray) -> np.ndarray: ...
+
+    def matrix(self, enrol_index: np.ndarray | slice, test_index: np.ndarray | slice) -> np.ndarray: ...
+
+
+class Backend(Protocol):
+    """A way to read embeddings and to compare them.
+
+    Attributes
+    ----------
+    is_symmetric : whether the two sides of a trial can change places
+    """
+
+    is_symmetric: bool
+
+    def load_sides(self, embedding_scp: str | Path, enrol_map: str | Path | None, average: str) -> Sides: ...
+
+    def load_cohort(self, embedding_scp: str | Path, utt2spk: str | Path | None, average: str) -> Cohort: ...
+
+    def compare(self, enrol: Sides | Cohort, test: Sides | Cohort) -> Scorer: ...
+
+
+class CosineBackend(NamedTuple):
+    """Cosine of the angle between prepared embeddings."""
+
+    prepare: Preparation = Preparation()
+    is_symmetric: bool = True
+
+    def load_sides(self, embedding_scp: str | Path, enrol_map: str | Path | None, average: str) -> Sides:
+        """See `vouch.scoring.sides.load_sides`."""
+        return load_sides(embedding_scp, enrol_map, average, self.prepare)
+
+    def load_cohort(self, embedding_scp: str | Path, utt2spk: str | Path | None, average: str) -> Cohort:
+        """See `vouch.scoring.sides.load_cohort`."""
+        return load_cohort(embedding_scp, utt2spk, average, self.prepare)
+
+    def compare(self, enrol: Sides | Cohort, test: Sides | Cohort) -> Cosine:
+        """Return the scorer of rows of `enrol.unit` with rows of `test.unit`."""
+        return Cosine(enrol.unit, test.unit)
+
+
+class PldaBackend(NamedTuple):
+    """Log-likelihood ratio of a PLDA model, after a preparation.
+
+    Attributes
+    ----------
+    path : where the model was read, for messages
+    length : see `vouch.scoring.plda.Plda.project`
+    """
+
+    prepare: Preparation
+    model: Plda
+    path: str | Path
+    length: str = "expected"
+    is_symmetric: bool = False
+
+    def load_sides(self, embedding_scp: str | Path, enrol_map: str | Path | None, average: str) -> Sides:
+        """See `vouch.scoring.sides.load_sides`."""
+        return load_sides(embedding_scp, enrol_map, average, self.prepare)
+
+    def load_cohort(self, embedding_scp: str | Path, utt2spk: str | Path | None, average: str) -> Cohort:
+        """See `vouch.scoring.sides.load_cohort`."""
+        return load_cohort(embedding_scp, utt2spk, average, self.prepare)
+
+    def compare(self, enrol: Sides | Cohort, test: Sides | Cohort) -> Scorer:
+        """Return the scorer of rows of `enrol` as models of their numbers of utterances, `test` as one utterance each.
+
+        Raises
+        ------
+        VouchError : the model is for embeddings of another dimension
+        """
+        try:
+            projected = [
+                self.model.project(side.unit * np.sqrt(side.unit.shape[1]), utterances, self.length)
+                for side, utterances in ((enrol, enrol.utterances), (test, 1))
+            ]
+        except VouchError as error:
+            raise VouchError(f"{self.path}: {error}") from None
+        return likelihood_ratios(self.model, projected[0], enrol.utterances, projected[1])
+
+
+class DistanceBackend(NamedTuple):
+    """Minus the mean distance of crops; `normalize` is that of `vouch.scoring.distance.load_crops`."""
+
+    normalize: bool = True
+    is_symmetric: bool = True
+
+    def load_sides(self, embedding_scp: str | Path, enrol_map: str | Path | None, average: str = "scores") -> Sides:
+        """Read crops; of several utterances of an enrolment only the scores can be averaged."""
+        if average != "scores":
+            raise VouchError(f"average '{average}': the distance of crops can only average scores")
+        names, crops = load_crops(embedding_scp, self.normalize)
+        rows = {name: row for row, name in enumerate(names)}
+        enrol, members = rows, None
+        if enrol_map is not None:
+            enrolments = read_enrolments(enrol_map, rows, embedding_scp)
+            enrol, members = {name: at for at, name in enumerate(enrolments)}, list(enrolments.values())
+        return Sides(crops, names, np.ones(len(names), np.int64), enrol, rows, members)
+
+    def load_cohort(self, embedding_scp: str | Path, utt2spk: str | Path | None, average: str) -> Cohort:
+        """Read crops, each utterance one member; `VouchError` for speakers, whose crops have no mean."""
+        if utt2spk is not None:
+            raise VouchError("the crops of a speaker's utterances have no mean; with distances each utterance is one")
+        names, crops = load_crops(embedding_scp, self.normalize)
+        return Cohort(crops, np.ones(len(names), np.int64))
+
+    def compare(self, enrol: Sides | Cohort, test: Sides | Cohort) -> CropDistances:
+        """Return the scorer of rows of `enrol.unit` with rows of `test.unit`."""
+        return CropDistances(enrol.unit, test.unit)
 
 
 def load_preparation(mean: str | None, lda: str | Path | None, embedding_scp: str | Path) -> Preparation:
@@ -24,48 +140,46 @@ def load_preparation(mean: str | None, lda: str | Path | None, embedding_scp: st
 
     Parameters
     ----------
-    mean : file of a vector, or "data": the mean of the embeddings themselves; None: no centring
+    mean : file of a vector; embedding.scp of others: their mean; "data": that of the embeddings themselves; None: no
+        centring
     lda : file of a matrix; None: none
     embedding_scp : the embeddings that "data" means
     """
     vector = None
     if mean is not None:
-        is_data = mean == "data"
-        vector = read_vectors(embedding_scp)[1].mean(axis=0, dtype=np.float64) if is_data else read_mean(mean)
+        table = embedding_scp if mean == "data" else mean
+        is_table = mean == "data" or mean.endswith(".scp")
+        vector = read_vectors(table)[1].mean(axis=0, dtype=np.float64) if is_table else read_mean(mean)
     return Preparation(vector, None if lda is None else read_transform(lda))
 
 
-def cosine_scorer(sides: Sides) -> Score:
-    """Return the cosine of pairs of rows of `sides.unit`."""
-    return lambda enrol, test: cosine.score_trials(sides.unit, enrol, test)
+def load_plda(path: str | Path, length: str, prepare: Preparation) -> PldaBackend:
+    """Read a PLDA model; see `PldaBackend`."""
+    return PldaBackend(prepare, read_plda(path), path, length)
 
 
-def plda_scorer(sides: Sides, model: str | Path, length: str) -> Score:
-    """Return the log-likelihood ratio of pairs of rows of `sides.unit`.
+def cohort_scores(backend: Backend, sides: Sides, cohort: Cohort) -> CohortScores:
+    """Return the scores of both sides of trials against a cohort.
 
-    Parameters
-    ----------
-    model : file of a PLDA model
-    length : see `vouch.scoring.plda.Plda.project`
+    Cohort members are test utterances for the enrolments and enrolments for the test utterances, as in z- and t-norm.
+
+    Raises
+    ------
+    VouchError : the cohort has another dimension
     """
-    trained = read_plda(model)
-    scaled = sides.unit * np.sqrt(sides.unit.shape[1])
-    try:
-        enrol, test = trained.project(scaled, sides.utterances, length), trained.project(scaled, 1, length)
-    except VouchError as error:
-        raise VouchError(f"{model}: {error}") from None
-    return lambda rows, others: plda.score_trials(trained, enrol, sides.utterances, test, rows, others)
+    dims = cohort.unit.shape[-1], sides.unit.shape[-1]
+    if dims[0] != dims[1]:
+        raise VouchError(
+            f"the cohort's embeddings have {dims[0]} dimensions and those of the trials {dims[1]};"
+            " extract both with the same model"
+        )
+    everyone = slice(None)
+    tests = backend.compare(sides, cohort)
 
+    def of_enrol(rows: np.ndarray) -> np.ndarray:
+        return tests.matrix(rows, everyone)
 
-def load_distance(
-    embedding_scp: str | Path, enrol_map: str | Path | None, normalize: bool = True
-) -> tuple[Sides, Score]:
-    """Return the sides and minus the mean distance of the crops of pairs of utterances; see `distance.load_crops`."""
-    names, crops = distance.load_crops(embedding_scp, normalize)
-    rows = {name: row for row, name in enumerate(names)}
-    enrol, members = rows, None
-    if enrol_map is not None:
-        enrolments = read_enrolments(enrol_map, rows, embedding_scp)
-        enrol, members = {name: at for at, name in enumerate(enrolments)}, list(enrolments.values())
-    sides = Sides(crops, names, np.ones(len(names), np.int64), enrol, rows, members)
-    return sides, lambda rows, others: distance.score_trials(crops, rows, others)
+    if backend.is_symmetric:
+        return CohortScores(len(cohort.unit), of_enrol, of_enrol)
+    models = backend.compare(cohort, sides)
+    return CohortScores(len(cohort.unit), of_enrol, lambda rows: models.matrix(everyone, rows).T)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from vouch.errors import VouchError
 
 # Rows gathered at once. Both gathered blocks fit the cache, which makes scoring several times faster than one gather.
-_BLOCK = 2048
+_BLOCK = 256
 
 
 def normalize_length(embeddings: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -90,7 +91,32 @@ def dot_trials(enrol: np.ndarray, test: np.ndarray, enrol_index: np.ndarray, tes
     (trials,) array of the type of `enrol`
     """
     scores = np.empty(len(enrol_index), enrol.dtype)
+    left, right = (np.empty((_BLOCK, side.shape[1]), side.dtype) for side in (enrol, test))
     for start in range(0, len(scores), _BLOCK):
         block = slice(start, start + _BLOCK)
-        np.einsum("ij,ij->i", enrol[enrol_index[block]], test[test_index[block]], out=scores[block])
+        rows = len(scores[block])
+        # Gathered into memory that is there already: with mode "raise" numpy would make a copy of its own first.
+        np.take(enrol, enrol_index[block], axis=0, out=left[:rows], mode="wrap")
+        np.take(test, test_index[block], axis=0, out=right[:rows], mode="wrap")
+        np.einsum("ij,ij->i", left[:rows], right[:rows], out=scores[block])
     return scores
+
+
+class Cosine(NamedTuple):
+    """Cosines between two collections of embeddings.
+
+    Attributes
+    ----------
+    enrol, test : (n, dim) and (m, dim) float array of length 1 each
+    """
+
+    enrol: np.ndarray
+    test: np.ndarray
+
+    def pairs(self, enrol_index: np.ndarray, test_index: np.ndarray) -> np.ndarray:
+        """Return (trials,): the score of each pair of rows."""
+        return dot_trials(self.enrol, self.test, enrol_index, test_index)
+
+    def matrix(self, enrol_index: np.ndarray | slice, test_index: np.ndarray | slice) -> np.ndarray:
+        """Return (rows, others): the score of each of these rows of `enrol` with each of those of `test`."""
+        return self.enrol[enrol_index] @ self.test[test_index].T

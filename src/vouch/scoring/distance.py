@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from vouch.scoring.cosine import normalize_length
 
 # Numbers in a gathered block of crops; it stays within the cache.
 _BLOCK_NUMBERS = 1 << 18
+# Distances between crops computed at once against a cohort; it bounds the memory.
+_BLOCK_DISTANCES = 1 << 22
 
 
 def load_crops(embedding_scp: str | Path, normalize: bool = True) -> tuple[list[str], np.ndarray]:
@@ -64,25 +67,43 @@ class _Repeated(Sequence[str]):
         return self._names[index // self._times]
 
 
-def score_trials(crops: np.ndarray, enrol_index: np.ndarray, test_index: np.ndarray) -> np.ndarray:
-    """Return minus the mean Euclidean distance over all pairs of a crop of either side.
+class CropDistances(NamedTuple):
+    """Minus the mean Euclidean distance over all pairs of a crop of either side, from -2 to 0 for crops of length 1.
 
-    Parameters
+    Attributes
     ----------
-    crops : (n, crops, dim) float array
-    enrol_index, test_index : (trials,) int array, rows of `crops`
-
-    Returns
-    -------
-    (trials,) float64 ndarray, from -2 to 0 for embeddings of length 1
+    enrol, test : (n, crops, dim) and (m, crops, dim) float array
     """
-    scores = np.empty(len(enrol_index))
-    size = max(1, _BLOCK_NUMBERS // (crops.shape[1] * crops.shape[2]))
-    for start in range(0, len(scores), size):
-        block = slice(start, start + size)
-        # float64, and the lengths as rounded: |a|^2 + |b|^2 - 2 a.b loses most of its digits for crops that are alike.
-        enrol, test = crops[enrol_index[block]].astype(np.float64), crops[test_index[block]].astype(np.float64)
-        squares = (enrol**2).sum(axis=2)[:, :, None] + (test**2).sum(axis=2)[:, None, :]
-        distances = np.sqrt(np.maximum(squares - 2 * enrol @ test.transpose(0, 2, 1), 0))
-        scores[block] = -distances.mean(axis=(1, 2))
-    return scores
+
+    enrol: np.ndarray
+    test: np.ndarray
+
+    def pairs(self, enrol_index: np.ndarray, test_index: np.ndarray) -> np.ndarray:
+        """Return (trials,) float64: the score of each pair of rows."""
+        scores = np.empty(len(enrol_index))
+        size = max(1, _BLOCK_NUMBERS // (self.enrol.shape[1] * self.enrol.shape[2]))
+        for start in range(0, len(scores), size):
+            block = slice(start, start + size)
+            enrol, test = self.enrol[enrol_index[block]], self.test[test_index[block]]
+            scores[block] = -_distances(enrol, test).mean(axis=(1, 2))
+        return scores
+
+    def matrix(self, enrol_index: np.ndarray | slice, test_index: np.ndarray | slice) -> np.ndarray:
+        """Return (rows, others) float64: the score of each of these rows of `enrol` with each of those of `test`."""
+        enrol, test = self.enrol[enrol_index], self.test[test_index]
+        (rows, crops, dim), others = enrol.shape, test.shape[1]
+        scores = np.empty((rows, len(test)))
+        size = max(1, _BLOCK_DISTANCES // (rows * crops * others))
+        for start in range(0, len(test), size):
+            some = test[start : start + size]
+            each = _distances(enrol.reshape(-1, dim), some.reshape(-1, dim))
+            scores[:, start : start + size] = -each.reshape(rows, crops, len(some), others).mean(axis=(1, 3))
+        return scores
+
+
+def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (..., a, b) float64 distances of (..., a, dim) and (..., b, dim)."""
+    # float64, and the lengths as rounded: |a|^2 + |b|^2 - 2 a.b loses most of its digits for crops that are alike.
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    squares = (first**2).sum(axis=-1)[..., :, None] + (second**2).sum(axis=-1)[..., None, :]
+    return np.sqrt(np.maximum(squares - 2 * first @ second.swapaxes(-1, -2), 0))

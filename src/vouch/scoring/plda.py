@@ -82,38 +82,62 @@ def _unchanged_length(projected: np.ndarray, psi: np.ndarray, utterances: np.nda
 LENGTHS = {"expected": _expected_length, "simple": _simple_length, "none": _unchanged_length}
 
 
-def score_trials(
-    plda: Plda,
-    enrol: np.ndarray,
-    utterances: np.ndarray,
-    test: np.ndarray,
-    enrol_index: np.ndarray,
-    test_index: np.ndarray,
-) -> np.ndarray:
-    """Return the log-likelihood ratio of the hypotheses "one speaker" and "two speakers" for each trial.
+class LikelihoodRatios(NamedTuple):
+    """Log-likelihood ratios of the hypotheses "one speaker" and "two speakers", from `likelihood_ratios`.
+
+    The ratio is the sum of what an enrolment adds, what a test vector adds beside enrolments of so many utterances, and
+    a dot product.
+
+    Attributes
+    ----------
+    enrol : (n, dim) float64 ndarray, weighted
+    test : (m, dim) float64 ndarray
+    of_enrol : (n,) float64 ndarray
+    kind : (n,) int ndarray, row of `of_test` for each enrolment
+    of_test : (kinds, m) float64 ndarray
+    """
+
+    enrol: np.ndarray
+    test: np.ndarray
+    of_enrol: np.ndarray
+    kind: np.ndarray
+    of_test: np.ndarray
+
+    def pairs(self, enrol_index: np.ndarray, test_index: np.ndarray) -> np.ndarray:
+        """Return (trials,) float64, natural logarithms: the score of each pair of rows."""
+        alone = self.of_enrol[enrol_index] + self.of_test[self.kind[enrol_index], test_index]
+        return alone + dot_trials(self.enrol, self.test, enrol_index, test_index)
+
+    def matrix(self, enrol_index: np.ndarray | slice, test_index: np.ndarray | slice) -> np.ndarray:
+        """Return (rows, others) float64: the score of each of these enrolments with each of those test vectors."""
+        scores = self.enrol[enrol_index] @ self.test[test_index].T
+        scores += self.of_enrol[enrol_index][:, None]
+        for kind in range(len(self.of_test)):
+            scores[self.kind[enrol_index] == kind] += self.of_test[kind, test_index]
+        return scores
+
+
+def likelihood_ratios(plda: Plda, enrol: np.ndarray, utterances: np.ndarray, test: np.ndarray) -> LikelihoodRatios:
+    """Compute what can be computed before pairs are known.
 
     Parameters
     ----------
     enrol : (n, dim) float64 ndarray, from `Plda.project`
     utterances : (n,) int array, how many utterances each enrolment was averaged from
     test : (m, dim) float64 ndarray, from `Plda.project` of one utterance each
-    enrol_index, test_index : (trials,) int array, rows of `enrol` and `test`
-
-    Returns
-    -------
-    (trials,) float64 ndarray, natural logarithms
     """
     psi = plda.psi
-    scores = np.empty(len(enrol_index))
+    numbers, kind = np.unique(utterances, return_inverse=True)
+    weighted, of_enrol = np.empty_like(enrol), np.empty(len(enrol))
+    of_test = np.empty((len(numbers), len(test)))
     # Test vectors where nothing is known about the speaker; in each formula the constant ln(2 pi) cancels out.
     alone = 0.5 * (np.log1p(psi).sum() + (test**2 / (1 + psi)).sum(axis=1))
-    for number in np.unique(utterances[enrol_index]):
-        trials = np.flatnonzero(utterances[enrol_index] == number)
+    for row, number in enumerate(numbers):
+        those = kind == row
         # Posterior of the speaker's part given the enrolment, and the variance of a test vector around it.
         gain = number * psi / (number * psi + 1)
         variance = 1 + psi / (number * psi + 1)
-        of_enrol = -0.5 * (np.log(variance).sum() + ((gain * enrol) ** 2 / variance).sum(axis=1))
-        of_test = alone - 0.5 * (test**2 / variance).sum(axis=1)
-        rows = enrol_index[trials], test_index[trials]
-        scores[trials] = of_enrol[rows[0]] + of_test[rows[1]] + dot_trials(enrol * (gain / variance), test, *rows)
-    return scores
+        of_enrol[those] = -0.5 * (np.log(variance).sum() + ((gain * enrol[those]) ** 2 / variance).sum(axis=1))
+        of_test[row] = alone - 0.5 * (test**2 / variance).sum(axis=1)
+        weighted[those] = enrol[those] * (gain / variance)
+    return LikelihoodRatios(weighted, test, of_enrol, kind, of_test)

@@ -11,6 +11,7 @@ import numpy as np
 from vouch.errors import VouchError
 from vouch.kaldi.ark import read_vectors
 from vouch.kaldi.tables import read_table
+from vouch.scoring.backends import CosineBackend, cohort_scores
 from vouch.scoring.sides import check_rows, load_cohort, load_sides, read_enrolments, rows_of
 from vouch.scoring.snorm import cohort_statistics
 
@@ -77,7 +78,8 @@ def load_cohort_means(
     `vouch.scoring.sides.load_sides` and `load_cohort` say what stands for enrolments and cohort speakers.
     """
     sides = load_sides(embedding_scp, enrol_map)
-    means = cohort_statistics(sides.unit, sides.names, load_cohort(cohort_scp, cohort_utt2spk), top_n).mean
+    scores = cohort_scores(CosineBackend(), sides, load_cohort(cohort_scp, cohort_utt2spk))
+    means = cohort_statistics(scores.of_enrol, scores.size, np.arange(len(sides.unit)), sides.names, top_n).mean
     return Quality(means, sides.enrol, sides.test, enrol_map or embedding_scp, embedding_scp)
 
 

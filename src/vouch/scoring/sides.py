@@ -44,6 +44,19 @@ class Sides(NamedTuple):
     members: Sequence[np.ndarray] | None = None
 
 
+class Cohort(NamedTuple):
+    """Prepared embeddings of cohort members.
+
+    Attributes
+    ----------
+    unit : as that of `Sides`
+    utterances : (members,) int64 ndarray, how many each was averaged from
+    """
+
+    unit: np.ndarray
+    utterances: np.ndarray
+
+
 def load_sides(
     embedding_scp: str | Path,
     enrol_map: str | Path | None = None,
@@ -153,7 +166,7 @@ def load_cohort(
     utt2spk: str | Path | None = None,
     average: str = "unit-mean",
     prepare: Preparation | None = None,
-) -> np.ndarray:
+) -> Cohort:
     """Read the embeddings of a cohort.
 
     Parameters
@@ -164,20 +177,17 @@ def load_cohort(
         no embedding are passed over, so that a cohort can be a part of a set.
     average : "mean" or "unit-mean", what stands for a speaker; see `AVERAGES`
     prepare : None: scaling to length 1 alone
-
-    Returns
-    -------
-    (members, dim) float32 ndarray of length 1 each
     """
     pick({"mean": None, "unit-mean": None}, average, "average of a cohort")
     prepare = Preparation() if prepare is None else prepare
     names, embeddings = read_vectors(embedding_scp)
     if utt2spk is None:
-        return prepare(embeddings, names)
+        return Cohort(prepare(embeddings, names), np.ones(len(names), np.int64))
     groups = group_speakers(names, utt2spk, embedding_scp)
+    utterances = np.array([len(rows) for rows in groups.values()])
     if average == "mean":
-        return prepare(_means(embeddings, list(groups.values())), list(groups))
-    return mean_directions(prepare(embeddings, names), list(groups.values()), list(groups))
+        return Cohort(prepare(_means(embeddings, list(groups.values())), list(groups)), utterances)
+    return Cohort(mean_directions(prepare(embeddings, names), list(groups.values()), list(groups)), utterances)
 
 
 def group_speakers(names: Sequence[str], utt2spk: str | Path, embedding_scp: str | Path) -> dict[str, list[int]]:

@@ -1,7 +1,8 @@
 """Score normalisation against a cohort of other speakers: z-, t-, s- and adaptive s-norm.
 
-Scores are cosines, larger for the same speaker. What the cohort scores of a side are depends on that side alone, so
-they are computed once for each embedding and not for each trial.
+Scores are larger for the same speaker; those against the cohort are of the same backend as those of the trials. What
+the cohort scores of a side are depends on that side alone, so they are computed once for each embedding and not for
+each trial.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class CohortStatistics(NamedTuple):
     mean: np.ndarray
     std: np.ndarray
 
-    def take(self, index: np.ndarray) -> CohortStatistics:
+    def take(self, index: np.ndarray | slice) -> CohortStatistics:
         """Return the statistics of the rows `index`."""
         return CohortStatistics(self.mean[index], self.std[index])
 
@@ -59,40 +60,65 @@ NORMALIZATIONS = {
 }
 
 
+class CohortScores(NamedTuple):
+    """Functions that give the scores of some embeddings against a whole cohort, (rows,) int -> (rows, size) float.
+
+    Attributes
+    ----------
+    size : of the cohort
+    of_enrol : of embeddings as enrolments, against the cohort as test utterances
+    of_test : of embeddings as test utterances, against the cohort as enrolments; the same function if it is the same
+    """
+
+    size: int
+    of_enrol: Callable[[np.ndarray], np.ndarray]
+    of_test: Callable[[np.ndarray], np.ndarray]
+
+
 def trial_statistics(
-    unit: np.ndarray,
+    scores: CohortScores,
     names: Sequence[str],
     enrol_index: np.ndarray,
     test_index: np.ndarray,
-    cohort: np.ndarray,
     top_n: int | None = None,
 ) -> tuple[CohortStatistics, CohortStatistics]:
     """Return the cohort statistics of the enrolment and of the test side of each trial.
 
     Parameters
     ----------
-    unit : (n, dim) float array of length 1 each, whose `names` are (n,) of str
-    enrol_index, test_index : (trials,) int array, rows of `unit`
-    cohort, top_n : as for `cohort_statistics`, which also says what is raised
+    scores : of rows of the embeddings, whose `names` are (n,) of str
+    enrol_index, test_index : (trials,) int array, rows of the embeddings
+    top_n : as for `cohort_statistics`, which also says what is raised
     """
-    used, position = np.unique(np.concatenate([enrol_index, test_index]), return_inverse=True)
-    statistics = cohort_statistics(unit[used], [names[row] for row in used], cohort, top_n)
-    enrol, test = np.split(position, 2)
-    return statistics.take(enrol), statistics.take(test)
+
+    def of_used(score: Callable[[np.ndarray], np.ndarray], index: np.ndarray) -> CohortStatistics:
+        used, position = np.unique(index, return_inverse=True)
+        return cohort_statistics(score, scores.size, used, names, top_n).take(position)
+
+    if scores.of_enrol is not scores.of_test:
+        return of_used(scores.of_enrol, enrol_index), of_used(scores.of_test, test_index)
+    # What is on both sides need only be looked at once.
+    both = of_used(scores.of_enrol, np.concatenate([enrol_index, test_index]))
+    return both.take(slice(len(enrol_index))), both.take(slice(len(enrol_index), None))
 
 
 def cohort_statistics(
-    unit: np.ndarray, names: Sequence[str], cohort: np.ndarray, top_n: int | None = None
+    score: Callable[[np.ndarray], np.ndarray],
+    size: int,
+    rows: np.ndarray,
+    names: Sequence[str],
+    top_n: int | None = None,
 ) -> CohortStatistics:
-    """Return mean and spread of the scores of each embedding against the cohort.
+    """Return mean and spread of the scores of each embedding against a cohort.
 
     Parameters
     ----------
-    unit : (n, dim) float array
-        embeddings of length 1, each once
-    names : (n,) of str
-        whose they are, for the message
-    cohort : (size, dim) float array of length 1 each
+    score : one of the functions of `CohortScores`
+    size : of the cohort
+    rows : (n,) int array
+        embeddings, each once
+    names : sequence of str
+        of all embeddings, by row, for the message
     top_n : how many of the highest scores count; None counts all
 
     Returns
@@ -102,32 +128,27 @@ def cohort_statistics(
     Raises
     ------
     VouchError
-        the cohort has another dimension, `top_n` is not between 2 and its size, or the scores that count are all equal
+        `top_n` is not between 2 and the size of the cohort, or the scores that count are all equal
     """
-    size = len(cohort)
-    if unit.shape[1] != cohort.shape[1]:
-        raise VouchError(
-            f"the cohort's embeddings have {cohort.shape[1]} dimensions and those of the trials {unit.shape[1]};"
-            " extract both with the same model"
-        )
     if size < 2:
         raise VouchError(f"a cohort needs at least 2 embeddings to have a spread, this one has {size}")
     if top_n is not None and not 2 <= top_n <= size:
         raise VouchError(f"top-n is {top_n}, but must be between 2 and the size of the cohort, {size}")
-    mean, std = np.empty(len(unit)), np.empty(len(unit))
-    for start in range(0, len(unit), _BLOCK):
+    mean, std, least = np.empty(len(rows)), np.empty(len(rows)), np.empty(len(rows))
+    for start in range(0, len(rows), _BLOCK):
         block = slice(start, start + _BLOCK)
-        scores = unit[block] @ cohort.T
+        scores = np.ascontiguousarray(score(rows[block]))
         if top_n is not None and top_n < size:
             scores.partition(size - top_n, axis=1)
             scores = scores[:, size - top_n :]
         mean[block] = scores.mean(axis=1, dtype=np.float64)
         std[block] = scores.std(axis=1, dtype=np.float64)
-    # Equal cohort embeddings give scores that differ by rounding alone.
-    flat = np.flatnonzero(std <= 8 * np.finfo(unit.dtype).eps)
+        # Equal cohort embeddings give scores that differ by rounding alone: of cosines to 1, of others to their size.
+        least[block] = 8 * np.finfo(scores.dtype).eps * np.maximum(1, np.abs(mean[block]))
+    flat = np.flatnonzero(std <= least)
     if len(flat):
         raise VouchError(
-            f"'{names[flat[0]]}': the {top_n or size} cohort scores are all {mean[flat[0]]:.4f} and have no spread to"
-            f" divide by ({len(flat)} such); take a cohort of more, different speakers"
+            f"'{names[rows[flat[0]]]}': the {top_n or size} cohort scores are all {mean[flat[0]]:.4f} and have no"
+            f" spread to divide by ({len(flat)} such); take a cohort of more, different speakers"
         )
     return CohortStatistics(mean, std)

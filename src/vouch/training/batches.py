@@ -66,7 +66,8 @@ class TrainingSet:
         data, self.store = open_store(path, feature)
         names = sorted({data.utt2spk[utterance] for utterance in self.store.utterances})
         number = {speaker: label for label, speaker in enumerate(names)}
-        labels = np.array([number[data.utt2spk[utterance]] for utterance in self.store.utterances], np.int64)
+        each = (number[data.utt2spk[utterance]] for utterance in self.store.utterances)
+        labels = np.fromiter(each, np.int64, len(self.store))
         chosen = np.arange(len(names)) < int(len(names) * data_ratio)
         frames = np.bincount(labels, self.store.num_frames, len(names))
         chosen &= frames >= min_speaker_seconds * self.frames_per_second

@@ -1,0 +1,149 @@
+"""Scores of a trial list of any length, from file to file in bounded memory."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vouch.errors import VouchError
+from vouch.files import atomic_write
+from vouch.kaldi.ids import IdTable
+from vouch.kaldi.scoretext import score_lines
+from vouch.kaldi.tables import iterate_blocks
+from vouch.kaldi.trials import parse_trials
+from vouch.scoring.backends import Scorer
+from vouch.scoring.sides import Sides, score_sides
+
+# What a thread takes at once: some 60,000 trials, long enough that it seldom waits for others to start an operation.
+_BLOCK_BYTES = 1 << 22
+
+
+class Sources(NamedTuple):
+    """Where trials and the ids of their sides come from, for reading the first and for messages."""
+
+    trials: str | Path
+    enrol: str | Path
+    test: str | Path
+
+
+class Unknown(NamedTuple):
+    """Trials with an id that has no embedding: how many, and line and id of the first."""
+
+    count: int = 0
+    line: int = 0
+    name: str = ""
+
+    def add(self, other: Unknown) -> Unknown:
+        """Return the sum with what comes further down."""
+        return Unknown(self.count + other.count, *(self[1:] if self.count else other[1:]))
+
+
+class Part(NamedTuple):
+    """The scored lines of a block, how many they are and of how many, and the unknown ids of both sides."""
+
+    lines: np.ndarray
+    scored: int
+    trials: int
+    enrol: Unknown
+    test: Unknown
+
+
+def score_file(
+    sources: Sources,
+    scores_path: str | Path,
+    sides: Sides,
+    scorer: Scorer,
+    allow_missing: bool = False,
+    threads: int = 1,
+) -> tuple[int, int]:
+    """Score the trials of a file, and write `enrol-id test-id score` lines in their order, whole or not at all.
+
+    Parameters
+    ----------
+    sources : the trial list, and where the ids of `sides` were read
+    scores_path : file to write
+    sides, scorer : rows of ids, and their scores
+    allow_missing : leave out trials with an id that has no row, instead of refusing them
+    threads : blocks of lines scored at once
+
+    Returns
+    -------
+    scored, trials : numbers of lines written and read
+
+    Raises
+    ------
+    VouchError : naming file and line: a malformed trial, or an unknown id; or no trial can be scored
+    """
+    score = _BlockScorer(sources, sides, scorer, allow_missing)
+    scored, trials, enrol, test = 0, 0, Unknown(), Unknown()
+    with atomic_write(scores_path, "wb") as file:
+        for part in _in_order(score, iterate_blocks(sources.trials, _BLOCK_BYTES), threads):
+            file.write(part.lines)
+            scored, trials = scored + part.scored, trials + part.trials
+            enrol, test = enrol.add(part.enrol), test.add(part.test)
+        if not allow_missing:
+            for unknown, known_in in ((enrol, sources.enrol), (test, sources.test)):
+                if unknown.count:
+                    raise VouchError(
+                        f"{sources.trials}:{unknown.line}: '{unknown.name}' is not in {known_in} ({unknown.count} such)"
+                    )
+        if not scored:
+            raise VouchError(f"{sources.trials}: no trial has the embeddings of both sides in {sources.test}")
+    return scored, trials
+
+
+class _BlockScorer:
+    """Scores blocks of lines; several threads may call it."""
+
+    def __init__(self, sources: Sources, sides: Sides, scorer: Scorer, allow_missing: bool) -> None:
+        self._path, self._allow_missing = sources.trials, allow_missing
+        self._members, self._scorer = sides.members, scorer
+        self._test = IdTable(sides.test)
+        self._enrol = self._test if sides.enrol is sides.test else IdTable(sides.enrol)
+        # Once there will be an error, the rest is only read: for its malformed lines, and to count the unknown ids.
+        self._is_lost = threading.Event()
+
+    def __call__(self, block: tuple[int, bytes]) -> Part:
+        before, content = block
+        triples = parse_trials(content, before, self._path)
+        starts, ends = triples.starts(), triples.ends
+        enrol = self._enrol.rows(triples.text, starts[:, 0], ends[:, 0])
+        test = self._test.rows(triples.text, starts[:, 1], ends[:, 1])
+        unknown = []
+        for column, rows in enumerate((enrol, test)):
+            missing = np.flatnonzero(rows < 0).tolist()
+            first = (before + missing[0] + 1, triples.word(missing[0], column)) if missing else ()
+            unknown.append(Unknown(len(missing), *first))
+        known = slice(None)
+        if any(each.count for each in unknown):
+            known = (enrol >= 0) & (test >= 0)
+            if not self._allow_missing:
+                self._is_lost.set()
+        if self._is_lost.is_set():
+            return Part(np.empty(0, np.uint8), 0, len(ends), *unknown)
+        scores = score_sides(self._members, enrol[known], test[known], self._scorer.pairs)
+        lines = score_lines(triples.text, starts[known, 0], ends[known, 1] + 1, scores)
+        return Part(lines, len(scores), len(ends), *unknown)
+
+
+def _in_order(
+    work: Callable[[tuple[int, bytes]], Part], blocks: Iterable[tuple[int, bytes]], threads: int
+) -> Iterator[Part]:
+    """Yield the result of each block in their order, with some blocks ahead in work and no more."""
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(threads))
+        waiting: deque[Future[Part]] = deque()
+        stack.callback(lambda: [future.cancel() for future in waiting])
+        for block in blocks:
+            waiting.append(pool.submit(work, block))
+            if len(waiting) > threads + 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,75 @@
+"""The options that say how embeddings are compared: those of scoring, and so of normalisation."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from vouch.errors import VouchError
+from vouch.scoring.backends import (
+    DEFAULT_AVERAGES,
+    Backend,
+    CosineBackend,
+    DistanceBackend,
+    load_plda,
+    load_preparation,
+)
+from vouch.scoring.plda import LENGTHS
+
+
+def add_backend_options(parser: ArgumentParser, averages: Sequence[str]) -> None:
+    """Add the options to a parser; `averages` are the choices of --enrol-average."""
+    parser.add_argument("--backend", choices=list(DEFAULT_AVERAGES), default="cosine", help="how to compare")
+    parser.add_argument(
+        "--mean",
+        help="vector to subtract from the embeddings; an embedding.scp: the mean of these; 'data': that of the trials'",
+    )
+    parser.add_argument("--lda", type=Path, help="matrix to apply to the embeddings, after centring")
+    parser.add_argument("--plda", type=Path, help="model for --backend plda")
+    parser.add_argument(
+        "--plda-length",
+        choices=list(LENGTHS),
+        help="length normalisation within PLDA: to the expected length of a mean of so many utterances, to the root of"
+        " the dimension, or none (default: expected)",
+    )
+    parser.add_argument(
+        "--keep-length",
+        action="store_true",
+        help="for --backend distance: do not scale embeddings to length 1 (networks trained with the loss 'proto')",
+    )
+    parser.add_argument(
+        "--enrol-map",
+        type=Path,
+        help="'enrol-id utterance ...' table; without it enrolment ids are utterance ids",
+    )
+    defaults = ", ".join(f"{average} for {name}" for name, average in DEFAULT_AVERAGES.items() if average in averages)
+    parser.add_argument(
+        "--enrol-average", choices=averages, help=f"what stands for an enrolment of the map (default: {defaults})"
+    )
+
+
+def check_backend_options(options: Namespace) -> None:
+    """Refuse options that have no meaning together."""
+    if options.backend == "plda" and options.plda is None:
+        raise VouchError("--backend plda needs --plda MODEL, which steps/train_plda.py makes")
+    if options.backend != "plda" and (options.plda is not None or options.plda_length is not None):
+        raise VouchError("--plda and --plda-length are for --backend plda")
+    if options.backend != "distance" and options.keep_length:
+        raise VouchError("--keep-length is for --backend distance")
+    if options.backend == "distance" and (options.mean is not None or options.lda is not None):
+        raise VouchError("--mean and --lda are for the backends cosine and plda")
+    if options.backend == "distance" and options.enrol_average not in (None, "scores"):
+        raise VouchError(f"--enrol-average {options.enrol_average}: --backend distance can only average scores")
+    if options.enrol_average is not None and options.enrol_map is None:
+        raise VouchError("--enrol-average says what becomes of the utterances of an --enrol-map; give one")
+
+
+def load_backend(options: Namespace) -> Backend:
+    """Read what is needed to compare; `options.embeddings` are those of the trials."""
+    if options.backend == "distance":
+        return DistanceBackend(not options.keep_length)
+    prepare = load_preparation(options.mean, options.lda, options.embeddings)
+    if options.backend == "plda":
+        return load_plda(options.plda, options.plda_length or "expected", prepare)
+    return CosineBackend(prepare)
