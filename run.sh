@@ -5,11 +5,15 @@ set -euo pipefail
 top=$(dirname "${BASH_SOURCE[0]}")/
 [ "$top" != ./ ] || top=''
 
-corpus=demo stage=0 stop_stage=7 nj=1 cmd='' device=auto feature=fbank40 norm=asnorm name='' dry_run=false
-suffix='' overrides=() prepare_values=() made_with=()
+corpus=demo stage=0 stop_stage=7 nj=1 cmd='' device=auto feature=fbank40 protocol=default norm='' name=''
+dry_run=false suffix='' overrides=() prepare_values=() made_with=()
+
+names() { # KIND: the names that files of this kind have in conf/, one a line
+  (cd "${top}conf/${1}s" && printf '%s\n' * | sed 's/\.[^.]*$//')
+}
 
 usage() {
-  cat <<'HELP'
+  cat <<HELP
 usage: ./run.sh [options]         walks the stages on a corpus; without options on the demo corpus
 
   stage  script                         makes, in egs/CORPUS
@@ -37,7 +41,9 @@ how
   --model.X, --loss.X, --train.X VALUE    an option of the recipe, such as --loss.margin 0.3 or --train.epochs 10
   --feature NAME          conf/features/NAME.yaml (fbank40)
   --musan DIR             MUSAN-shaped folder of noises for stage 2; '': no augmentation (what corpus.sh says)
-  --norm NAME             score normalisation: znorm, tnorm, snorm or asnorm (asnorm)
+  --protocol NAME         how stages 4 to 7 evaluate, in conf/protocols/NAME.sh: $(names protocol | xargs)
+                          (default); of another they write to embeddings_NAME/, scores_NAME/, results_NAME/
+  --norm NAME             score normalisation: none, znorm, tnorm, snorm or asnorm (what the protocol says)
   --name NAME             folder of the experiment in exp/ (model_loss and what else was set by hand)
 where
   --nj N                  jobs that stages 1, 2 and 4 are split into (1)
@@ -55,10 +61,13 @@ nearest() { # WORD CHOICE...: a hint that names the choice that was probably mea
   PYTHONPATH=${top}src python3 -c 'import sys; from vouch.errors import nearest; print(nearest(sys.argv[1], sys.argv[2:]))' "$@"
 }
 
+one_of() { # WHAT NAME CHOICE...: fail unless the name is one of the choices
+  [[ " ${*:3} " == *" $2 "* ]] || die "unknown $1 '$2'$(nearest "$2" "${@:3}")"
+}
+
 run() { # COMMAND...: run it, or only print it
   if $dry_run; then
-    printf ' %q' "$@"
-    echo
+    printf ' %q' "$@" && echo
   else
     "$@"
   fi
@@ -69,25 +78,19 @@ begin() { # STAGE TITLE: whether this stage is asked for; announces it
 }
 
 # The corpus comes first: it says which further options there are.
-for ((i = 1; i < $#; i++)); do
-  if [ "${!i}" = --corpus ]; then
-    i=$((i + 1))
-    corpus=${!i}
-  fi
+words=("$@")
+for i in "${!words[@]}"; do
+  [ "${words[i]}" != --corpus ] || corpus=${words[i + 1]-$corpus}
 done
-if [ ! -d "${top}egs/$corpus" ]; then
-  mapfile -t corpora < <(cd "${top}egs" && printf '%s\n' */ | tr -d /)
-  die "unknown corpus '$corpus'$(nearest "$corpus" "${corpora[@]}"); a corpus is a folder of egs/"
-fi
+mapfile -t there < <(cd "${top}egs" && printf '%s\n' */ | tr -d /)
+one_of corpus "$corpus" "${there[@]}"
 data=${top}egs/$corpus/data
 prepare='' prepare_options=() train_set=train valid_set=valid test_sets=(test) recipe=default musan=''
-if [ -f "${top}egs/$corpus/corpus.sh" ]; then
-  # shellcheck source=egs/demo/corpus.sh
-  . "${top}egs/$corpus/corpus.sh"
-fi
+# shellcheck source=egs/demo/corpus.sh
+[ ! -f "${top}egs/$corpus/corpus.sh" ] || . "${top}egs/$corpus/corpus.sh"
 
-known=(--help --corpus --stage --stop-stage --dry-run --model --loss --finetune --normalization --train --recipe --feature --musan --norm
-  --name --nj --cmd --device "${prepare_options[@]/#/--}")
+known=(--help --corpus --stage --stop-stage --dry-run --model --loss --finetune --normalization --train --recipe --feature --musan
+  --protocol --norm --name --nj --cmd --device "${prepare_options[@]/#/--}")
 while [ $# -gt 0 ]; do
   option=$1
   case $option in
@@ -100,19 +103,15 @@ while [ $# -gt 0 ]; do
   [ $# -ge 2 ] && [[ $2 != --* ]] || die "option '$option' needs a value"
   case $option in
     --corpus) ;;
-    --stage) stage=$2 ;;
-    --stop-stage) stop_stage=$2 ;;
     --recipe) recipe=$2 suffix+=_$2 ;;
     --feature) feature=$2 suffix+=_$2 made_with=(--feature "${top}conf/features/$2.yaml") ;;
     --musan)
       [ -z "$2" ] || [ -d "$2" ] || die "--musan $2: no such folder"
       musan=$2 suffix+=${2:+_noise} && [ -n "$2" ] || suffix+=_clean
       ;;
-    --norm) norm=$2 ;;
-    --name) name=$2 ;;
-    --nj) nj=$2 ;;
-    --cmd) cmd=$2 ;;
-    --device) device=$2 ;;
+    --stage | --stop-stage | --protocol | --norm | --name | --nj | --cmd | --device)
+      option=${option#--} && printf -v "${option//-/_}" %s "$2" # the variable of that name
+      ;;
     --model | --loss | --finetune | --normalization | --model.* | --loss.* | --train.*) overrides+=("$option" "$2") ;;
     *) prepare_values+=("$option" "$2") ;;
   esac
@@ -123,20 +122,16 @@ for number in stage stop_stage nj; do
 done
 [ "$stop_stage" -le 7 ] && [ "$stage" -le "$stop_stage" ] || die "stages are 0 to 7; --stage $stage --stop-stage $stop_stage"
 [ "$nj" -ge 1 ] || die "--nj $nj: needs at least 1 job"
-one_of() { # WHAT NAME CHOICE...: fail unless the name is one of the choices
-  [[ " ${*:3} " == *" $2 "* ]] || die "unknown $1 '$2'$(nearest "$2" "${@:3}")"
-}
 one_of device "$device" auto cpu cuda
-one_of normalisation "$norm" znorm tnorm snorm asnorm
-recipe_file=${top}conf/recipes/$recipe.yaml feature_file=${top}conf/features/$feature.yaml
-for file in "$recipe_file" "$feature_file"; do
-  mapfile -t there < <(basename -s .yaml "${file%/*}"/*.yaml)
-  one_of "${file%/*}" "$(basename -s .yaml "$file")" "${there[@]}"
+one_of normalisation "${norm:-none}" none znorm tnorm snorm asnorm
+for kind in recipe feature protocol; do
+  mapfile -t there < <(names "$kind")
+  one_of "$kind" "${!kind}" "${there[@]}"
 done
 
 # shellcheck source=path.sh
 . "${top:-./}path.sh"
-train_options=(--config "$recipe_file" "${overrides[@]}")
+train_options=(--config "${top}conf/recipes/$recipe.yaml" "${overrides[@]}")
 # Checks the options of stage 3 now, not after hours of other stages.
 experiment=$("${top}steps/train.py" --print-name "${train_options[@]}")
 input=${experiment#* } experiment=${experiment% *} no_noise='there is no folder of noises (--musan DIR)'
@@ -145,53 +140,59 @@ name=${name:-$experiment$suffix}
 exp=${top}egs/$corpus/exp/$name
 jobs=(--nj "$nj" ${cmd:+--cmd "$cmd"})
 trained_on=$train_set${musan:+_aug}
-valid=()
-[ ! -d "$data/$valid_set" ] && [ -z "$prepare" ] || valid=("$valid_set")
+valid=() && [ ! -d "$data/$valid_set" ] && [ -z "$prepare" ] || valid=("$valid_set")
+
+# What one protocol makes is kept apart from what others do.
+apart='' && [ "$protocol" = default ] || apart=_$protocol
+embeddings=$exp/embeddings$apart by=${apart/_/, protocol } # _NAME; , protocol NAME
+# shellcheck source=conf/protocols/default.sh
+. "${top}conf/protocols/$protocol.sh"
+to_embed=("$train_set" "${test_sets[@]}")
+# Without normalisation nobody needs the training speakers, unless the scoring does, for their mean.
+[[ $norm != none || ${score_options[*]} == *"$embeddings/$train_set/"* ]] || to_embed=("${test_sets[@]}")
 
 if begin 0 "prepare the corpus"; then
-  if [ -n "$prepare" ]; then
-    run "$top$prepare" "$data" "${prepare_values[@]}"
-  else
-    echo "egs/$corpus has no corpus.sh that prepares data: $data is used as it is"
-  fi
+  [ -n "$prepare" ] || echo "egs/$corpus has no corpus.sh that prepares data: $data is used as it is"
+  [ -z "$prepare" ] || run "$top$prepare" "$data" "${prepare_values[@]}"
 fi
 if begin 1 "features"; then
   [ "$input" = features ] || echo "no features: the network takes waveforms, straight from the recordings"
   for set in "$train_set" "${valid[@]}" "${test_sets[@]}"; do
-    [ "$input" = waveform ] || run "${top}steps/make_fbank.py" "$data/$set" --config "$feature_file" "${jobs[@]}"
+    [ "$input" = waveform ] || run "${top}steps/make_fbank.py" "$data/$set" --config "${top}conf/features/$feature.yaml" "${jobs[@]}"
   done
 fi
 if begin 2 "augmentation"; then
-  if [ -n "$musan" ]; then
-    run "${top}steps/augment_data.py" "$data/$train_set" "$data/$trained_on" --musan "$musan" "${jobs[@]}"
-  else
-    echo "no augmentation: $no_noise"
-  fi
+  [ -n "$musan" ] || echo "no augmentation: $no_noise"
+  [ -z "$musan" ] || run "${top}steps/augment_data.py" "$data/$train_set" "$data/$trained_on" --musan "$musan" "${jobs[@]}"
 fi
 if begin 3 "training"; then
   run "${top}steps/train.py" "$data/$trained_on" "$exp" "${valid[@]/#/--valid=$data/}" "${made_with[@]}" \
     --device "$device" "${train_options[@]}"
 fi
-if begin 4 "embeddings"; then
-  for set in "$train_set" "${test_sets[@]}"; do
-    run "${top}steps/extract_embeddings.py" "$data/$set" "$exp/final.pt" "$exp/embeddings/$set" --device "$device" "${jobs[@]}"
+if begin 4 "embeddings$by"; then
+  for set in "${to_embed[@]}"; do
+    run "${top}steps/extract_embeddings.py" "$data/$set" "$exp/final.pt" "$embeddings/$set" "${extract_options[@]}" \
+      --device "$device" "${jobs[@]}"
   done
 fi
 for set in "${test_sets[@]}"; do
-  enrol=() && [ ! -f "$data/$set/enrol_map" ] || enrol=(--enrol-map "$data/$set/enrol_map")
+  compare=("${score_options[@]}")
+  [ ! -f "$data/$set/enrol_map" ] || compare+=(--enrol-map "$data/$set/enrol_map" "${enrol_options[@]}")
   for trials in "$data/$set"/trials*; do
     # A test set may have several lists: trials, trials_hard, ... The name stays a pattern where there is none yet.
     list=${trials##*/} && list=${set}_${list%\*}
-    scores=$exp/scores/$list.txt normalized=$exp/scores/${list}_$norm.txt
-    if begin 5 "scores of $list"; then
-      run "${top}steps/score_trials.py" "${trials%\*}" "$exp/embeddings/$set/embedding.scp" "$scores" "${enrol[@]}"
+    scores=$exp/scores$apart/$list.txt normalized=$exp/scores$apart/${list}_$norm.txt
+    if begin 5 "scores of $list$by"; then
+      run "${top}steps/score_trials.py" "${trials%\*}" "$embeddings/$set/embedding.scp" "$scores" "${compare[@]}"
     fi
-    if begin 6 "normalised scores of $list"; then
-      run "${top}steps/normalize_scores.py" "$scores" "$exp/embeddings/$set/embedding.scp" \
-        "$exp/embeddings/$train_set/embedding.scp" "$normalized" --method "$norm" --cohort-utt2spk "$data/$train_set/utt2spk" "${enrol[@]}"
+    if begin 6 "normalised scores of $list$by"; then
+      [ "$norm" != none ] || echo "no normalisation: protocol $protocol has none, or --norm is none"
+      [ "$norm" = none ] || run "${top}steps/normalize_scores.py" "$scores" "$embeddings/$set/embedding.scp" \
+        "$embeddings/$train_set/embedding.scp" "$normalized" --method "$norm" "${norm_options[@]}" "${compare[@]}"
     fi
-    if begin 7 "results on $list"; then
-      run "${top}steps/compute_metrics.py" "${trials%\*}" "$scores" "$normalized" --out-dir "$exp/results"
+    if begin 7 "results on $list$by"; then
+      judged=("$scores") && [ "$norm" = none ] || judged+=("$normalized")
+      run "${top}steps/compute_metrics.py" "${trials%\*}" "${judged[@]}" --out-dir "$exp/results$apart" "${metrics_options[@]}"
       echo "log: $exp/train.log"
     fi
   done

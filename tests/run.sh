@@ -15,7 +15,7 @@ python3 -m ruff check .
 python3 -m ruff format --check .
 
 shell_files=(run.sh path.sh tests/run.sh .ci/run)
-for file in egs/*/corpus.sh; do
+for file in egs/*/corpus.sh conf/protocols/*.sh; do
   [ ! -e "$file" ] || shell_files+=("$file")
 done
 "$(python3 -c 'import sysconfig; print(sysconfig.get_path("scripts"))')/shellcheck" --external-sources "${shell_files[@]}"

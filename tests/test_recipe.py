@@ -1,16 +1,11 @@
 """The recipe as its users run it: all stages on a tiny demo corpus, then other losses, stages and corpora."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from recipe import copy_project, run
 
-ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("conf", "egs", "local", "src", "steps", "utils", "path.sh", "run.sh", "requirements.txt")
 TINY = [
     "--model.channels",
     "[8,8,8,8,16]",
@@ -26,31 +21,7 @@ TINY_CORPUS = ["--speakers", "8,3,4", "--sessions", "2", "--utterances", "2"]
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A copy of the project without anything generated, as a fresh clone is."""
-    target = tmp_path_factory.mktemp("with blank") / "vouch"
-    ignore = shutil.ignore_patterns("__pycache__", "data", "exp")
-    for part in PARTS:
-        if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, target / part, ignore=ignore)
-        else:
-            shutil.copy2(ROOT / part, target / part)
-    return target
-
-
-def run(clone, *options, cwd=None, status=0):
-    # The environment that runs the tests has the packages: the clone must use it and not make one of its own.
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path}
-    done = subprocess.run(
-        [str(clone / "run.sh") if cwd else "./run.sh", *options],
-        cwd=cwd or clone,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done
+    return copy_project(tmp_path_factory.mktemp("with blank") / "vouch")
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,14 @@
     utils/results.py egs/voxceleb/exp
     utils/results.py exp/ecapa exp/resnet --format markdown
 
-Each argument is an experiment, a folder with results/*.json as stage 7 writes them, or a folder of experiments.
+Each argument is an experiment, a folder with results/*.json as stage 7 writes them, or a folder of experiments. What
+run.sh --protocol NAME evaluated is in results_NAME/*.json there.
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
@@ -25,8 +27,9 @@ def main() -> None:
     parser.add_argument("--format", choices=["text", "markdown", "json"], default="text", help="of the table")
     options = parser.parse_args()
     found = [entry for path in options.exp for entry in results_of(path)]
-    table = table_rows([result for _, result in found], every_figure=True)
-    rows = [(name, *row) for name, row in zip(["experiment", *(name for name, _ in found)], table, strict=True)]
+    heading, *table = table_rows([entry.result for entry in found], every_figure=True)
+    rows = [("experiment", heading[0], "protocol", *heading[1:])]
+    rows += [(entry.experiment, row[0], entry.protocol, *row[1:]) for entry, row in zip(found, table, strict=True)]
     if options.format == "json":
         # The same cells as in the other formats; every digit is in the experiments' own files.
         print(json.dumps([dict(zip(rows[0], row, strict=True)) for row in rows[1:]], indent=2, ensure_ascii=False))
@@ -34,15 +37,35 @@ def main() -> None:
         print({"text": format_text, "markdown": format_markdown}[options.format](rows), end="")
 
 
-def results_of(path: Path) -> list[tuple[str, Result]]:
-    """Return the name of the experiment and the result, for all results below a folder."""
+class Found(NamedTuple):
+    """A result, and the names of the experiment and the protocol that it is of."""
+
+    experiment: str
+    protocol: str
+    result: Result
+
+
+def results_of(path: Path) -> list[Found]:
+    """Return all results below a folder."""
     if not path.is_dir():
         raise VouchError(f"{path}: no such folder")
-    folders = [path] if (path / "results").is_dir() else sorted(path.glob("*/"))
-    found = [(f.resolve().name, result) for f in folders for result in read_results(f / "results").values()]
+    experiments = [path] if result_folders(path) else sorted(path.glob("*/"))
+    found = [
+        Found(experiment.resolve().name, protocol, result)
+        for experiment in experiments
+        for protocol, folder in result_folders(experiment).items()
+        for result in read_results(folder).values()
+    ]
     if not found:
         raise VouchError(f"{path}: neither it nor a folder in it has results/*.json; run stage 7")
     return found
+
+
+def result_folders(experiment: Path) -> dict[str, Path]:
+    """Return the folders of results by protocol, "default" first."""
+    others = {folder.name.removeprefix("results_"): folder for folder in sorted(experiment.glob("results_*/"))}
+    plain = experiment / "results"
+    return ({"default": plain} if plain.is_dir() else {}) | others
 
 
 if __name__ == "__main__":

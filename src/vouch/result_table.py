@@ -17,7 +17,9 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
     Parameters
     ----------
     results : of one or of several trial lists; a detection cost that only some of them have is `ABSENT` in the others
-    every_figure : also the actual costs, Cllr, minimum Cllr and definitions of other programs
+    every_figure : also the actual costs, Cllr and minimum Cllr
+
+    Figures by the definitions of other programs are there whenever a result has them: somebody asked for them.
     """
     priors = sorted({prior for result in results for prior in result.min_dcf})
     definitions = sorted({name for result in results for name in result.other_eers})
@@ -26,8 +28,8 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
     heading += [f"minDCF({prior:g})" for prior in priors]
     if every_figure:
         heading += [*(f"actDCF({prior:g})" for prior in priors), "Cllr", "minCllr"]
-        heading += [f"EER % of {name}" for name in definitions]
-        heading += [f"minDCF({prior:g}) of {name}" for name in programs for prior in priors]
+    heading += [f"EER % of {name}" for name in definitions]
+    heading += [f"minDCF({prior:g}) of {name}" for name in programs for prior in priors]
     rows = [tuple(heading)]
     for result in results:
         low, high = result.intervals["eer"]
@@ -37,11 +39,11 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
             row += [f"{points[prior].value:.4f}" if prior in points else ABSENT for prior in priors]
         if every_figure:
             row += [f"{result.cllr:.4f}", f"{result.min_cllr:.4f}"]
-            others = result.other_eers
-            row += [f"{others[name]:.2f}" if name in others else ABSENT for name in definitions]
-            for name in programs:
-                costs = result.other_min_dcfs.get(name, {})
-                row += [f"{costs[prior]:.4f}" if prior in costs else ABSENT for prior in priors]
+        others = result.other_eers
+        row += [f"{others[name]:.2f}" if name in others else ABSENT for name in definitions]
+        for name in programs:
+            costs = result.other_min_dcfs.get(name, {})
+            row += [f"{costs[prior]:.4f}" if prior in costs else ABSENT for prior in priors]
         rows.append(tuple(row))
     return rows
 
