@@ -137,7 +137,7 @@ class Frames(nn.Module):
         """Write some of the frames, windowed; return the logarithms of their energies, if somebody needs them."""
         plain, emphasised, means = (each[:, rows] for each in cut)
         keep = 1.0 - self.preemphasis
-        torch.sub(emphasised, means, alpha=keep, out=out)
+        torch.sub(emphasised, keep * means, out=out)
         if not self.starts_at_zero:
             out[..., :1] = keep * (plain[..., :1] - means)
         out.mul_(self.window)

@@ -85,7 +85,7 @@ def compress(matrix: np.ndarray, method: str) -> bytes:
     columns = np.ascontiguousarray(matrix.T)
     marks = _column_marks(columns, low, span)
     codes = _column_codes(columns, decode_marks(marks, low, span))
-    return header + marks.T.astype("<u2").tobytes() + codes.tobytes()
+    return b"".join((header, marks.T.astype("<u2").tobytes(), codes.data))
 
 
 def decode_marks(marks: np.ndarray, low: float, span: float) -> np.ndarray:

@@ -150,7 +150,9 @@ def write_object(file: IO[bytes], array: np.ndarray, compression: str = "none", 
     elif array.ndim == 0:
         file.write(b"\0B" + struct.pack("b", array.itemsize) + array.tobytes())
     elif array.ndim == 2 and compression != "none" and array.size:
-        file.write(b"\0B" + compress(to_float32(array), compression))
+        compressed = compress(to_float32(array), compression)
+        file.write(b"\0B")
+        file.write(compressed)
     elif array.dtype.kind == "f":
         # An empty matrix too: compressed, not even Kaldi reads it.
         _write_floats(file, array)

@@ -114,11 +114,6 @@ class _PackedKernel:
     def __call__(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         return torch.ops.mkldnn._convolution_pointwise(x, self.weight, bias, *self.arguments, "none", [], "")
 
-    def add_to(self, total: torch.Tensor, x: torch.Tensor, bias: torch.Tensor | None) -> None:
-        torch.ops.mkldnn._convolution_pointwise_.binary(
-            total, x, self.weight, bias, *self.arguments, "add", 1.0, None, [], None
-        )
-
 
 class _Winograd:
     """A 3x3 convolution by F(2, 3) along an axis of even extent: four products for two outputs instead of six.
@@ -149,19 +144,16 @@ class _Winograd:
     def _convolve(self, x: torch.Tensor, y: torch.Tensor) -> None:
         axis, half = self.axis, x.shape[self.axis] // 2
         # In pair k: x1 is even[k], x2 is odd[k], x0 is odd[k - 1] and x3 is even[k + 1]; beyond the ends are zeros.
-        even, odd = x.unflatten(axis, (half, 2)).unbind(axis + 1)
-        from_sum, from_difference = self.sum(_packed(even + odd)), self.difference(_packed(odd - even))
-        y1 = from_sum - from_difference
-        y0 = from_sum.add_(from_difference)
-        part = torch.empty_like(even, memory_format=torch.channels_last)
+        (even, odd), (y0, y1) = (image.unflatten(axis, (half, 2)).unbind(axis + 1) for image in (x, y))
+        part = _packed(even + odd)
+        from_sum = self.sum(part)
+        from_difference = self.difference(torch.sub(odd, even, out=part))
         torch.neg(odd.narrow(axis, 0, 1), out=part.narrow(axis, 0, 1))
         torch.sub(odd.narrow(axis, 0, half - 1), odd.narrow(axis, 1, half - 1), out=part.narrow(axis, 1, half - 1))
-        self.first.add_to(y0, part, self.bias)
+        torch.add(self.first(part, self.bias).add_(from_sum), from_difference, out=y0)
         torch.sub(even.narrow(axis, 0, half - 1), even.narrow(axis, 1, half - 1), out=part.narrow(axis, 0, half - 1))
         part.narrow(axis, half - 1, 1).copy_(even.narrow(axis, half - 1, 1))
-        self.last.add_to(y1, part, self.bias)
-        for target, source in zip(y.unflatten(axis, (half, 2)).unbind(axis + 1), (y0, y1), strict=True):
-            target.copy_(source)
+        torch.sub(self.last(part, self.bias).add_(from_sum), from_difference, out=y1)
 
 
 def _packed(x: torch.Tensor) -> torch.Tensor:
