@@ -252,7 +252,12 @@ def test_results_of_several_protocols_stand_side_by_side(scripts, project, evalu
     report = (exp / "results_wespeaker/report.html").read_text()
     assert "<title>Results of features, results_wespeaker</title>" in report
     done = succeeds(scripts.run("utils/results.py", project / EXP, "--format", "json", cwd=project))
-    rows = [(row["experiment"], row["protocol"], row["system"]) for row in json.loads(done.stdout)]
+    table = json.loads(done.stdout)
+    rows = [(row["experiment"], row["protocol"], row["system"]) for row in table]
+    assert [name for name in table[0] if name.endswith(" of voxceleb_trainer")] == [
+        "EER % of voxceleb_trainer",
+        "minDCF(0.05) of voxceleb_trainer",
+    ]
     normalized = ("test_trials", "test_trials_asnorm")
     assert rows == [
         ("features", "voxceleb_trainer", "test_trials"),

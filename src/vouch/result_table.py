@@ -23,13 +23,13 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
     """
     priors = sorted({prior for result in results for prior in result.min_dcf})
     definitions = sorted({name for result in results for name in result.other_eers})
-    programs = sorted({name for result in results for name in result.other_min_dcfs})
+    costs = sorted({(name, p) for result in results for name, points in result.other_min_dcfs.items() for p in points})
     heading = ["system", "trials (target/nontarget)", f"EER % [{100 * LEVEL:.0f} % interval]"]
     heading += [f"minDCF({prior:g})" for prior in priors]
     if every_figure:
         heading += [*(f"actDCF({prior:g})" for prior in priors), "Cllr", "minCllr"]
     heading += [f"EER % of {name}" for name in definitions]
-    heading += [f"minDCF({prior:g}) of {name}" for name in programs for prior in priors]
+    heading += [f"minDCF({prior:g}) of {name}" for name, prior in costs]
     rows = [tuple(heading)]
     for result in results:
         low, high = result.intervals["eer"]
@@ -41,9 +41,8 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
             row += [f"{result.cllr:.4f}", f"{result.min_cllr:.4f}"]
         others = result.other_eers
         row += [f"{others[name]:.2f}" if name in others else ABSENT for name in definitions]
-        for name in programs:
-            costs = result.other_min_dcfs.get(name, {})
-            row += [f"{costs[prior]:.4f}" if prior in costs else ABSENT for prior in priors]
+        found = [result.other_min_dcfs.get(name, {}).get(prior) for name, prior in costs]
+        row += [ABSENT if cost is None else f"{cost:.4f}" for cost in found]
         rows.append(tuple(row))
     return rows
 
