@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-# From so many products of channels and positions (x input channels x output channels) on, the sums of Winograd's
-# algorithm take less time than the multiplications it saves; with few channels they never do.
+# From so many positions x input channels x output channels on, the sums of Winograd's algorithm take less time than the
+# multiplications it saves; with few channels they never do.
 WINOGRAD_WORK, WINOGRAD_CHANNELS = 16_000_000, 64
 # Images are transformed so many numbers at a time: the sums then stay in the caches.
 WINOGRAD_BLOCK = 1 << 19
@@ -85,19 +85,15 @@ class PackedConv2d(nn.Module):
         self.conv = conv
         self.kernel = _PackedKernel(conv.weight, conv)
         plain = (conv.kernel_size, conv.stride, conv.padding, conv.dilation) == ((3, 3), (1, 1), (1, 1), (1, 1))
-        self.is_large = min(conv.in_channels, conv.out_channels) >= WINOGRAD_CHANNELS and conv.groups == 1 and plain
-        self.winograd: dict[int, _Winograd] = {}
+        is_wide = min(conv.in_channels, conv.out_channels) >= WINOGRAD_CHANNELS
+        self.winograd = _Winograd(conv) if is_wide and plain and conv.groups == 1 else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve."""
         x = _packed(x)
-        positions = x.shape[0] * x.shape[2] * x.shape[3]
-        if self.is_large and positions * self.conv.in_channels * self.conv.out_channels >= WINOGRAD_WORK:
-            for axis in (2, 3):
-                if x.shape[axis] % 2 == 0:
-                    if axis not in self.winograd:
-                        self.winograd[axis] = _Winograd(self.conv, axis)
-                    return self.winograd[axis](x)
+        work = x.numel() * self.conv.out_channels
+        if self.winograd is not None and work >= WINOGRAD_WORK:
+            return self.winograd(x)
         return self.kernel(x, self.conv.bias)
 
 
@@ -116,44 +112,66 @@ class _PackedKernel:
 
 
 class _Winograd:
-    """A 3x3 convolution by F(2, 3) along an axis of even extent: four products for two outputs instead of six.
+    """A 3x3 convolution by F(4, 3) along the frames: six products for four outputs instead of twelve.
 
-    Of four neighbours x0 to x3 and the taps g0 to g2 the outputs are the convolutions, by 3 taps of the other axis,
+    Of six neighbours x0 to x5 and the taps g0 to g2, with the points 0, 1, -1, 2, -2 and infinity, the products are
+    convolutions by 3 taps over the bins,
 
-        y0 = (x0 - x2) g0 + (x1 + x2) (g0 + g1 + g2)/2 + (x2 - x1) (g0 - g1 + g2)/2
-        y1 = (x1 + x2) (g0 + g1 + g2)/2 - (x2 - x1) (g0 - g1 + g2)/2 - (x1 - x3) g2
+        m0 = (4 x0 - 5 x2 + x4) g0 / 4                     m5 = (4 x1 - 5 x3 + x5) g2
+        m1 = (a + b) (g0 + g1 + g2) / -6                   a = x4 - 4 x2
+        m2 = (a - b) (g0 - g1 + g2) / -6                   b = x3 - 4 x1
+        m3 = (c + 2 d) (g0 + 2 g1 + 4 g2) / 24             c = x4 - x2
+        m4 = (c - 2 d) (g0 - 2 g1 + 4 g2) / 24             d = x3 - x1
+
+    and the outputs
+
+        y0 = m0 + (m1 + m2) + (m3 + m4)                    y1 = (m1 - m2) + 2 (m3 - m4)
+        y2 = (m1 + m2) + 4 (m3 + m4)                       y3 = (m1 - m2) + 8 (m3 - m4) + m5
     """
 
-    def __init__(self, conv: nn.Conv2d, axis: int) -> None:
-        self.axis, self.bias = axis, conv.bias
-        g0, g1, g2 = conv.weight.detach().double().split(1, dim=axis)
-        padding = (0, 1) if axis == 2 else (1, 0)
-        taps = (g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, -g2)
-        self.first, self.sum, self.difference, self.last = (
-            _PackedKernel(tap.to(conv.weight.dtype), conv, padding) for tap in taps
-        )
+    def __init__(self, conv: nn.Conv2d) -> None:
+        self.bias = conv.bias
+        g0, g1, g2 = conv.weight.detach().double().split(1, dim=3)
+        even, odd = (g0 + g2) / -6, g1 / -6
+        far_even, far_odd = (g0 + 4 * g2) / 24, g1 / 12
+        taps = (g0 / 4, even + odd, even - odd, far_even + far_odd, far_even - far_odd, g2)
+        self.kernels = [_PackedKernel(tap.to(conv.weight.dtype), conv, (1, 0)) for tap in taps]
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        channels = self.first.weight.shape[0]
-        y = torch.empty((len(x), channels, *x.shape[2:]), dtype=x.dtype, memory_format=torch.channels_last)
+        frames = x.shape[3]
+        if frames % 4:
+            x = _packed(nn.functional.pad(x, (0, -frames % 4)))
+        shape = (len(x), self.kernels[0].weight.shape[0], *x.shape[2:])
+        y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
         images = max(1, WINOGRAD_BLOCK // x[0].numel())
         for start in range(0, len(x), images):
             self._convolve(x[start : start + images], y[start : start + images])
-        return y
+        return y[..., :frames]
 
     def _convolve(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        axis, half = self.axis, x.shape[self.axis] // 2
-        # In pair k: x1 is even[k], x2 is odd[k], x0 is odd[k - 1] and x3 is even[k + 1]; beyond the ends are zeros.
-        (even, odd), (y0, y1) = (image.unflatten(axis, (half, 2)).unbind(axis + 1) for image in (x, y))
-        part = _packed(even + odd)
-        from_sum = self.sum(part)
-        from_difference = self.difference(torch.sub(odd, even, out=part))
-        torch.neg(odd.narrow(axis, 0, 1), out=part.narrow(axis, 0, 1))
-        torch.sub(odd.narrow(axis, 0, half - 1), odd.narrow(axis, 1, half - 1), out=part.narrow(axis, 1, half - 1))
-        torch.add(self.first(part, self.bias).add_(from_sum), from_difference, out=y0)
-        torch.sub(even.narrow(axis, 0, half - 1), even.narrow(axis, 1, half - 1), out=part.narrow(axis, 0, half - 1))
-        part.narrow(axis, half - 1, 1).copy_(even.narrow(axis, half - 1, 1))
-        torch.sub(self.last(part, self.bias).add_(from_sum), from_difference, out=y1)
+        # x1 to x4 of each four outputs; x0 is the x4 before, and x5 the x1 behind. Beyond the ends are zeros.
+        (x1, x2, x3, x4), (y0, y1, y2, y3) = (image.unflatten(3, (-1, 4)).unbind(4) for image in (x, y))
+        k0, k1, k2, k3, k4, k5 = self.kernels
+        a, b = _packed(torch.sub(x4, x2, alpha=4)), _packed(torch.sub(x3, x1, alpha=4))
+        part = a + b
+        m1 = k1(part, self.bias)
+        m2 = k2(torch.sub(a, b, out=part))
+        a -= x2
+        a[..., 1:].add_(x4[..., :-1], alpha=4)
+        m0 = k0(a)
+        b.neg_().sub_(x3, alpha=4)
+        b[..., :-1] += x1[..., 1:]
+        m5 = k5(b)
+        c, d = torch.sub(x4, x2, out=a), torch.sub(x3, x1, out=b)
+        m3 = k3(torch.add(c, d, alpha=2, out=part))
+        m4 = k4(torch.sub(c, d, alpha=2, out=part))
+        # The bias is in m1, and so once in each output.
+        near_sum, near_difference = m1 + m2, m1.sub_(m2)
+        far_sum, far_difference = m3 + m4, m3.sub_(m4)
+        torch.add(m0.add_(near_sum), far_sum, out=y0)
+        torch.add(near_difference, far_difference, alpha=2, out=y1)
+        torch.add(near_sum, far_sum, alpha=4, out=y2)
+        torch.add(m5.add_(near_difference), far_difference, alpha=8, out=y3)
 
 
 def _packed(x: torch.Tensor) -> torch.Tensor:
