@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # From so many positions x input channels x output channels on, the sums of Winograd's algorithm take less time than the
 # multiplications it saves; with few channels they never do.
-WINOGRAD_WORK, WINOGRAD_CHANNELS = 16_000_000, 64
+WINOGRAD_WORK, WINOGRAD_CHANNELS = 10_000_000, 64
 # Images are transformed so many numbers at a time: the sums then stay in the caches.
 WINOGRAD_BLOCK = 1 << 19
 
