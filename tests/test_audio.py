@@ -1,5 +1,7 @@
 import io
+import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -76,6 +78,18 @@ def test_other_containers(tmp_path, suffix, tolerance):
     samples = read_audio(str(tmp_path / f"x{suffix}")).samples
     assert len(samples) == len(expected)
     np.testing.assert_allclose(samples[800:-800], expected[800:-800], atol=tolerance)
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC"])
+def test_a_named_pipe_is_read_once(tmp_path, form):
+    os.mkfifo(tmp_path / "pipe")
+    content = io.BytesIO()
+    soundfile.write(content, sine(440), RATE, format=form)
+    with ThreadPoolExecutor(1) as writing:
+        written = writing.submit((tmp_path / "pipe").write_bytes, content.getvalue())
+        samples = read_audio(str(tmp_path / "pipe")).samples
+        written.result()
+    np.testing.assert_allclose(samples, sine(440), atol=2**-14)
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
