@@ -48,7 +48,7 @@ how
 where
   --nj N                  jobs that stages 1, 2 and 4 are split into (1)
   --cmd 'LAUNCHER ...'    who runs the jobs (utils/run.py: this machine)
-  --device NAME           auto, cpu or cuda (auto)
+  --device NAME           auto, cpu, cuda (each job of stage 4 takes another GPU) or cuda:N (auto)
 HELP
 }
 
@@ -62,7 +62,7 @@ nearest() { # WORD CHOICE...: a hint that names the choice that was probably mea
 }
 
 one_of() { # WHAT NAME CHOICE...: fail unless the name is one of the choices
-  [[ " ${*:3} " == *" $2 "* ]] || die "unknown $1 '$2'$(nearest "$2" "${@:3}")"
+  [[ $'\n'$(printf '%s\n' "${@:3}")$'\n' == *$'\n'"$2"$'\n'* ]] || die "unknown $1 '$2'$(nearest "$2" "${@:3}")"
 }
 
 run() { # COMMAND...: run it, or only print it
@@ -122,7 +122,7 @@ for number in stage stop_stage nj; do
 done
 [ "$stop_stage" -le 7 ] && [ "$stage" -le "$stop_stage" ] || die "stages are 0 to 7; --stage $stage --stop-stage $stop_stage"
 [ "$nj" -ge 1 ] || die "--nj $nj: needs at least 1 job"
-one_of device "$device" auto cpu cuda
+[[ $device =~ ^cuda:[0-9]+$ ]] || one_of device "$device" auto cpu cuda
 one_of normalisation "${norm:-none}" none znorm tnorm snorm asnorm
 for kind in recipe feature protocol; do
   mapfile -t there < <(names "$kind")

@@ -23,7 +23,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("sr
 import torch
 
 from command_line import Parser, run_main
-from stage import add_job_options, pick_device, run_shards
+from stage import add_job_options, check_device, pick_device, run_shards
 from vouch.cropping import WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
 from vouch.embedding import default_max_frames, store_embedder, wave_embedder
 from vouch.encoder import Encoder, load_encoder, rearrange
@@ -70,6 +70,7 @@ def main() -> None:
     args = parser.parse_args()
     # What only starts jobs computes nothing, and where a cluster has its GPUs it may not be.
     starts_jobs = args.nj > 1 and not args.job
+    check_device(args.device)
     device = torch.device("cpu") if starts_jobs and args.cmd else pick_device(args.device, args.job)
     encoder = load_encoder(args.model, "cpu" if starts_jobs else device)
     max_frames = default_max_frames(encoder) if args.max_frames is None else args.max_frames
@@ -101,6 +102,8 @@ def main() -> None:
 def load_data(args: Namespace, encoder: Encoder) -> tuple[DataDir, object]:
     """Return the data with either features or audio, and what else an embedding depends on that comes from them."""
     is_list = args.data.is_file()
+    if args.data.exists() and not is_list and not args.data.is_dir():
+        raise VouchError(f"{args.data}: a list of recordings is read again by each job; write it to a file")
     if is_list and args.input == "feats":
         raise VouchError(f"--input feats: {args.data} is a list of recordings; leave --input out")
     if is_list or encoder.takes_waveforms or args.input == "wav":

@@ -19,17 +19,19 @@ from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
+import numpy as np
+
 from command_line import Parser, run_main
-from scoring_options import add_backend_options, check_backend_options, load_backend
+from scoring_options import add_backend_options, check_backend_options, check_output, load_backend
 from vouch.errors import VouchError
 from vouch.kaldi.scores import Scores, read_scores, write_scores
 from vouch.scoring.backends import DEFAULT_AVERAGES, cohort_scores
-from vouch.scoring.sides import check_rows, rows_of
+from vouch.scoring.sides import check_rows, rows_of, score_sides
 from vouch.scoring.snorm import NORMALIZATIONS, trial_statistics
 
 AUTO_TOP_N = 300
-# What can stand for several utterances here: the score of one cohort member has no mean over them.
-MEANS = ("mean", "unit-mean")
+# Trials whose scores are computed again, to see whether the options are those that they were scored with.
+SAMPLE = 1000
 
 
 class TopN(NamedTuple):
@@ -69,12 +71,23 @@ def parse_options() -> Namespace:
     )
     parser.add_argument(
         "--cohort-average",
-        choices=MEANS,
+        choices=("mean", "unit-mean"),
         help="what stands for a cohort speaker: the mean of its embeddings as they are, or of those that are centred,"
         " mapped and scaled to length 1 (default: unit-mean for cosine, mean for plda)",
     )
-    add_backend_options(parser, MEANS)
+    add_backend_options(parser)
     return parser.parse_args()
+
+
+def check_scores(options: Namespace, given: np.ndarray, computed: np.ndarray) -> None:
+    """Refuse scores that these options do not give: `given` begins with the trials of `computed`."""
+    far = np.abs(given[: len(computed)] - computed) > 1e-3 * np.abs(computed).max()
+    if far.any():
+        row = int(np.argmax(far))
+        raise VouchError(
+            f"{options.scores}:{row + 1}: the score is {given[row]:.6g}, and {computed[row]:.6g} with --backend"
+            f" {options.backend} and the other options; give those that stage 5 was given"
+        )
 
 
 def main() -> None:
@@ -85,10 +98,11 @@ def main() -> None:
     if options.cohort_average is not None and options.cohort_utt2spk is None:
         raise VouchError("--cohort-average says what stands for the speakers of --cohort-utt2spk; give that")
     check_backend_options(options)
-    if options.backend == "distance" and (options.enrol_map or options.cohort_utt2spk):
+    check_output(options, "normalized")
+    if options.backend == "distance" and options.cohort_utt2spk:
         raise VouchError(
-            "--backend distance: crops of several utterances have no mean that could stand for an enrolment or a cohort"
-            " speaker; leave out --enrol-map and --cohort-utt2spk"
+            "--backend distance: the crops of several utterances have no mean that could stand for a cohort speaker;"
+            " leave out --cohort-utt2spk"
         )
     scores = read_scores(options.scores)
     backend = load_backend(options)
@@ -97,13 +111,19 @@ def main() -> None:
     enrol, test = rows_of(scores.enrol, sides.enrol), rows_of(scores.test, sides.test)
     check_rows(enrol, scores.enrol, options.scores, options.enrol_map or options.embeddings)
     check_rows(test, scores.test, options.scores, options.embeddings)
+    check_scores(
+        options,
+        scores.score,
+        score_sides(sides.members, enrol[:SAMPLE], test[:SAMPLE], backend.compare(sides, sides).pairs),
+    )
     cohort = backend.load_cohort(options.cohort, options.cohort_utt2spk, options.cohort_average or average)
     against = cohort_scores(backend, sides, cohort)
     number = against.size
     if method.adaptive:
         wanted = options.top_n or TopN(AUTO_TOP_N, True)
         number = min(wanted.number, number) if wanted.at_most else wanted.number
-    statistics = trial_statistics(against, sides.names, enrol, test, number)
+    enrol_names = None if sides.members is None else list(sides.enrol)
+    statistics = trial_statistics(against, sides.names, enrol, test, number, enrol_names)
     normalized = method.formula(scores.score, *statistics)
     write_scores(options.normalized, Scores(scores.enrol, scores.test, normalized))
     print(

@@ -21,9 +21,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("sr
 
 from command_line import Parser, run_main
 from run import count_processors
-from scoring_options import add_backend_options, check_backend_options, load_backend
+from scoring_options import add_backend_options, check_backend_options, check_output, load_backend
 from vouch.scoring.backends import DEFAULT_AVERAGES
-from vouch.scoring.sides import AVERAGES
 from vouch.scoring.stream import Sources, score_file
 
 # More do not help: the memory that embeddings are read from is shared.
@@ -35,7 +34,7 @@ def parse_options() -> Namespace:
     parser.add_argument("trials", type=Path, help="trial list, 'enrol-id test-id target|nontarget' lines")
     parser.add_argument("embeddings", type=Path, help="embedding.scp of the utterances of both sides")
     parser.add_argument("scores", type=Path, help="score file to write")
-    add_backend_options(parser, AVERAGES)
+    add_backend_options(parser)
     parser.add_argument(
         "--allow-missing",
         action="store_true",
@@ -47,17 +46,17 @@ def parse_options() -> Namespace:
 def main() -> None:
     options = parse_options()
     check_backend_options(options)
+    check_output(options, "scores")
     backend = load_backend(options)
     average = options.enrol_average or DEFAULT_AVERAGES[options.backend]
     sides = backend.load_sides(options.embeddings, options.enrol_map, average)
     sources = Sources(options.trials, options.enrol_map or options.embeddings, options.embeddings)
     threads = min(count_processors(), MOST_THREADS)
-    scored, trials = score_file(
+    scored, trials, left_out = score_file(
         sources, options.scores, sides, backend.compare(sides, sides), options.allow_missing, threads
     )
-    if scored < trials:
-        left_out = f"{trials - scored} of {trials} trials left out: an utterance without embedding"
-        print(f"warning: {left_out}", file=sys.stderr)
+    if left_out:
+        print(f"warning: {trials - scored} of {trials} trials left out: {'; '.join(left_out)}", file=sys.stderr)
     print(f"{scored} trials scored: {options.scores}")
 
 

@@ -52,7 +52,7 @@ def main() -> None:
         "--finetune", type=Path, help="model to start from: final.pt or a checkpoint, which has the loss"
     )
     parser.add_argument("--feature", type=Path, help="configuration that the features must have been made with")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or such as cuda:1")
     parser.add_argument("--print-name", action="store_true", help="only check the options and print name and input")
     args, overrides = parser.parse_with_overrides(("model", "loss", "normalization", "train"))
 

@@ -80,6 +80,21 @@ def test_other_containers(tmp_path, suffix, tolerance):
     np.testing.assert_allclose(samples[800:-800], expected[800:-800], atol=tolerance)
 
 
+@pytest.mark.parametrize("name", ["x.raw", "-", "x", "x.txt"])
+def test_the_name_of_a_file_says_nothing(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    content = io.BytesIO()
+    soundfile.write(content, sine(440), RATE, format="FLAC")
+    write(tmp_path / name, content.getvalue())
+    np.testing.assert_allclose(read_audio(name).samples, sine(440), atol=2**-14)
+    assert count_samples(name) == len(sine(440))
+    np.testing.assert_allclose(read_span(name, 100, 300), sine(440)[100:300], atol=2**-14)
+    write(tmp_path / name, bytes(range(256)) * 20)
+    for read in (read_audio, count_samples, lambda path: read_span(path, 0, 10)):
+        with pytest.raises(VouchError, match="not readable as audio"):
+            read(name)
+
+
 @pytest.mark.parametrize("form", ["WAV", "FLAC"])
 def test_a_named_pipe_is_read_once(tmp_path, form):
     os.mkfifo(tmp_path / "pipe")

@@ -264,6 +264,12 @@ def test_results_of_several_protocols_stand_side_by_side(scripts, project, evalu
         *(("features", "wespeaker", system) for system in normalized),
         *(("waves", "pyannote", system) for system in normalized),
     ]
+    # Neither an experiment of such a name nor a table written there hides others; nor does another "default".
+    (project / EXP / "results_old").mkdir()
+    (exp / "results_all.txt").write_text("")
+    assert (
+        succeeds(scripts.run("utils/results.py", project / EXP, "--format", "json", cwd=project)).stdout == done.stdout
+    )
     (exp / "results").mkdir()
     (exp / "results/test_trials.json").write_bytes((exp / "results_wespeaker/test_trials.json").read_bytes())
     done = succeeds(scripts.run("utils/results.py", exp, cwd=project))
@@ -312,6 +318,7 @@ def test_a_protocol_is_one_file(project):
         ("voxceleb", "voxceleb_trainer"),
         ("../protocols/default", "unknown protocol '../protocols/default'"),
         ("", "unknown protocol ''"),
+        ("default pyannote", "unknown protocol 'default pyannote'"),
     ],
 )
 def test_an_unknown_protocol_is_refused(project, name, message):

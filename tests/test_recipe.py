@@ -146,6 +146,7 @@ def test_help_has_the_stage_table(clone):
         (["--model.channels", "[8,8]"], "channels must be five positive numbers"),
         (["--norm", "asnrm"], "did you mean 'asnorm'?"),
         (["--device", "gpu"], "unknown device 'gpu'"),
+        (["--device", "cuda:x"], "unknown device 'cuda:x' (did you mean 'cuda'?)"),
         (["--stage", "three"], "--stage needs a number"),
         (["--stage", "9"], "stages are 0 to 7"),
         (["--stage", "4", "--stop-stage", "2"], "stages are 0 to 7"),

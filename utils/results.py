@@ -49,11 +49,13 @@ def results_of(path: Path) -> list[Found]:
     """Return all results below a folder."""
     if not path.is_dir():
         raise VouchError(f"{path}: no such folder")
-    experiments = [path] if result_folders(path) else sorted(path.glob("*/"))
+    children = [child for child in sorted(path.iterdir()) if child.is_dir()]
+    # A folder of experiments may have one called results_something; an experiment has no experiments in it.
+    experiments = [child for child in children if result_folders(child)] or [path]
     found = [
         Found(experiment.resolve().name, protocol, result)
         for experiment in experiments
-        for protocol, folder in result_folders(experiment).items()
+        for protocol, folder in result_folders(experiment)
         for result in read_results(folder).values()
     ]
     if not found:
@@ -61,11 +63,11 @@ def results_of(path: Path) -> list[Found]:
     return found
 
 
-def result_folders(experiment: Path) -> dict[str, Path]:
-    """Return the folders of results by protocol, "default" first."""
-    others = {folder.name.removeprefix("results_"): folder for folder in sorted(experiment.glob("results_*/"))}
-    plain = experiment / "results"
-    return ({"default": plain} if plain.is_dir() else {}) | others
+def result_folders(experiment: Path) -> list[tuple[str, Path]]:
+    """Return protocols and their folders of results, the default one first."""
+    folders = [("default", experiment / "results")]
+    folders += [(folder.name.removeprefix("results_"), folder) for folder in sorted(experiment.glob("results_*"))]
+    return [(protocol, folder) for protocol, folder in folders if folder.is_dir() and any(folder.glob("*.json"))]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
 from vouch.errors import VouchError
@@ -16,10 +15,11 @@ from vouch.scoring.backends import (
     load_preparation,
 )
 from vouch.scoring.plda import LENGTHS
+from vouch.scoring.sides import AVERAGES
 
 
-def add_backend_options(parser: ArgumentParser, averages: Sequence[str]) -> None:
-    """Add the options to a parser; `averages` are the choices of --enrol-average."""
+def add_backend_options(parser: ArgumentParser) -> None:
+    """Add the options to a parser."""
     parser.add_argument("--backend", choices=list(DEFAULT_AVERAGES), default="cosine", help="how to compare")
     parser.add_argument(
         "--mean",
@@ -43,9 +43,9 @@ def add_backend_options(parser: ArgumentParser, averages: Sequence[str]) -> None
         type=Path,
         help="'enrol-id utterance ...' table; without it enrolment ids are utterance ids",
     )
-    defaults = ", ".join(f"{average} for {name}" for name, average in DEFAULT_AVERAGES.items() if average in averages)
+    defaults = ", ".join(f"{average} for {name}" for name, average in DEFAULT_AVERAGES.items())
     parser.add_argument(
-        "--enrol-average", choices=averages, help=f"what stands for an enrolment of the map (default: {defaults})"
+        "--enrol-average", choices=AVERAGES, help=f"what stands for an enrolment of the map (default: {defaults})"
     )
 
 
@@ -63,6 +63,16 @@ def check_backend_options(options: Namespace) -> None:
         raise VouchError(f"--enrol-average {options.enrol_average}: --backend distance can only average scores")
     if options.enrol_average is not None and options.enrol_map is None:
         raise VouchError("--enrol-average says what becomes of the utterances of an --enrol-map; give one")
+
+
+def check_output(options: Namespace, name: str) -> None:
+    """Refuse to overwrite an input: the option `name` is the file to write, the other paths are read."""
+    output = getattr(options, name)
+    for other, value in vars(options).items():
+        if other == name or not (isinstance(value, Path) or (other == "mean" and value)):
+            continue
+        if output.exists() and Path(value).exists() and output.samefile(value):
+            raise VouchError(f"{output}: is to be written and is read too, as '{other}'; give another file")
 
 
 def load_backend(options: Namespace) -> Backend:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,12 @@ Work = Callable[[Sequence[str], ShardWriter], None]
 KEPT_BYTES = 31 << 20
 
 
+def check_device(name: str) -> None:
+    """Raise `VouchError` when this can be the name of no device, whether there is one here or not."""
+    if not re.fullmatch("auto|cpu|cuda(:[0-9]+)?", name):
+        raise VouchError(f"unknown device '{name}'{nearest(name, ['auto', 'cpu', 'cuda', 'cuda:0', 'cuda:1'])}")
+
+
 def pick_device(name: str, job: str = "") -> torch.device:
     """Return the device that "auto", "cpu", "cuda" or, of several GPUs, such as "cuda:1" means here.
 
@@ -37,11 +44,8 @@ def pick_device(name: str, job: str = "") -> torch.device:
     ------
     VouchError : there is no such device
     """
+    check_device(name)
     kind, colon, number = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (
-        colon and not (kind == "cuda" and number.isascii() and number.isdigit())
-    ):
-        raise VouchError(f"unknown device '{name}'{nearest(name, ['auto', 'cpu', 'cuda', 'cuda:0', 'cuda:1'])}")
     if kind == "cpu" or (kind == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():

@@ -92,7 +92,7 @@ def read_channels(rxfilename: str) -> tuple[np.ndarray, int]:
             file.seek(start)
             return _decode_bytes(_read_member(file), rxfilename)
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return _decode(file, os.fstat(file.fileno()).st_size, rxfilename, path)
+            return _decode(file, os.fstat(file.fileno()).st_size, rxfilename)
         # A named pipe: a decoder could not go back in it.
         return _decode_bytes(file.read(), rxfilename)
 
@@ -144,11 +144,11 @@ def count_samples(rxfilename: str, sample_rate: int = 16000) -> int:
     if _is_plain_file(rxfilename):
         with _reading(rxfilename, rxfilename) as file:
             pcm = find_pcm16(file, os.fstat(file.fileno()).st_size, rxfilename)
-        if pcm is None:
-            with _open_sound(rxfilename, rxfilename) as sound:
-                frames, rate = sound.frames, sound.samplerate
-        else:
-            frames, rate = pcm.frames, pcm.rate
+            if pcm is None:
+                with _open_sound(file, rxfilename) as sound:
+                    frames, rate = sound.frames, sound.samplerate
+            else:
+                frames, rate = pcm.frames, pcm.rate
         if 0 < frames < _UNKNOWN_COUNT and rate in _RATES:
             return -(-frames * sample_rate // rate)
     return len(read_audio(rxfilename, sample_rate).samples)
@@ -178,24 +178,31 @@ def _seek_span(path: str, first: int, last: int | None, sample_rate: int) -> np.
                 return None
             count = max(0, min(pcm.frames, pcm.frames if last is None else last) - first)
             return pcm.read(file, first, count)
-    with _open_sound(path, path) as sound:
-        if sound.samplerate != sample_rate or sound.subtype not in _SEEKABLE or sound.frames >= _UNKNOWN_COUNT:
-            return None
-        count = max(0, min(sound.frames, sound.frames if last is None else last) - first)
-        try:
-            sound.seek(min(first, sound.frames))
-            span = sound.read(count, dtype="float32")
-        except (soundfile.SoundFileError, RuntimeError) as error:
-            raise _unreadable(path, error) from None
+        with _open_sound(file, path) as sound:
+            if sound.samplerate != sample_rate or sound.subtype not in _SEEKABLE or sound.frames >= _UNKNOWN_COUNT:
+                return None
+            count = max(0, min(sound.frames, sound.frames if last is None else last) - first)
+            try:
+                sound.seek(min(first, sound.frames))
+                span = sound.read(count, dtype="float32")
+            except (soundfile.SoundFileError, RuntimeError) as error:
+                raise _unreadable(path, error) from None
     if len(span) < count:
         raise VouchError(f"{path}: truncated, {count - len(span)} samples are missing")
     return span
 
 
-def _open_sound(file: str | BinaryIO, where: str) -> soundfile.SoundFile:
+def _open_sound(file: BinaryIO, where: str) -> soundfile.SoundFile:
+    """Give a file to libsndfile from its beginning; what was read of it before does not matter."""
+    file.seek(0)
+    source: BinaryIO | int = file
+    if not isinstance(file, io.BytesIO):
+        # By its descriptor that is faster than through Python, and nothing is concluded from the file's name.
+        source = file.fileno()
+        os.lseek(source, 0, os.SEEK_SET)
     try:
         with _OPENING:
-            return soundfile.SoundFile(file)
+            return soundfile.SoundFile(source, closefd=False)
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise _unreadable(where, error) from None
 
@@ -224,14 +231,14 @@ def read_excerpt(path: str, samples: int, sample_rate: int, position: float) -> 
     ------
     VouchError : the file is unreadable, empty, or holds NaN or infinite samples
     """
-    try:
-        with soundfile.SoundFile(path) as file:
-            needed = -(-samples * file.samplerate // sample_rate)
-            file.seek(int(max(0, file.frames - needed) * position))
-            piece = file.read(needed, dtype="float32")
-            rate = file.samplerate
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        raise _unreadable(path, error) from None
+    with _reading(path, path) as file, _open_sound(file, path) as sound:
+        needed = -(-samples * sound.samplerate // sample_rate)
+        try:
+            sound.seek(int(max(0, sound.frames - needed) * position))
+            piece = sound.read(needed, dtype="float32")
+        except (soundfile.SoundFileError, RuntimeError) as error:
+            raise _unreadable(path, error) from None
+        rate = sound.samplerate
     return np.resize(_finish(piece, rate, path, sample_rate).samples, samples)
 
 
@@ -239,21 +246,15 @@ def _decode_bytes(content: bytes, where: str) -> tuple[np.ndarray, int]:
     return _decode(io.BytesIO(content), len(content), where)
 
 
-def _decode(file: BinaryIO, length: int, where: str, path: str | None = None) -> tuple[np.ndarray, int]:
-    """Decode a file of `length` bytes; one that has a path is decoded a third sooner by that.
-
-    Returns
-    -------
-    (samples,) or (samples, channels) float32, and the sampling rate in Hz
-    """
+def _decode(file: BinaryIO, length: int, where: str) -> tuple[np.ndarray, int]:
+    """Return (samples,) or (samples, channels) float32 of a file of `length` bytes, and its sampling rate in Hz."""
     if not length:
         raise VouchError(f"{where}: no audio, 0 bytes")
     pcm = find_pcm16(file, length, where)
     if pcm is not None:
         return pcm.read(file, 0, pcm.frames), pcm.rate
-    file.seek(0)
     try:
-        with _open_sound(path or file, where) as sound:
+        with _open_sound(file, where) as sound:
             samples, rate, promised = sound.read(dtype="float32"), sound.samplerate, sound.frames
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise _unreadable(where, error) from None

@@ -11,8 +11,17 @@ T = TypeVar("T")
 CHOICES_SHOWN = 40
 
 
+# Of a line or a name that is quoted in a message.
+QUOTED = 100
+
+
 class VouchError(Exception):
     """Something a user can cause and mend; its message is one line that scripts print before they exit with 1."""
+
+
+def shorten(text: str) -> str:
+    """Return what a message quotes of a text; a wrong file may have megabytes in one line."""
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

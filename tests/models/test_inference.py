@@ -103,8 +103,14 @@ def test_convolutions_follow_their_definition(shape, bias, monkeypatch, blocks):
     assert blocks == shape[0] * [(1, 64, shape[1], -(-shape[2] // 4) * 4)]
 
 
-def test_where_there_is_no_onednn(monkeypatch):
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+@pytest.mark.parametrize("lacking", ["onednn", "convolution", "packing"])
+def test_where_there_is_no_onednn(monkeypatch, lacking):
+    if lacking == "onednn":
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    elif lacking == "convolution":
+        monkeypatch.setattr(torch.ops, "mkldnn", object())
+    else:
+        monkeypatch.delattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
     network = learnt(ResNet(8, 8, channels=8))
     faster = rearranged(network, CPU)
     assert not any(isinstance(module, (PackedConv2d, nn.BatchNorm2d)) for module in faster.modules())

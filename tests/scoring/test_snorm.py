@@ -14,7 +14,7 @@ from vouch.scoring.backends import CosineBackend, cohort_scores
 from vouch.scoring.cosine import normalize_length, score_trials
 from vouch.scoring.distance import CropDistances
 from vouch.scoring.plda import Plda, likelihood_ratios
-from vouch.scoring.sides import Cohort
+from vouch.scoring.sides import Cohort, Sides
 from vouch.scoring.snorm import NORMALIZATIONS, CohortScores, cohort_statistics, trial_statistics
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -25,8 +25,8 @@ def unit_rows(rng: np.random.Generator, rows: int, dim: int, dtype: type = np.fl
 
 
 def cosines(unit: np.ndarray, cohort: np.ndarray) -> CohortScores:
-    ones = np.ones(len(unit), int), np.ones(len(cohort), int)
-    return cohort_scores(CosineBackend(), Cohort(unit, ones[0]), Cohort(cohort, ones[1]))
+    sides = Sides(unit, [], np.ones(len(unit), int), {}, {})
+    return cohort_scores(CosineBackend(), sides, Cohort(cohort, np.ones(len(cohort), int)))
 
 
 def statistics_of(unit: np.ndarray, names: Sequence[str], cohort: np.ndarray, top_n: int | None = None):

@@ -66,7 +66,7 @@ def test_lines_are_those_of_a_loop(scp, tmp_path, blocks, name, threads):
     (tmp_path / "map").write_text("m1 id0001 id0002\nm2 ab\nm3 id0003 id0004 id0005\n")
     pairs = random_pairs(["m1", "m2", "m3"], IDS, 300)
     write_trials(tmp_path / "trials", pairs)
-    assert run(tmp_path, backend, average, tmp_path / "map", threads=threads) == (300, 300)
+    assert run(tmp_path, backend, average, tmp_path / "map", threads=threads) == (300, 300, [])
     sides = backend.load_sides(scp, tmp_path / "map", average)
     scorer = backend.compare(sides, sides)
     lines = []
@@ -90,12 +90,14 @@ def test_unknown_ids_are_counted_in_the_whole_list_or_left_out(scp, tmp_path, bl
     with pytest.raises(VouchError, match=r"trials:21: 'zz' is not in .*e\.scp \(3 such\)$"):
         run(tmp_path, backend, average, threads=2)
     assert (tmp_path / "s").read_text() == "old\n"
-    assert run(tmp_path, backend, average, allow_missing=True) == (40, 43)
+    scored, trials, (left_out,) = run(tmp_path, backend, average, allow_missing=True)
+    assert (scored, trials) == (40, 43)
+    assert left_out == f"{tmp_path}/trials:21: 'zz' is not in {tmp_path}/e.scp (3 such)"
     assert [line.split()[:2] for line in (tmp_path / "s").read_text().splitlines()] == [["a", "ab"]] * 20 + [
         ["ab", "a"]
     ] * 20
     write_trials(tmp_path / "trials", [("y", "a"), ("z", "z")])
-    with pytest.raises(VouchError, match="trials: no trial has the embeddings of both sides"):
+    with pytest.raises(VouchError, match=r"trials: no trial has the embeddings of both sides; .*'y' .*; .*'z' "):
         run(tmp_path, backend, average, allow_missing=True)
 
 
@@ -113,7 +115,7 @@ def test_malformed_line_far_down_is_named(scp, tmp_path, blocks, line):
 
 def test_one_trial(scp, tmp_path):
     (tmp_path / "trials").write_text("a a target")
-    assert run(tmp_path, *BACKENDS["cosine"]) == (1, 1)
+    assert run(tmp_path, *BACKENDS["cosine"]) == (1, 1, [])
     enrol, test, score = (tmp_path / "s").read_text().split()
     assert (enrol, test, float(score)) == ("a", "a", pytest.approx(1, abs=1e-6))
 

@@ -205,8 +205,7 @@ def test_distances_are_normalised_with_distances_to_the_cohort(scripts, data):
         (["--backend", "plda"], "--backend plda needs --plda MODEL"),
         (["--keep-length"], "--keep-length is for --backend distance"),
         (["--backend", "distance", "--lda", "x"], "--mean and --lda are for the backends cosine and plda"),
-        (["--backend", "distance", "--enrol-map", "map"], "leave out --enrol-map and --cohort-utt2spk"),
-        (["--backend", "distance", "--cohort-utt2spk", "d.utt2spk"], "leave out --enrol-map and --cohort-utt2spk"),
+        (["--backend", "distance", "--cohort-utt2spk", "d.utt2spk"], "leave out --cohort-utt2spk"),
         (["--backend", "distance", "--enrol-map", "map", "--enrol-average", "mean"], "can only average scores"),
         (["--enrol-average", "mean"], "--enrol-map; give one"),
     ],
@@ -217,11 +216,34 @@ def test_impossible_options_of_normalisation_are_refused(scripts, data, options,
     assert not (data / "n.txt").exists()
 
 
-def test_scores_averaged_over_an_enrolment_cannot_be_normalised(scripts, data):
-    options = ("--enrol-map", "map", "--enrol-average", "scores")
-    done = scripts.run(NORMALIZE, "s.txt", "e.scp", "d.scp", "n.txt", *options, cwd=data)
-    assert done.returncode == 2
-    assert "unknown value 'scores' (choose from: mean, unit-mean)" in done.stderr
+@pytest.mark.parametrize("backend", ["cosine", "plda", "distance"])
+@pytest.mark.parametrize("method", ["znorm", "tnorm", "asnorm"])
+def test_cohort_scores_are_averaged_as_scores_were(scripts, data, backend, method):
+    if backend == "distance":
+        write_set(data, "d", 3, 4, 4, shape=(5, 6))
+        write_set(data, "e", 2, 12, 4, shape=(5, 6))
+    plain, averaged = ["--backend", backend], ["--enrol-map", "map", "--enrol-average", "scores"]
+    if backend == "plda":
+        succeeds(scripts.run(TRAIN, "d.scp", "d.utt2spk", "plda", cwd=data))
+        plain += ["--plda", "plda/plda", "--mean", "plda/mean.vec"]
+    tables = [(data / f"{name}.scp").read_text() for name in "de"]
+    (data / "joint.scp").write_text("".join(tables))
+    cohort = [line.split()[0] for line in tables[0].splitlines()]
+    # The scores of either side against the cohort, from the scoring script.
+    (data / "z").write_text("".join(f"m00 {name} nontarget\n" for name in cohort))
+    (data / "t").write_text("".join(f"{name} e00-2 nontarget\n" for name in cohort))
+    (data / "trial").write_text("m00 e00-2 target\n")
+    succeeds(scripts.run(SCORE, "z", "joint.scp", "z.txt", *plain, *averaged, cwd=data))
+    succeeds(scripts.run(SCORE, "t", "joint.scp", "t.txt", *plain, cwd=data))
+    succeeds(scripts.run(SCORE, "trial", "e.scp", "s.txt", *plain, *averaged, cwd=data))
+    number = 5 if method == "asnorm" else len(cohort)
+    choice = ["--method", method, *(["--top-n", number] if method == "asnorm" else [])]
+    succeeds(scripts.run(NORMALIZE, "s.txt", "e.scp", "d.scp", "n.txt", *plain, *averaged, *choice, cwd=data))
+    (score,) = scores(data / "s.txt")
+    highest = [np.sort(scores(data / f"{name}.txt"))[-number:] for name in "zt"]
+    z, t = ((score - side.mean()) / side.std() for side in highest)
+    expected = {"znorm": z, "tnorm": t, "asnorm": (z + t) / 2}[method]
+    assert scores(data / "n.txt") == pytest.approx([expected], rel=1e-3, abs=1e-3)
 
 
 def test_distance_of_crops(scripts, data):

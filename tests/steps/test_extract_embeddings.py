@@ -166,6 +166,8 @@ def test_bad_input_is_refused(scripts, data, tmp_path):
     refused("unknown device 'gpu'", "data", "final.pt", "out", "--device", "gpu")
     refused("torch finds no GPU", "data", "final.pt", "out", "--device", "cuda:99", "--nj", 2)
     refused("unknown device 'cuda:x'", "data", "final.pt", "out", "--device", "cuda:x", "--nj", 2)
+    refused("unknown device 'cuda:x'", "data", "final.pt", "out", "--device", "cuda:x", "--nj", 2, "--cmd", "queue")
+    refused("/dev/null: a list of recordings is read again by each job", "/dev/null", "final.pt", "out")
     refused("unknown value 'wave' (did you mean 'wav'?)", "data", "final.pt", "out", "--input", "wave", status=2)
     refused("did you mean '--max-frames'?", "data", "final.pt", "out", "--max-frame", 9, status=2)
     refused("wav.scp: no such file", "data", "final.pt", "out", "--input", "wav")

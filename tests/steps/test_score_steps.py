@@ -128,7 +128,7 @@ def test_unknown_utterance_is_named_or_left_out(data):
     assert not (data / "t.txt").exists()
     done = step("score_trials", "trials", "test.scp", "t.txt", "--allow-missing", cwd=data)
     assert done.returncode == 0
-    assert "1 of 277 trials left out" in done.stderr
+    assert "1 of 277 trials left out: trials:277: 's9-9' is not in test.scp (1 such)" in done.stderr
     assert len(read_scores(data / "t.txt")) == 276
     judge = ("compute_metrics", "trials", "t.txt", "--out-dir", "r")
     fails(step(*judge, cwd=data), "trials:277: 's0-0 s9-9' has no score in t.txt")
@@ -139,9 +139,14 @@ def test_unknown_utterance_is_named_or_left_out(data):
 
 
 def test_no_known_utterance_at_all_is_an_error(data):
-    (data / "trials").write_text("x y target\n")
+    (data / "trials").write_text(f"x {'y' * 5000} target\n")
     done = step("score_trials", "trials", "test.scp", "t.txt", "--allow-missing", cwd=data)
-    fails(done, "trials: no trial has the embeddings of both sides")
+    fails(
+        done, "trials: no trial has the embeddings of both sides; trials:1: 'x' is not in test.scp (1 such); trials:1:"
+    )
+    assert len(done.stderr) < 400
+    (data / "trials").write_text(f"x {'y' * 5000}\n")
+    fails(step("score_trials", "trials", "test.scp", "t.txt", cwd=data), "yyy...' is not '<enrol-id>")
 
 
 def damage_truncated(data: Path) -> str:
@@ -208,7 +213,7 @@ def test_full_disk_leaves_nothing(data):
     ],
 )
 def test_impossible_normalisations_are_refused(data, options, message):
-    (data / "t.txt").write_text("s0-0 s0-1 0.5\n")
+    assert step("score_trials", "trials", "test.scp", "t.txt", cwd=data).returncode == 0
     done = step("normalize_scores", "t.txt", "test.scp", "cohort.scp", "n.txt", *options, cwd=data)
     fails(done, message)
     assert not (data / "n.txt").exists()
@@ -227,6 +232,31 @@ def test_misspelt_options_are_refused(data, options, message):
     done = step("normalize_scores", "t.txt", "test.scp", "cohort.scp", "n.txt", *options, cwd=data)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert message in done.stderr
+
+
+def test_scores_of_other_options_are_not_normalised(data):
+    assert step("score_trials", "trials", "test.scp", "t.txt", "--mean", "data", cwd=data).returncode == 0
+    normalize = ("normalize_scores", "t.txt", "test.scp", "cohort.scp", "n.txt")
+    fails(step(*normalize, cwd=data), "t.txt:1: the score is ")
+    assert not (data / "n.txt").exists()
+    assert step(*normalize, "--mean", "data", cwd=data).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("score_trials", "trials", "test.scp", "trials"), "trials"),
+        (("score_trials", "trials", "test.scp", "./test.scp"), "embeddings"),
+        (("score_trials", "trials", "test.scp", "cohort.scp", "--mean", "cohort.scp"), "mean"),
+        (("normalize_scores", "t.txt", "test.scp", "cohort.scp", "t.txt"), "scores"),
+        (("normalize_scores", "t.txt", "test.scp", "cohort.scp", "cohort.scp"), "cohort"),
+    ],
+)
+def test_an_input_is_not_overwritten(data, words, name):
+    assert step("score_trials", "trials", "test.scp", "t.txt", cwd=data).returncode == 0
+    before = {path: path.read_bytes() for path in data.iterdir() if path.is_file()}
+    fails(step(*words, cwd=data), f"is to be written and is read too, as '{name}'; give another file")
+    assert {path: path.read_bytes() for path in data.iterdir() if path.is_file()} == before
 
 
 def test_scores_that_cannot_be_judged(data):

@@ -144,31 +144,13 @@ def _column_marks(columns: np.ndarray, low: np.float32, span: np.float32) -> np.
     quarter = rows // 4
     picked = [0, quarter, 3 * quarter, rows - 1] if rows >= 5 else list(range(rows))
     # All of them sorted: the processor's vector instructions do that in a tenth of the time of a partition.
-    found = _to_integers(_order_statistics(columns, picked).T, low, span, 65535)
+    found = _to_integers(np.sort(columns, axis=1)[:, picked].T, low, span, 65535)
     marks = np.zeros((4, cols), np.int64)
     marks[: len(found)] = found
     for index, highest in enumerate(_HIGHEST_MARKS):
         lowest = marks[index - 1] + 1 if index else 0
         marks[index] = np.minimum(np.maximum(marks[index], lowest), highest)
     return marks
-
-
-def _order_statistics(rows: np.ndarray, places: list[int]) -> np.ndarray:
-    """Return what stands at some places of each sorted row of a float32 array without NaN: (rows, places).
-
-    Sorted as integers, it takes two thirds of the time; the bits of negative numbers, read as such, are in reverse
-    order, which turning over all but the sign mends.
-    """
-    ordered = _turn_negative(rows.view(np.int32))
-    ordered.sort(axis=1)
-    return _turn_negative(ordered[:, places]).view(np.float32)
-
-
-def _turn_negative(bits: np.ndarray) -> np.ndarray:
-    turned = bits >> 31
-    turned &= np.int32(0x7FFFFFFF)
-    turned ^= bits
-    return turned
 
 
 def _column_codes(columns: np.ndarray, marks: np.ndarray) -> np.ndarray:

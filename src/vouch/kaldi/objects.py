@@ -161,7 +161,7 @@ def write_object(file: IO[bytes], array: np.ndarray, compression: str = "none", 
 
 
 def _write_floats(file: IO[bytes], array: np.ndarray) -> None:
-    """Write a matrix or vector as it lies in memory, which takes a third of the time of making bytes of it first."""
+    """Write a matrix or vector as it lies in memory, without making bytes of it first."""
     token = ("F" if array.itemsize == 4 else "D") + ("M" if array.ndim == 2 else "V")
     sizes = HEADERS[token.encode()][2].pack(*(number for size in array.shape for number in (4, size)))
     file.write(b"\0B" + token.encode() + b" " + sizes)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vouch.errors import VouchError
+from vouch.errors import VouchError, shorten
 from vouch.kaldi.tables import iterate_blocks, split_lines
 
 # Zero bytes after the text, so that eight bytes can be read at the start of any field.
@@ -30,7 +30,7 @@ class Form(NamedTuple):
 
     def refuse(self, path: str | Path, number: int, line: str) -> VouchError:
         """Return the error that names a line."""
-        return VouchError(f"{path}:{number}: '{line.strip()}' is not '{self.shown}'")
+        return VouchError(f"{path}:{number}: '{shorten(line.strip())}' is not '{self.shown}'")
 
 
 class Triples(NamedTuple):

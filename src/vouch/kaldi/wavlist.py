@@ -60,7 +60,7 @@ def _check_exists(wav: str, where: str, has_id: bool) -> None:
         raise VouchError(f"{where}: {error}") from None
     if source.is_pipe and not has_id:
         raise VouchError(f"{where}: '{wav}': a command needs an id before it")
-    if not (source.is_pipe or Path(source.name).is_file() or Path(wav).is_file()):
+    if not (source.is_pipe or Path(source.name).is_file()):
         raise VouchError(
             f"{where}: '{wav}': no such file; relative names are relative to the current directory, and a name with"
             " blanks needs an id before it"

@@ -37,7 +37,11 @@ def rearranged(network: nn.Module, device: torch.device) -> nn.Module:
             setattr(module, norm, nn.Identity())
     if device.type != "cpu":
         return network
-    packs = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    packs = (
+        torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
+    )
     for parent in list(network.modules()):
         for name, module in list(parent.named_children()):
             if type(module) is nn.BatchNorm2d:

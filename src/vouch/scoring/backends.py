@@ -162,6 +162,7 @@ def cohort_scores(backend: Backend, sides: Sides, cohort: Cohort) -> CohortScore
     """Return the scores of both sides of trials against a cohort.
 
     Cohort members are test utterances for the enrolments and enrolments for the test utterances, as in z- and t-norm.
+    Where the scores of an enrolment's utterances are averaged, so are their cohort scores.
 
     Raises
     ------
@@ -176,10 +177,14 @@ def cohort_scores(backend: Backend, sides: Sides, cohort: Cohort) -> CohortScore
     everyone = slice(None)
     tests = backend.compare(sides, cohort)
 
-    def of_enrol(rows: np.ndarray) -> np.ndarray:
+    def of_rows(rows: np.ndarray) -> np.ndarray:
         return tests.matrix(rows, everyone)
 
+    def of_members(enrolments: np.ndarray) -> np.ndarray:
+        return np.stack([of_rows(sides.members[each]).mean(axis=0) for each in enrolments])
+
+    of_enrol = of_rows if sides.members is None else of_members
     if backend.is_symmetric:
-        return CohortScores(len(cohort.unit), of_enrol, of_enrol)
+        return CohortScores(len(cohort.unit), of_enrol, of_rows)
     models = backend.compare(cohort, sides)
     return CohortScores(len(cohort.unit), of_enrol, lambda rows: models.matrix(everyone, rows).T)

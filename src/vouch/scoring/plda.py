@@ -128,16 +128,12 @@ def likelihood_ratios(plda: Plda, enrol: np.ndarray, utterances: np.ndarray, tes
     """
     psi = plda.psi
     numbers, kind = np.unique(utterances, return_inverse=True)
-    weighted, of_enrol = np.empty_like(enrol), np.empty(len(enrol))
-    of_test = np.empty((len(numbers), len(test)))
+    # Posterior of the speaker's part given the enrolment, and the variance of a test vector around it, by number.
+    gain = numbers[:, None] * psi / (numbers[:, None] * psi + 1)
+    variance = 1 + psi / (numbers[:, None] * psi + 1)
+    weighted = enrol * (gain / variance)[kind]
+    of_enrol = -0.5 * (np.log(variance).sum(axis=1)[kind] + (enrol * gain[kind] * weighted).sum(axis=1))
     # Test vectors where nothing is known about the speaker; in each formula the constant ln(2 pi) cancels out.
     alone = 0.5 * (np.log1p(psi).sum() + (test**2 / (1 + psi)).sum(axis=1))
-    for row, number in enumerate(numbers):
-        those = kind == row
-        # Posterior of the speaker's part given the enrolment, and the variance of a test vector around it.
-        gain = number * psi / (number * psi + 1)
-        variance = 1 + psi / (number * psi + 1)
-        of_enrol[those] = -0.5 * (np.log(variance).sum() + ((gain * enrol[those]) ** 2 / variance).sum(axis=1))
-        of_test[row] = alone - 0.5 * (test**2 / variance).sum(axis=1)
-        weighted[those] = enrol[those] * (gain / variance)
+    of_test = alone - 0.5 * (1 / variance) @ (test**2).T
     return LikelihoodRatios(weighted, test, of_enrol, kind, of_test)

@@ -81,6 +81,7 @@ def trial_statistics(
     enrol_index: np.ndarray,
     test_index: np.ndarray,
     top_n: int | None = None,
+    enrol_names: Sequence[str] | None = None,
 ) -> tuple[CohortStatistics, CohortStatistics]:
     """Return the cohort statistics of the enrolment and of the test side of each trial.
 
@@ -89,16 +90,18 @@ def trial_statistics(
     scores : of rows of the embeddings, whose `names` are (n,) of str
     enrol_index, test_index : (trials,) int array, rows of the embeddings
     top_n : as for `cohort_statistics`, which also says what is raised
+    enrol_names : names of enrolments, where these have rows of their own
     """
 
-    def of_used(score: Callable[[np.ndarray], np.ndarray], index: np.ndarray) -> CohortStatistics:
+    def of_used(score: Callable[[np.ndarray], np.ndarray], index: np.ndarray, names: Sequence[str]) -> CohortStatistics:
         used, position = np.unique(index, return_inverse=True)
         return cohort_statistics(score, scores.size, used, names, top_n).take(position)
 
     if scores.of_enrol is not scores.of_test:
-        return of_used(scores.of_enrol, enrol_index), of_used(scores.of_test, test_index)
+        enrol = of_used(scores.of_enrol, enrol_index, names if enrol_names is None else enrol_names)
+        return enrol, of_used(scores.of_test, test_index, names)
     # What is on both sides need only be looked at once.
-    both = of_used(scores.of_enrol, np.concatenate([enrol_index, test_index]))
+    both = of_used(scores.of_enrol, np.concatenate([enrol_index, test_index]), names)
     return both.take(slice(len(enrol_index))), both.take(slice(len(enrol_index), None))
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vouch.errors import VouchError
+from vouch.errors import VouchError, shorten
 from vouch.files import atomic_write
 from vouch.kaldi.ids import IdTable
 from vouch.kaldi.scoretext import score_lines
@@ -44,6 +44,10 @@ class Unknown(NamedTuple):
         """Return the sum with what comes further down."""
         return Unknown(self.count + other.count, *(self[1:] if self.count else other[1:]))
 
+    def say(self, sources: Sources, known_in: str | Path) -> str:
+        """Return a message that names the first."""
+        return f"{sources.trials}:{self.line}: '{shorten(self.name)}' is not in {known_in} ({self.count} such)"
+
 
 class Part(NamedTuple):
     """The scored lines of a block, how many they are and of how many, and the unknown ids of both sides."""
@@ -62,7 +66,7 @@ def score_file(
     scorer: Scorer,
     allow_missing: bool = False,
     threads: int = 1,
-) -> tuple[int, int]:
+) -> tuple[int, int, list[str]]:
     """Score the trials of a file, and write `enrol-id test-id score` lines in their order, whole or not at all.
 
     Parameters
@@ -76,6 +80,7 @@ def score_file(
     Returns
     -------
     scored, trials : numbers of lines written and read
+    left_out : for each side of which ids are unknown a message that names the first
 
     Raises
     ------
@@ -88,15 +93,13 @@ def score_file(
             file.write(part.lines)
             scored, trials = scored + part.scored, trials + part.trials
             enrol, test = enrol.add(part.enrol), test.add(part.test)
-        if not allow_missing:
-            for unknown, known_in in ((enrol, sources.enrol), (test, sources.test)):
-                if unknown.count:
-                    raise VouchError(
-                        f"{sources.trials}:{unknown.line}: '{unknown.name}' is not in {known_in} ({unknown.count} such)"
-                    )
+        sides_and_tables = ((enrol, sources.enrol), (test, sources.test))
+        left_out = [unknown.say(sources, known_in) for unknown, known_in in sides_and_tables if unknown.count]
+        if left_out and not allow_missing:
+            raise VouchError(left_out[0])
         if not scored:
-            raise VouchError(f"{sources.trials}: no trial has the embeddings of both sides in {sources.test}")
-    return scored, trials
+            raise VouchError(f"{sources.trials}: no trial has the embeddings of both sides; {'; '.join(left_out)}")
+    return scored, trials, left_out
 
 
 class _BlockScorer:
