@@ -86,14 +86,23 @@ def run_main(main: Callable[[], None]) -> NoReturn:
     """Run a script's `main`; what the user can mend becomes one line on stderr and exit status 1."""
     program = os.path.basename(sys.argv[0])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    is_interrupted = False
+
+    def interrupt(*_: object) -> NoReturn:
+        nonlocal is_interrupted
+        is_interrupted = True
+        raise KeyboardInterrupt
+
+    # Not where it is ignored, as by a job in the background of a shell.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         main()
         sys.stdout.flush()
     except VouchError as error:
         sys.exit(f"{program}: error: {error}")
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; the same command starts again where that is possible", file=sys.stderr)
-        sys.exit(130)
+        _say_interrupted(program)
     except BrokenPipeError:
         # The reader of our output (head, less) went away; that is its right.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -103,4 +112,14 @@ def run_main(main: Callable[[], None]) -> NoReturn:
             raise
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(f"{program}: error: {where}{error.strerror}; nothing half-written was kept")
+    except Exception:
+        # Compiled modules, those of matplotlib among them, may turn the interruption into an error of their own.
+        if not is_interrupted:
+            raise
+        _say_interrupted(program)
     sys.exit(0)
+
+
+def _say_interrupted(program: str) -> NoReturn:
+    print(f"{program}: interrupted; the same command starts again where that is possible", file=sys.stderr)
+    sys.exit(130)

@@ -90,6 +90,13 @@ def test_help_shows_defaults_and_keeps_the_description(parser):
             130,
             "script.py: interrupted; the same command starts again where that is possible\n",
         ),
+        (
+            # As compiled modules do that call back into Python.
+            "import time\n    try: os.kill(os.getpid(), signal.SIGINT); time.sleep(9)\n"
+            "    except BaseException as error: raise TypeError('not this') from error",
+            130,
+            "script.py: interrupted; the same command starts again where that is possible\n",
+        ),
         ("os.kill(os.getpid(), signal.SIGTERM); import time; time.sleep(9)", 143, ""),
         (
             "raise OSError(28, 'No space left on device', '/data/x.ark')",
