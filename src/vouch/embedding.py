@@ -22,6 +22,9 @@ from vouch.shards import ShardWriter
 BATCH_FRAMES = {"cpu": 2000, "cuda": 100_000}
 # Longer recordings are embedded in pieces (Kaldi's x-vector recipes use the same length): memory stays bounded.
 MAX_FRAMES = 10_000
+# Batches are padded to a multiple of so many frames: for each new size of its input a convolution is set up anew, which
+# takes as long as embedding half a second.
+SIZE_STEP = 16
 # These limits are for frames every 10 ms. So many samples of a waveform, each a frame, stand for one, at any rate.
 SAMPLES_PER_FRAME = 160
 
@@ -113,14 +116,19 @@ def _embed_pieces(encoder: Encoder, pieces: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _embed_padded(encoder: Encoder, pieces: Sequence[np.ndarray], device: torch.device) -> np.ndarray:
-    """Embed `(frames, bins)` matrices as one batch, padded to the longest: `(len(pieces), embedding_dim)`."""
+    """Embed `(frames, bins)` matrices as one batch, padded to one length: `(len(pieces), embedding_dim)`."""
     lengths = torch.tensor([len(piece) for piece in pieces])
-    padded = torch.zeros(len(pieces), int(lengths.max()), pieces[0].shape[1])
+    longest = int(lengths.max())
+    # Several of one length are crops or windows: there are more of the same.
+    if len(pieces) == 1 or bool((lengths < longest).any()):
+        step = SIZE_STEP * _frame_size(encoder)
+        longest = -(-longest // step) * step
+    padded = torch.zeros(len(pieces), longest, pieces[0].shape[1])
     for row, piece in enumerate(pieces):
         padded[row, : len(piece)] = torch.from_numpy(piece)
-    same = bool((lengths == lengths[0]).all())
+    whole = bool((lengths == longest).all())
     with torch.inference_mode():
-        return encoder(padded.to(device), None if same else lengths.to(device)).float().cpu().numpy()
+        return encoder(padded.to(device), None if whole else lengths.to(device)).float().cpu().numpy()
 
 
 def batches_by_length(num_frames: np.ndarray, batch_frames: int) -> Iterator[np.ndarray]:

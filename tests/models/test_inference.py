@@ -9,9 +9,11 @@ from torch import nn
 
 from vouch.encoder import rearrange
 from vouch.models import MODELS, inference
-from vouch.models.inference import PackedConv2d, rearranged
+from vouch.models.inference import Gate, PackedConv2d, rearranged
 from vouch.models.resnet import ResNet
 from vouch.models.resnetse34l import ResNetSE34L
+from vouch.models.resnetse34v2 import ResNetSE34V2
+from vouch.models.se import SqueezeExcitation
 
 CPU = torch.device("cpu")
 
@@ -55,9 +57,9 @@ def blocks(monkeypatch):
     shapes = []
     convolve = inference._Winograd._convolve
 
-    def record(self, x, y):
+    def record(self, x):
         shapes.append(tuple(x.shape))
-        convolve(self, x, y)
+        return convolve(self, x)
 
     monkeypatch.setattr(inference._Winograd, "_convolve", record)
     return shapes
@@ -65,20 +67,23 @@ def blocks(monkeypatch):
 
 @pytest.mark.parametrize("work", [0, 10**12])
 @pytest.mark.parametrize(
-    ("build", "folded"),
+    ("build", "folded", "activated", "normalised"),
     [
-        (lambda: ResNet(16, 8, channels=64), 36),
-        (lambda: ResNet(16, 8, depth=50, channels=16), 53),
-        (lambda: ResNetSE34L(16, 8, channels=(16, 64, 64, 64)), 19),
+        (lambda: ResNet(16, 8, channels=64), 36, 0, 0),
+        (lambda: ResNet(16, 8, depth=50, channels=16), 53, 0, 0),
+        (lambda: ResNetSE34L(16, 8, channels=(16, 64, 64, 64)), 19, 16, 16),
+        (lambda: ResNetSE34V2(16, 8, channels=(16, 64, 64, 64)), 20, 17, 17),
     ],
 )
-def test_wide_networks(build, folded, work, monkeypatch, blocks):
-    """With Winograd's algorithm wherever it is possible, and nowhere."""
+def test_wide_networks(build, folded, activated, normalised, work, monkeypatch, blocks):
+    """With Winograd's algorithm wherever it is possible, and nowhere; convolutions do what follows on them."""
     monkeypatch.setattr(inference, "WINOGRAD_WORK", work)
     network = learnt(build())
     faster = rearranged(network, CPU)
     convolutions = [module for module in faster.modules() if isinstance(module, PackedConv2d)]
     assert sum(module.conv.bias is not None for module in convolutions) == folded
+    assert sum(module.with_relu for module in convolutions) == activated
+    assert sum(module.shift is not None for module in convolutions) == normalised
     with torch.inference_mode():
         for frames in (1, 2, 37, 44):
             x, lengths = torch.randn(2, frames, 16), torch.tensor([frames, (frames + 1) // 2])
@@ -87,20 +92,88 @@ def test_wide_networks(build, folded, work, monkeypatch, blocks):
     assert bool(blocks) == (work == 0)
 
 
-@pytest.mark.parametrize("shape", [(1, 2, 1), (3, 4, 5), (2, 7, 6), (1, 1, 2), (5, 40, 30), (1, 5, 3), (2, 3, 8)])
+@pytest.mark.parametrize("outputs", [2, 3, 4, 5])
+def test_winograd_matrices(outputs):
+    """y = A ((G g) * (B x)) is the sum of three taps, for each unit vector of taps and of inputs."""
+    after, taps, before = inference.winograd_matrices(outputs)
+    assert (after.shape, taps.shape, before.shape) == (
+        (outputs, outputs + 2),
+        (outputs + 2, 3),
+        (outputs + 2, outputs + 2),
+    )
+    for tap in range(3):
+        found = after @ (taps[:, tap, None] * before)
+        torch.testing.assert_close(found, torch.eye(outputs + 2, dtype=torch.float64)[tap : tap + outputs])
+
+
+SHAPES = [(1, 2, 1), (3, 4, 5), (2, 7, 6), (1, 1, 2), (5, 40, 30), (1, 5, 3), (2, 3, 8), (3, 10, 4), (2, 13, 9)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("at_once", [1, 4, 7, 10**6])
 @pytest.mark.parametrize("bias", [True, False])
-def test_convolutions_follow_their_definition(shape, bias, monkeypatch, blocks):
-    """In double precision; also in blocks of one image."""
+def test_convolutions_follow_their_definition(shape, at_once, bias, monkeypatch, blocks):
+    """In double precision, however few frames fit into a block, and however the image lies in memory."""
+    images, bins, frames = shape
     monkeypatch.setattr(inference, "WINOGRAD_WORK", 0)
-    monkeypatch.setattr(inference, "WINOGRAD_BLOCK", 64 * shape[1] * -(-shape[2] // 4) * 4)
     torch.manual_seed(0)
     conv = nn.Conv2d(64, 80, 3, padding=1, bias=bias)
-    x = torch.randn(shape[0], 64, *shape[1:])
-    expected = copy.deepcopy(conv).double()(x.double())
+    x = torch.randn(images, 64, bins, frames)
+    expected = copy.deepcopy(conv).double()(x.double()).detach()
     packed = PackedConv2d(conv)
     with torch.inference_mode():
-        torch.testing.assert_close(packed(x).double(), expected.detach(), atol=1e-5, rtol=1e-5)
-    assert blocks == shape[0] * [(1, 64, shape[1], -(-shape[2] // 4) * 4)]
+        packed(x)
+        monkeypatch.setattr(inference, "WINOGRAD_BLOCK", at_once * packed.winograd.products * 80)
+        blocks.clear()
+        for image in (x, x.contiguous(memory_format=torch.channels_last), x.mT.contiguous().mT):
+            torch.testing.assert_close(packed(image).double(), expected, atol=1e-5, rtol=1e-5)
+    assert max(images * frames for images, frames, *_ in blocks) <= max(at_once, 1) + 2
+    assert sum(images * frames for images, frames, *_ in blocks) >= 3 * images * frames
+
+
+@pytest.mark.parametrize("channels", [64, 96])
+def test_weights_are_kept_in_each_order_once(channels):
+    """Every size is asked for once; most of them have the same order."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(channels, channels, 3, padding=1)
+    kernel = PackedConv2d(conv).kernel
+    sizes = [*range(5, 100, 8)]
+    with torch.inference_mode():
+        for frames in 2 * sizes:
+            x = torch.randn(1, channels, 6, frames).contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(kernel(x), conv(x), atol=1e-5, rtol=1e-5)
+    assert kernel.packed.cache_info().misses == len(sizes)
+    assert 1 <= len(kernel.orders) < len(sizes) / 2
+
+
+def test_images_of_another_height(monkeypatch, blocks):
+    """The same convolution meets 5 bins and then 8."""
+    monkeypatch.setattr(inference, "WINOGRAD_WORK", 0)
+    torch.manual_seed(0)
+    conv = nn.Conv2d(64, 64, 3, padding=1)
+    packed = PackedConv2d(conv)
+    with torch.inference_mode():
+        for bins, outputs in ((5, 5), (8, 4), (5, 5)):
+            x = torch.randn(2, 64, bins, 7)
+            torch.testing.assert_close(packed(x), conv(x), atol=1e-5, rtol=1e-5)
+            assert packed.winograd.outputs == outputs
+    assert len(blocks) == 3
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 7), (2, 16, 3, 7)])
+def test_gate(shape):
+    """As squeeze and excitation, with and without padding and residual; only a residual has it overwrite its input."""
+    torch.manual_seed(0)
+    plain = SqueezeExcitation(16, 4)
+    gate = Gate(plain)
+    x, residual = torch.randn(shape), torch.randn(shape)
+    mask = torch.arange(7) < torch.tensor([[7], [4]])
+    with torch.inference_mode():
+        for masked, given in ((x, None), (x * mask.view(2, *(1,) * (len(shape) - 2), 7), mask)):
+            before = masked.clone()
+            torch.testing.assert_close(gate(masked, given), plain(masked, given))
+            assert torch.equal(masked, before)
+            torch.testing.assert_close(gate(masked.clone(), given, residual), plain(masked, given) + residual)
 
 
 @pytest.mark.parametrize("lacking", ["onednn", "convolution", "packing"])
@@ -141,3 +214,27 @@ def test_only_neighbours_in_a_sequence_are_joined():
     joined = rearranged(learnt(nn.Sequential(conv, norm)), CPU)
     assert isinstance(joined[1], nn.Identity)
     torch.testing.assert_close(joined(x), norm(conv(x)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("work", [0, 10**12])
+def test_nan_reaches_the_embedding(model, work, monkeypatch):
+    """Of the utterance that has it, and of no other."""
+    monkeypatch.setattr(inference, "WINOGRAD_WORK", work)
+    faster = rearrange(tiny_encoder(model))
+    x = torch.randn(2, faster.min_frames + 40, TINY_BINS.get(model, 8))
+    x[1, 20] = torch.nan
+    with torch.inference_mode():
+        assert faster(x).isfinite().all(dim=1).tolist() == [True, False]
+
+
+def test_what_a_convolution_cannot_take_over_is_refused():
+    class Block(nn.Module):
+        conv_chains = (("conv", "relu", "norm", "again"),)
+
+        def __init__(self):
+            super().__init__()
+            self.conv, self.relu, self.norm, self.again = nn.Conv2d(2, 2, 3), nn.ReLU(), nn.BatchNorm2d(2), nn.ReLU()
+
+    with pytest.raises(TypeError, match="cannot take ReLU over"):
+        rearranged(Block().eval(), CPU)

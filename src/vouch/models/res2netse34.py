@@ -25,7 +25,7 @@ class SERes2Block(nn.Module):
     The first convolution is 1x1, or 3x3 where it is strided so that no position goes unseen.
     """
 
-    conv_norm_pairs = (("conv1", "bn1"), ("conv3", "bn3"))
+    conv_chains = (("conv1", "bn1"), ("conv3", "bn3"))
 
     def __init__(self, in_channels: int, channels: int, stride: int, scale: int) -> None:
         super().__init__()
@@ -46,10 +46,10 @@ class SERes2Block(nn.Module):
         `mask : (batch, frames / stride) bool` belongs to the output. Padded frames of input and output hold
         zeros.
         """
+        residual = x if self.downsample is None else clear_computed(self.downsample(x), mask)
         out = self.res2(clear_computed(self.relu(self.bn1(self.conv1(x))), mask), mask)
-        out = self.se(clear_computed(self.bn3(self.conv3(out)), mask), mask)
-        out += x if self.downsample is None else clear_computed(self.downsample(x), mask)
-        return self.relu(out)
+        out = clear_computed(self.bn3(self.conv3(out)), mask)
+        return self.relu(self.se(out, mask, residual))
 
 
 class Res2NetSE34(FullResolutionResNet):

@@ -38,7 +38,7 @@ class BasicBlock(nn.Module):
     """
 
     expansion = 1
-    conv_norm_pairs = (("conv1", "bn1"), ("conv2", "bn2"))
+    conv_chains = (("conv1", "bn1"), ("conv2", "bn2"))
 
     def __init__(self, in_channels: int, channels: int, stride: tuple[int, int]) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Bottleneck(nn.Module):
     """
 
     expansion = 4
-    conv_norm_pairs = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
+    conv_chains = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
 
     def __init__(self, in_channels: int, channels: int, stride: tuple[int, int]) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class ResNet(nn.Module):
     """
 
     input_kind = "features"
-    conv_norm_pairs = (("conv1", "bn1"),)
+    conv_chains = (("conv1", "bn1"),)
 
     def __init__(
         self,

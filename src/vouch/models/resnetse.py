@@ -32,12 +32,13 @@ def shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential | No
 class SEBasicBlock(nn.Module):
     """Two 3x3 convolutions, a gate and a shortcut; the first ReLU stands before its batch normalisation."""
 
-    conv_norm_pairs = (("conv2", "bn2"),)
+    conv_chains = (("conv1", "relu1", "bn1"), ("conv2", "bn2"))
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
         self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.relu1 = nn.ReLU(inplace=True)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
@@ -51,10 +52,10 @@ class SEBasicBlock(nn.Module):
         `mask : (batch, frames / stride) bool` belongs to the output. Padded frames of input and output hold
         zeros.
         """
-        out = clear_computed(self.bn1(self.relu(self.conv1(x))), mask)
-        out = self.se(clear_computed(self.bn2(self.conv2(out)), mask), mask)
-        out += x if self.downsample is None else clear_computed(self.downsample(x), mask)
-        return self.relu(out)
+        residual = x if self.downsample is None else clear_computed(self.downsample(x), mask)
+        out = clear_computed(self.bn1(self.relu1(self.conv1(x))), mask)
+        out = clear_computed(self.bn2(self.conv2(out)), mask)
+        return self.relu(self.se(out, mask, residual))
 
 
 Block = Callable[[int, int, int], nn.Module]
@@ -102,7 +103,7 @@ class ResNetSE(nn.Module):
 
     input_kind = "features"
     min_frames = 1
-    conv_norm_pairs = (("conv1", "bn1"),)
+    conv_chains = (("conv1", "bn1"),)
 
     def __init__(
         self, num_bins: int, embedding_dim: int, conv1: nn.Conv2d, stages: Sequence[nn.ModuleList], pooling: nn.Module

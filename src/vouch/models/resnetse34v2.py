@@ -74,7 +74,7 @@ class FullResolutionResNet(ResNetSE):
     """
 
     # The stem's ReLU stands between its convolution and its batch normalisation.
-    conv_norm_pairs = ()
+    conv_chains = (("conv1", "relu", "bn1"),)
 
     def __init__(self, num_bins: int, embedding_dim: int, pooling: str, channels: Sequence[int], block: Block) -> None:
         check_channels(channels)

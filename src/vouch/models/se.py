@@ -28,8 +28,10 @@ class SqueezeExcitation(nn.Module):
             nn.Sigmoid(),
         )
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Gate every channel.
+    def forward(
+        self, x: torch.Tensor, mask: torch.Tensor | None = None, residual: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Gate every channel, and add what goes past the gate.
 
         Parameters
         ----------
@@ -37,14 +39,16 @@ class SqueezeExcitation(nn.Module):
             Where there is a mask, its padded frames hold zeros (see `vouch.models.inputs.clear_padding`).
         mask : (batch, frames) bool, optional
             True on real frames.
+        residual : like `x`, optional
 
         Returns
         -------
         gated : like `x`
-            Zero where `x` is.
+            Without a residual zero where `x` is.
         """
         over = tuple(range(2, x.ndim))
         frames = x.shape[-1] if mask is None else mask.sum(dim=1, keepdim=True)
         # Unlike that of mean, the gradient of sum is a view: one pass over the activations less.
         means = x.sum(dim=over) / (x.shape[2:-1].numel() * frames)
-        return x * self.fc(means)[(..., *(None for _ in over))]
+        gated = x * self.fc(means)[(..., *(None for _ in over))]
+        return gated if residual is None else gated.add_(residual)
