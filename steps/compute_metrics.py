@@ -4,7 +4,7 @@
     steps/compute_metrics.py data/test/trials exp/scores/trials.txt exp/scores/trials_asnorm.txt --out-dir exp/results
 
 For each score file <stem>.txt writes <stem>.txt (table), <stem>.json (all figures), <stem>_det.png and <stem>_hist.png
-into the output folder; for several of them also <first stem>_all_det.png with all curves. report.html there shows all
+into the output folder; for several of them also <first stem>_det.all.png with all curves. report.html there shows all
 results of the folder with their pictures and the configuration of the experiment, and needs no other file. The EER is
 where the linearly interpolated rates of misses and false alarms are equal. minDCF(0.01) is the lowest detection cost at
 a target prior of 0.01, both errors costing 1, divided by the cost of the better of accepting and of rejecting all
@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
 from command_line import Parser, run_main
+from scoring_options import check_outputs
 from vouch.breakdown import SIDES, by_condition, by_duration, evaluate_groups, scored_trials, speakers_of
 from vouch.errors import VouchError
 from vouch.files import write_text
@@ -105,6 +106,9 @@ def main() -> None:
     names = options.name or stems
     if len(names) != len(stems):
         raise VouchError(f"{len(stems)} score files but {len(names)} --name; give one for each")
+    endings = (".txt", ".json", "_det.png", "_hist.png", "_det.all.png")
+    outputs = [options.out_dir / f"{stem}{ending}" for stem in stems for ending in endings]
+    check_outputs(options, "out_dir", [*outputs, options.out_dir / "report.html"])
     trials = read_trials(options.trials)
     systems = [judge(path, name, trials, options) for path, name in zip(options.scores, names, strict=True)]
     pictures = []
@@ -115,7 +119,7 @@ def main() -> None:
         write_text(options.out_dir / f"{stem}.txt", format_table([system.result]))
         write_result(options.out_dir / f"{stem}.json", system.result)
     if len(systems) > 1:
-        pictures.append(options.out_dir / f"{stems[0]}_all_det.png")
+        pictures.append(options.out_dir / f"{stems[0]}_det.all.png")
         plot_det(pictures[-1], systems)
     config = options.out_dir.parent / "config.yaml"
     config = options.config or (config if config.exists() else None)

@@ -22,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("sr
 import numpy as np
 
 from command_line import Parser, run_main
-from scoring_options import add_backend_options, check_backend_options, check_output, load_backend
+from scoring_options import add_backend_options, check_backend_options, check_outputs, load_backend
 from vouch.errors import VouchError
 from vouch.kaldi.scores import Scores, read_scores, write_scores
 from vouch.scoring.backends import DEFAULT_AVERAGES, cohort_scores
@@ -98,7 +98,7 @@ def main() -> None:
     if options.cohort_average is not None and options.cohort_utt2spk is None:
         raise VouchError("--cohort-average says what stands for the speakers of --cohort-utt2spk; give that")
     check_backend_options(options)
-    check_output(options, "normalized")
+    check_outputs(options, "normalized")
     if options.backend == "distance" and options.cohort_utt2spk:
         raise VouchError(
             "--backend distance: the crops of several utterances have no mean that could stand for a cohort speaker;"

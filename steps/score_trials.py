@@ -21,7 +21,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("sr
 
 from command_line import Parser, run_main
 from run import count_processors
-from scoring_options import add_backend_options, check_backend_options, check_output, load_backend
+from scoring_options import add_backend_options, check_backend_options, check_outputs, load_backend
 from vouch.scoring.backends import DEFAULT_AVERAGES
 from vouch.scoring.stream import Sources, score_file
 
@@ -38,7 +38,8 @@ def parse_options() -> Namespace:
     parser.add_argument(
         "--allow-missing",
         action="store_true",
-        help="leave out trials with an utterance that has no embedding, and say how many, instead of failing",
+        help="leave out trials with an utterance that has no embedding, and say how many, instead of failing; those of"
+        " --enrol-map must all be there",
     )
     return parser.parse_args()
 
@@ -46,7 +47,7 @@ def parse_options() -> Namespace:
 def main() -> None:
     options = parse_options()
     check_backend_options(options)
-    check_output(options, "scores")
+    check_outputs(options, "scores")
     backend = load_backend(options)
     average = options.enrol_average or DEFAULT_AVERAGES[options.backend]
     sides = backend.load_sides(options.embeddings, options.enrol_map, average)

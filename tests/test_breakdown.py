@@ -55,16 +55,19 @@ def test_only_sides_that_count_need_a_duration():
             by_duration(TRIALS, {**UTT2DUR, "d": bad}, (2,))
 
 
-@pytest.mark.parametrize("edges", [(), (0.0, 1.0), (2, 2), (3, 2)])
+@pytest.mark.parametrize("edges", [(), (0.0, 1.0), (2, 2), (3, 2), (np.nan,), (2, np.nan), (np.inf,), (2, np.inf)])
 def test_impossible_ranges_are_refused(edges):
-    with pytest.raises(VouchError, match="positive ascending edges"):
+    with pytest.raises(VouchError, match="finite, positive ascending edges"):
         by_duration(TRIALS, UTT2DUR, edges)
 
 
 def test_conditions(tmp_path):
     path = tmp_path / "conditions"
     path.write_text("c d mic=far\na b mic=near sex=f\na c mic=far sex=f\nb c mic=near\ne f mic=near\n")
-    assert rows(by_condition(TRIALS, path)) == {"mic=far": [1, 3], "mic=near": [0, 2], "sex=f": [0, 1]}
+    expected = by_condition(TRIALS, path)
+    path.write_text(path.read_text() + "a b mic=near sex=f\na b sex=f mic=near\n")
+    assert rows(by_condition(TRIALS, path)) == rows(expected)
+    assert rows(expected) == {"mic=far": [1, 3], "mic=near": [0, 2], "sex=f": [0, 1]}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +76,7 @@ def test_conditions(tmp_path):
         ("a b\n", r"conditions:1: 'a b' is not '<enrol-id> <test-id> <name>=<value> \.\.\.'"),
         ("a b near\n", "conditions:1: 'a b near' is not"),
         ("a b mic=\n", "conditions:1: 'a b mic=' is not"),
-        ("a b mic=x\na b mic=y\n", "conditions:2: the trial 'a b' is there twice"),
+        ("a b mic=x\na b mic=y\n", "conditions:2: the trial 'a b' is there twice, with other conditions"),
         ("a b mic=x\n", "no line for the trial 'a c'"),
         ("", "the file is empty"),
     ],
@@ -96,3 +99,17 @@ def test_figures_of_parts_are_those_of_their_trials():
     assert found.groups == (early,)
     assert found.notes == ("no figures for targets: 100 target and 0 non-target trials",)
     assert found.eer == whole.eer
+
+
+def test_a_definition_that_a_part_is_too_small_for_is_left_out():
+    scores, is_target = np.array([0.3, 0.1, 0.9, 0.8, 0.2, 0.7]), np.array([True, False, False, True, False, True])
+    settings = Settings(draws=5, definitions=("feerci", "kaldi"))
+    whole = evaluate("x", scores, is_target, settings)
+    groups = {"mic=far": np.arange(6) < 3, "mic=near": np.arange(6) < 5}
+    found = evaluate_groups(whole, scores, is_target, groups, settings)
+    assert [list(group.other_eers) for group in found.groups] == [["kaldi"], ["feerci", "kaldi"]]
+    reason = "feerci's EER needs two target and two non-target trials"
+    assert found.notes == (f"no EER of feerci for mic=far: {reason}",)
+    # The whole list is judged as asked for, or not at all.
+    with pytest.raises(VouchError, match=reason):
+        evaluate("x", scores[:3], is_target[:3], settings)

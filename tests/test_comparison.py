@@ -44,6 +44,12 @@ def test_few_speakers_make_less_sure():
 
 def test_what_cannot_be_judged_is_refused():
     first, second, is_target = two_systems()
+    for settings, message in (
+        ({"seed": -1}, "seed >= 0, not -1"),
+        ({"priors": (0.1, 0.1000000001)}, "two target priors are 0.1 in six digits"),
+    ):
+        with pytest.raises(VouchError, match=message):
+            compare(first, second, is_target, **settings)
     with pytest.raises(VouchError, match="600 target and 0 non-target"):
         compare(first, second, np.ones(600, bool))
     second[5] = np.nan

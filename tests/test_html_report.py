@@ -67,7 +67,7 @@ def test_report_is_whole_and_needs_no_other_file(tmp_path):
     write_result(
         tmp_path / "two.json", evaluate("two", np.array([1.0, 0.0]), np.array([True, False]), Settings(draws=5))
     )
-    (tmp_path / "one_all_det.png").write_bytes((tmp_path / "one_det.png").read_bytes())
+    (tmp_path / "one_det.all.png").write_bytes((tmp_path / "one_det.png").read_bytes())
     (tmp_path / "config.yaml").write_text("model: x<y & z\n# größe\n", encoding="utf-8")
     path = write_report(tmp_path, "a <title>", tmp_path / "config.yaml")
     assert path == tmp_path / "report.html"
@@ -85,9 +85,18 @@ def test_report_is_whole_and_needs_no_other_file(tmp_path):
         kind, data = source.split(",")
         assert kind == "data:image/png;base64"
         pictures.append(base64.b64decode(data, validate=True))
-    files = ("one_all_det", "one_det", "one_hist")
+    files = ("one_det.all", "one_det", "one_hist")
     assert pictures == [(tmp_path / f"{name}.png").read_bytes() for name in files]
     assert all(picture.startswith(SIGNATURE) for picture in pictures)
+
+
+def test_list_called_all_is_no_picture_of_all_systems(tmp_path):
+    make_results(tmp_path)
+    for ending in (".json", "_det.png", "_hist.png"):
+        (tmp_path / f"one{ending}").rename(tmp_path / f"one_all{ending}")
+    page = parse(write_report(tmp_path, "x"))
+    assert "All systems" not in page.texts["h2"]
+    assert len(page.sources) == 2
 
 
 def test_nothing_to_report(tmp_path):

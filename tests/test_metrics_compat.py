@@ -130,6 +130,22 @@ def test_extreme_sets(name):
         definition(np.zeros(4), np.zeros(4, bool))
 
 
+@pytest.mark.parametrize(
+    ("targets", "nontargets", "expected"),
+    [
+        # The crossing is bounded by rates of 1/3, 1 - 2/3 and 0. In single precision the second is below the first.
+        ([0, 1, 2, 2], [-1, 0, 0, 1], 1 - np.float32(2 / 3)),
+        # The bisection ends on its first comparison; the positions of the second one are still in the middle.
+        ([-0.5, -0.1, 0.7], [-1.9, 1.1, 1.4], 0.5),
+        # No target is below the tied score, and feerci counts one less than none.
+        ([1, 2], [-3, 1], -1),
+    ],
+)
+def test_feerci_by_hand(targets, nontargets, expected):
+    is_target = np.arange(len(targets) + len(nontargets)) < len(targets)
+    assert feerci_eer(np.array(targets + nontargets, float), is_target).value == pytest.approx(expected, abs=1e-12)
+
+
 def test_feerci_needs_two_of_each():
     with pytest.raises(VouchError, match="two target and two non-target"):
         feerci_eer(np.array([1.0, 0.0, 2.0]), np.array([True, False, False]))

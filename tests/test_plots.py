@@ -34,6 +34,10 @@ SETS = {
     "chance": overlapping(500, 0),
     "small": overlapping(40, 1),
     "large": overlapping(20_000, 4.5),
+    "a float apart": system(np.array([1.0000000000000002, 1.0, 1.0, 1.0]), np.array([True, False, True, False])),
+    "equal and large": system(np.full(4, 1e16), np.array([True, False, True, False])),
+    "next to zero": system(np.array([5e-324, 0.0]), np.array([True, False])),
+    "enormous": system(np.array([1e300, -1e300, 1e300, 1.0]), np.array([True, False, False, True])),
     "formula": overlapping(60, 1, name="a $x_1 b " + "very_" * 30 + "long"),
 }
 

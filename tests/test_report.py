@@ -108,8 +108,26 @@ def test_unusable_settings_are_refused():
         evaluate("x", np.ones(3), np.ones(3, bool))
     for settings, message in (
         (Settings(draws=0), "draws >= 1"),
+        (Settings(seed=-1), "seed >= 0, not -1"),
         (Settings(priors=(1.5,)), "0 < p_target < 1"),
+        (Settings(priors=(0.9999999,)), "0 < p_target < 1 in six digits, not 0.9999999"),
+        (Settings(priors=(0.01, 0.2, 0.010000001)), "two target priors are 0.01 in six digits"),
         (Settings(definitions=("kalid",)), "did you mean 'kaldi'"),
     ):
         with pytest.raises(VouchError, match=message):
             evaluate("x", *trials(), settings)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\n", "a\r", "a\u2028b"])
+def test_names_are_one_line(name):
+    with pytest.raises(VouchError, match="the name of a system is one line") as refused:
+        evaluate(name, *trials(), FEW)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_scores_too_large_for_their_differences_are_refused():
+    is_target = np.array([True, False])
+    for score in (1e308, -1e308):
+        with pytest.raises(VouchError, match=r"scores beyond 1e\+300"):
+            evaluate("x", np.array([score, 0.0]), is_target, FEW)
+    assert evaluate("x", np.array([1e300, -1e300]), is_target, FEW).eer.value == 0

@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
 from command_line import Parser, run_main
+from scoring_options import check_outputs
 from vouch.breakdown import speakers_of
 from vouch.comparison import Comparison, compare
 from vouch.files import write_text
@@ -36,6 +37,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
+    if options.json is not None:
+        check_outputs(options, "json")
 
     trials = read_trials(options.trials)
     scores = [

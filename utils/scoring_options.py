@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
 from pathlib import Path
 
 from vouch.errors import VouchError
@@ -65,14 +66,17 @@ def check_backend_options(options: Namespace) -> None:
         raise VouchError("--enrol-average says what becomes of the utterances of an --enrol-map; give one")
 
 
-def check_output(options: Namespace, name: str) -> None:
-    """Refuse to overwrite an input: the option `name` is the file to write, the other paths are read."""
-    output = getattr(options, name)
-    for other, value in vars(options).items():
-        if other == name or not (isinstance(value, Path) or (other == "mean" and value)):
-            continue
-        if output.exists() and Path(value).exists() and output.samefile(value):
-            raise VouchError(f"{output}: is to be written and is read too, as '{other}'; give another file")
+def check_outputs(options: Namespace, name: str, outputs: Iterable[Path] = ()) -> None:
+    """Refuse to overwrite an input.
+
+    The option `name` is the file to write, or where the files `outputs` are; the other paths are read.
+    """
+    for output in filter(Path.exists, outputs or [getattr(options, name)]):
+        for other, value in vars(options).items():
+            for path in value if isinstance(value, (list, tuple)) else [value]:
+                is_path = isinstance(path, Path) or (other == "mean" and path)
+                if other != name and is_path and Path(path).exists() and output.samefile(path):
+                    raise VouchError(f"{output}: is to be written and is read too, as '{other}'; give another file")
 
 
 def load_backend(options: Namespace) -> Backend:

@@ -14,6 +14,7 @@ from vouch.errors import VouchError, pick
 from vouch.kaldi.scores import Scores
 from vouch.kaldi.tables import read_lines
 from vouch.kaldi.trials import Trials
+from vouch.metrics_compat import EQUAL_ERROR_RATES
 from vouch.report import Result, Settings, evaluate
 
 # Which duration of a trial decides, from those of its two sides.
@@ -62,11 +63,12 @@ def by_duration(
 
     Raises
     ------
-    VouchError : the edges are not positive and ascending; an utterance has no duration
+    VouchError : the edges are not positive, finite and ascending; an utterance has no duration
     """
     choose = pick(SIDES, side, "side of a trial")
-    if not edges or any(low >= high for low, high in zip([0.0, *edges], edges, strict=False)):
-        raise VouchError(f"ranges of durations need positive ascending edges, not {' '.join(map(str, edges))}")
+    # Asked this way round because a NaN is neither above nor below anything.
+    if not edges or not all(low < high for low, high in itertools.pairwise([0.0, *edges, math.inf])):
+        raise VouchError(f"ranges of durations need finite, positive ascending edges, not {' '.join(map(str, edges))}")
     durations = []
     for used, names in (("test", trials.enrol), ("enrol", trials.test)):
         # A side that does not count may be a model of several utterances, which has no duration.
@@ -82,13 +84,15 @@ def by_duration(
 def by_condition(trials: Trials, path: str | Path) -> dict[str, np.ndarray]:
     """Return which trials are of each condition in a file of `enrol-id test-id name=value [name=value ...]` lines.
 
+    A trial may be there again, as in its list, with the same conditions.
+
     Returns
     -------
     (trials,) bool array by `name=value`, in alphabetical order
 
     Raises
     ------
-    VouchError : naming the line that is malformed or repeats a trial, or the trial without a line
+    VouchError : naming the line that is malformed or contradicts an earlier one, or the trial without a line
     """
     conditions: dict[tuple[str, str], list[str]] = {}
     for number, line in enumerate(read_lines(path), start=1):
@@ -96,9 +100,8 @@ def by_condition(trials: Trials, path: str | Path) -> dict[str, np.ndarray]:
         if len(fields) < 3 or not all(all(word.partition("=")) for word in fields[2:]):
             raise VouchError(f"{path}:{number}: '{line.strip()}' is not '<enrol-id> <test-id> <name>=<value> ...'")
         pair = fields[0], fields[1]
-        if pair in conditions:
-            raise VouchError(f"{path}:{number}: the trial '{pair[0]} {pair[1]}' is there twice")
-        conditions[pair] = fields[2:]
+        if set(conditions.setdefault(pair, fields[2:])) != set(fields[2:]):
+            raise VouchError(f"{path}:{number}: the trial '{pair[0]} {pair[1]}' is there twice, with other conditions")
     groups: dict[str, np.ndarray] = {}
     for row, pair in enumerate(zip(trials.enrol, trials.test, strict=True)):
         if pair not in conditions:
@@ -129,11 +132,23 @@ def evaluate_groups(
         targets = int(np.count_nonzero(is_target[chosen]))
         nontargets = int(np.count_nonzero(chosen)) - targets
         if targets and nontargets:
-            label = f"{result.system}: {name}"
-            parts.append(evaluate(label, scores[chosen], is_target[chosen], settings, sides))
+            refusals = {each: _refusal(each, scores[chosen], is_target[chosen]) for each in settings.definitions}
+            notes += [f"no EER of {each} for {name}: {reason}" for each, reason in refusals.items() if reason]
+            possible = replace(settings, definitions=tuple(each for each, reason in refusals.items() if not reason))
+            parts.append(evaluate(f"{result.system}: {name}", scores[chosen], is_target[chosen], possible, sides))
         else:
             notes.append(f"no figures for {name}: {targets} target and {nontargets} non-target trials")
     return replace(result, groups=tuple(parts), notes=tuple(notes))
+
+
+def _refusal(name: str, scores: np.ndarray, is_target: np.ndarray) -> str:
+    """Return why a definition of the EER has no figure for these trials; "": it has one."""
+    definition = pick(EQUAL_ERROR_RATES, name, "definition of the EER")
+    try:
+        definition(scores, is_target)
+    except VouchError as error:
+        return str(error)
+    return ""
 
 
 def _seconds(utt2dur: Mapping[str, str], name: str) -> float:

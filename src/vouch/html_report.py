@@ -33,7 +33,7 @@ def write_report(folder: str | Path, title: str, configuration: str | Path | Non
 
     Parameters
     ----------
-    folder : with `<name>.json`, and where there are any `<name>_det.png`, `<name>_hist.png` and `*_all_det.png`
+    folder : with `<name>.json`, and where there are any `<name>_det.png`, `<name>_hist.png` and `*_det.all.png`
     title : heading
     configuration : text file to show; None: none
 
@@ -50,7 +50,8 @@ def write_report(folder: str | Path, title: str, configuration: str | Path | Non
     if not results:
         raise VouchError(f"{folder}: there are no results; run steps/compute_metrics.py")
     parts = [_summary(results)]
-    shared = sorted(folder.glob("*_all_det.png"))
+    # No `<name>_det.png` ends like this, whatever the name.
+    shared = sorted(folder.glob("*_det.all.png"))
     if shared:
         parts.append("<h2>All systems</h2>\n" + "".join(_picture(path) for path in shared))
     for name, result in results.items():

@@ -115,10 +115,13 @@ def bootstrap(
 
     Raises
     ------
-    VouchError : see `vouch.metrics.roc`; or there is less than one draw
+    VouchError : see `vouch.metrics.roc` and `figure_names`; or there is less than one draw; or the seed is negative
     """
     if draws < 1:
         raise VouchError(f"the bootstrap needs draws >= 1, not {draws}")
+    if seed < 0:
+        raise VouchError(f"the bootstrap needs seed >= 0, not {seed}")
+    names = figure_names(costs)
     judges = [_Judge(scores, is_target, costs) for scores in systems]
     rng = np.random.default_rng(seed)
     values: list[list[list[float]]] = [[] for _ in judges]
@@ -126,12 +129,22 @@ def bootstrap(
         weights = resampling(rng)
         for rows, judge in zip(values, judges, strict=True):
             rows.append(judge.figures(weights))
-    names = figure_names(costs)
     return [dict(zip(names, np.array(rows).T, strict=True)) for rows in values]
 
 
 def figure_names(costs: Sequence[Cost]) -> list[str]:
-    """Return the names of the figures that `bootstrap` computes, in order."""
+    """Return the names of the figures that `bootstrap` computes, in order.
+
+    Raises
+    ------
+    VouchError : a target prior is not between 0 and 1, or two are the same, in the six digits that names have
+    """
+    priors = [f"{cost.p_target:g}" for cost in costs]
+    for cost, prior in zip(costs, priors, strict=True):
+        if not 0 < float(prior) < 1:
+            raise VouchError(f"a detection cost needs 0 < p_target < 1 in six digits, not {cost.p_target}")
+        if priors.count(prior) > 1:
+            raise VouchError(f"two target priors are {prior} in six digits; give each once")
     dcfs = [f"{kind}_dcf({cost.p_target:g})" for cost in costs for kind in ("min", "act")]
     return ["eer", *dcfs, "cllr", "min_cllr"]
 

@@ -69,8 +69,10 @@ def kaldi_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
 def feerci_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
     """Return the EER of feerci, which bisects the two sorted lists of scores (Haasnoot et al., 2018).
 
-    Rates are counted in steps of 1 / (n - 1), and tied scores are treated arbitrarily. Parameters are those of
-    `voxceleb_trainer_eer`; the threshold is the target at which the bisection ends.
+    Rates are counted in steps of 1 / (n - 1) and, as scores are compared, in single precision, whose rounding may
+    decide between the two rates at the crossing. Tied scores are treated arbitrarily; a few of them may even give a
+    negative rate. Parameters are those of `voxceleb_trainer_eer`; the threshold is the target at which the bisection
+    ends.
 
     Raises
     ------
@@ -87,15 +89,16 @@ def feerci_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
         raise VouchError("feerci's EER needs two target and two non-target trials")
     low_t, high_t, low_n, high_n = _feerci_bracket(targets, nontargets)
     threshold = float(targets[low_t])
-    # feerci keeps these scores in single precision.
-    if targets[low_t] >= nontargets[low_n]:
+    # feerci keeps these scores, and the rates, in single precision.
+    if np.float32(targets[low_t]) >= np.float32(nontargets[low_n]):
         low_t = bisect.bisect_right(targets, np.float32(nontargets[low_n]))
         high_t = bisect.bisect_left(targets, np.float32(nontargets[high_n])) - 1
     else:
         low_n = bisect.bisect_right(nontargets, np.float32(targets[low_t]))
-    low, high, false_alarm = low_t / last_target, high_t / last_target, 1 - low_n / last_nontarget
+    low, high = np.float32([low_t, high_t]) / np.float32(last_target)
+    false_alarm = np.float32(1 - float(np.float32(low_n) / np.float32(last_nontarget)))
     crosses = false_alarm == high or (false_alarm - low) / (false_alarm - high) > 0
-    return OperatingPoint(high if crosses else false_alarm, threshold)
+    return OperatingPoint(float(high if crosses else false_alarm), threshold)
 
 
 def ge2e_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
@@ -166,18 +169,21 @@ def _thinned_roc(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray,
 
 
 def _feerci_bracket(targets: np.ndarray, nontargets: np.ndarray) -> tuple[int, int, int, int]:
-    """Return the last position that feerci's bisection looks at, rounded down and up, in both sorted lists."""
+    """Return the last positions that feerci's bisection looks at, rounded down and up, in both sorted lists.
+
+    Where a step is decided by the first comparison, it does not look at the other two positions: they stay behind.
+    """
     last_target, last_nontarget = len(targets) - 1, len(nontargets) - 1
     position, step = 0.5, 1.0
     for _ in range(2 * int(math.log2(max(len(targets), len(nontargets))))):
-        low_t, high_t = math.floor((1 - position) * last_target), math.ceil((1 - position) * last_target)
-        low_n, high_n = math.floor(position * last_nontarget), math.ceil(position * last_nontarget)
+        low_t, high_n = math.floor((1 - position) * last_target), math.ceil(position * last_nontarget)
         if targets[low_t] > nontargets[high_n]:
             step /= 2
             position += step
-        elif nontargets[low_n] > targets[high_t]:
-            step /= 2
-            position -= step
-        else:
+            continue
+        high_t, low_n = math.ceil((1 - position) * last_target), math.floor(position * last_nontarget)
+        if nontargets[low_n] <= targets[high_t]:
             break
+        step /= 2
+        position -= step
     return low_t, high_t, low_n, high_n

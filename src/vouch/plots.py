@@ -85,7 +85,7 @@ def plot_histogram(path: str | Path, system: System) -> None:
     result, scores, is_target = system
     figure, axes = _new_figure(7.2, 4.4)
     bins = int(np.clip(np.sqrt(min(result.targets, result.nontargets)), 10, 100))
-    edges = np.histogram_bin_edges(scores, bins)
+    edges = _bin_edges(scores, bins)
     kinds = (("non-target", ~is_target, _COLOURS[0]), ("target", is_target, _COLOURS[1]))
     for name, chosen, colour in kinds:
         density, _ = np.histogram(scores[chosen], edges, density=True)
@@ -104,6 +104,16 @@ def plot_histogram(path: str | Path, system: System) -> None:
     axes.set_ylim(bottom=0)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, fontsize=9)
     _save(path, figure)
+
+
+def _bin_edges(scores: np.ndarray, bins: int) -> np.ndarray:
+    """Return the ends of equal bins over all scores, and over more where these are too near to each other for bins."""
+    low, high = np.min(scores), np.max(scores)
+    finest = 1e-9 * max(abs(low), abs(high)) + 1e-200
+    if high - low < finest:
+        room = max(finest, 0.5) if low == high else finest
+        low, high = low - room, high + room
+    return np.linspace(low, high, bins + 1)
 
 
 def _optima(curve: Roc, result: Result) -> np.ndarray:

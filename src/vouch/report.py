@@ -19,6 +19,8 @@ from vouch.metrics_compat import EQUAL_ERROR_RATES, MIN_DCFS
 # Target priors of the detection costs: those of NIST SRE 2010 and later, and of the VoxCeleb challenges.
 PRIORS = (0.01, 0.05)
 LEVEL = 0.95
+# Differences and sums of larger scores are no longer finite.
+MAX_SCORE = 1e300
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,12 @@ def evaluate(
 
     Raises
     ------
-    VouchError : see `vouch.metrics.roc`; or a setting is impossible
+    VouchError : see `vouch.metrics.roc`; or a setting is impossible, the name is not one line, or a score is beyond
+        `MAX_SCORE`
     """
     settings = settings or Settings()
+    if not system.strip() or system.splitlines() != [system]:
+        raise VouchError(f"the name of a system is one line, not {system!r}")
     definitions = {name: pick(EQUAL_ERROR_RATES, name, "definition of the EER") for name in settings.definitions}
     costs = [Cost(prior) for prior in settings.priors]
     # Before the trials are sorted: these depend on the order of tied ones in the list.
@@ -111,6 +116,8 @@ def evaluate(
         if name in MIN_DCFS
     }
     order = by_score(scores, is_target)
+    if np.max(np.abs(scores)) > MAX_SCORE:
+        raise VouchError(f"scores beyond {MAX_SCORE:g} are too large to be judged; scale them down")
     scores, is_target = np.asarray(scores, np.float64)[order], np.asarray(is_target, bool)[order]
     rate, threshold = equal_error_rate(scores, is_target)
     if speakers is None:

@@ -4,7 +4,8 @@
 Both get features of 4 s and one thread, and take turns, so that what else the machine does slows both. In its turn a
 network runs several times, as it does over a corpus, and the first run does not count: it brings back into the caches
 what the others drove out. "plain" is the network as it is trained, "ours" the network as stage 4 runs it. A batch of 1
-is a single request, the other is what stage 4 makes of utterances of 4 s. Needs packages that nothing else here does:
+is a single request, the other is what stage 4 makes of utterances of 4 s. With --lengths utterances of 2 to 9 s go
+through stage 4's batches, padded to few sizes or each to its longest. Needs packages that nothing else here does:
 
     pip install --target /tmp/onnx onnx onnxruntime onnxscript
     PYTHONPATH=/tmp/onnx tests/benchmarks/bench_extraction.py
@@ -18,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name) for name in ("src", "utils")]
 
@@ -26,7 +28,9 @@ import torch
 from torch import nn
 
 from stage import keep_freed_memory
+from vouch import embedding
 from vouch.embedding import BATCH_FRAMES
+from vouch.encoder import Encoder, rearrange
 from vouch.models import MODELS
 from vouch.models.inference import rearranged
 
@@ -106,11 +110,28 @@ def measure(name: str, rows: int, rounds: int) -> None:
     )
 
 
+def measure_lengths(name: str, count: int) -> None:
+    """Print one line of the second table."""
+    rng = np.random.default_rng(0)
+    trained = Encoder({"name": name}, BINS[name]).eval()
+    faster = rearrange(trained)
+    matrices = [rng.standard_normal((frames, BINS[name]), np.float32) for frames in rng.integers(200, 900, count)]
+    each = []
+    for encoder, step in ((trained, 1), (faster, 1), (faster, embedding.SIZE_STEP)):
+        with mock.patch.object(embedding, "SIZE_STEP", step):
+            embedding.embed_matrices(encoder, matrices[:5])
+            start = time.process_time()
+            embedding.embed_matrices(encoder, matrices)
+            each.append(1000 * (time.process_time() - start) / count)
+    print(f"{name:12s} {count:5d} {each[0]:8.1f} {each[1]:8.1f} {each[2]:8.1f}")
+
+
 def main() -> None:
     """Measure the networks asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(BINS), choices=BINS)
     parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: 15)")
+    parser.add_argument("--lengths", type=int, default=0, help="also so many utterances of 2 to 9 s (default: 0)")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
@@ -122,6 +143,10 @@ def main() -> None:
     for name in options.models:
         for rows in (1, BATCH_FRAMES["cpu"] // FRAMES):
             measure(name, rows, options.rounds)
+    if options.lengths:
+        print(f"{'network':12s} {'utts':>5s} {'plain':>8s} {'longest':>8s} {'few':>8s}  ms an utterance of 2 to 9 s")
+        for name in options.models:
+            measure_lengths(name, options.lengths)
 
 
 if __name__ == "__main__":

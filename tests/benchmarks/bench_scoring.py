@@ -56,8 +56,10 @@ def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="runs of which the best counts")
     parser.add_argument("--stream", type=int, default=0, help="also score so many trials")
-    parser.add_argument("--work", type=Path, help="folder for the files of the run, which are removed again")
+    parser.add_argument("--work", type=Path, help="folder for the files of the run; they are removed again")
     options = parser.parse_args()
+    if options.work:
+        options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.work) as name:
         work = Path(name)
         make_data(work)

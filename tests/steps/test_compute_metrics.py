@@ -122,6 +122,10 @@ def test_degenerate_lists(scripts, exp):
     [
         (["--priors", 1.5], "a detection cost needs 0 < p_target < 1"),
         (["--draws", 0], "the bootstrap needs draws >= 1"),
+        (["--seed", -1], "the bootstrap needs seed >= 0"),
+        (["--priors", 0.01, 0.010000001], "two target priors are 0.01"),
+        (["--name", "a\nb"], r"the name of a system is one line, not 'a\nb'"),
+        (["--utt2dur", "../../data/utt2dur", "--duration-edges", "nan"], "finite, positive ascending edges"),
         (["--utt2spk", "../../data/utt2dur"], "resampling speakers"),
         (["--utt2dur", "../../data/utt2spk"], "is not a number"),
         (["--utt2dur", "../../data/utt2dur", "--duration-edges", 3, 2], "positive ascending edges"),
@@ -177,6 +181,19 @@ def test_comparison_of_two_score_files(scripts, exp):
     assert speakers.stdout.splitlines()[1].split()[:5] == eer.split()[:5]
     (exp / "scores" / "b.txt").write_text("s0-0 s0-3 1\n")
     fails(scripts.run(*words, cwd=exp), f"trials:2: '{' '.join(PAIRS[1])}' has no score in scores/b.txt")
+
+
+def test_an_input_is_not_overwritten(scripts, exp):
+    """Neither by a table nor by the comparison."""
+    data, scores = exp.parents[1] / "data", exp / "scores" / "t.txt"
+    before = {path: path.read_bytes() for path in (scores, data / "trials")}
+    done = judge(scripts, exp, "--out-dir", exp / "scores")
+    fails(done, "scores/t.txt: is to be written and is read too, as 'scores'")
+    words = ("utils/compare_scores.py", scores, scores, data / "trials", "--json")
+    fails(scripts.run(*words, data / "trials", cwd=exp), "trials: is to be written and is read too, as 'trials'")
+    fails(scripts.run(*words, scores, cwd=exp), "scores/t.txt: is to be written and is read too, as 'first'")
+    assert {path: path.read_bytes() for path in before} == before
+    assert [path.name for path in (exp / "scores").iterdir()] == ["t.txt"]
 
 
 def test_one_table_over_experiments(scripts, exp):

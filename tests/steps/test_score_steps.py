@@ -95,9 +95,9 @@ def test_from_embeddings_to_results(data):
     done = step("compute_metrics", "trials", "scores/t.txt", "scores/t_asnorm.txt", "--out-dir", "results", cwd=data)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "results/t_all_det.png" in done.stdout
+    assert "results/t_det.all.png" in done.stdout
     endings = [f"{stem}{end}" for stem in ("t", "t_asnorm") for end in (".json", ".txt", "_det.png", "_hist.png")]
-    assert {path.name for path in (data / "results").iterdir()} == {*endings, "t_all_det.png", "report.html"}
+    assert {path.name for path in (data / "results").iterdir()} == {*endings, "t_det.all.png", "report.html"}
     is_target = np.array([a[:2] == b[:2] for a, b in scores])
     record = json.loads((data / "results/t.json").read_text())
     rate = 100 * equal_error_rate(np.array(list(scores.values())), is_target).value
@@ -105,6 +105,17 @@ def test_from_embeddings_to_results(data):
     assert (record["targets"], record["nontargets"]) == (36, 240)
     assert list(record["min_dcf"]) == [str(prior) for prior in PRIORS]
     assert f"{rate:.2f} [" in (data / "results/t.txt").read_text()
+
+
+def test_list_called_all_keeps_its_picture(data):
+    assert step("score_trials", "trials", "test.scp", "t.txt", cwd=data).returncode == 0
+    (data / "t_all.txt").write_bytes((data / "t.txt").read_bytes())
+    for scores, out_dir in ((("t.txt", "t_all.txt"), "both"), (("t_all.txt",), "one")):
+        done = step("compute_metrics", "trials", *scores, "--draws", 5, "--out-dir", out_dir, cwd=data)
+        assert done.returncode == 0, done.stderr
+    picture = (data / "one/t_all_det.png").read_bytes()
+    assert (data / "both/t_all_det.png").read_bytes() == picture
+    assert (data / "both/t_det.all.png").read_bytes() != picture
 
 
 def test_enrolment_of_several_utterances(data):
