@@ -5,26 +5,29 @@
     steps/calibrate.py exp/calibration.json exp/scores/test.txt --apply exp/scores/test_calibrated.txt
 
 Several score files of the same trials are fused. Quality measures make the ratio depend on more than scores; give the
-same ones in both calls: --durations for the logarithms of durations, --embeddings for the magnitudes of embeddings,
---cohort for the mean cosines to a cohort. The fit is logistic regression that minimises Cllr at --prior; the trials
-must be others than those that are judged, with other speakers, and not from the training set.
+same ones, and the same --top-n, in both calls: --durations for the logarithms of durations, --embeddings for the
+magnitudes of embeddings, --cohort for the mean cosines to a cohort. The fit is logistic regression that minimises Cllr
+at --prior; the trials must be others than those that are judged, with other speakers, and not from the training set.
 """
 
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
 import numpy as np
 
 from command_line import Parser, run_main
+from scoring_options import check_outputs
 from vouch.errors import VouchError
 from vouch.kaldi.scores import Scores, join_scores, read_scores, write_scores
 from vouch.kaldi.trials import Trials, read_trials
 from vouch.metrics import cllr
 from vouch.scoring.calibration import fit_calibration, read_calibration, write_calibration
 from vouch.scoring.quality import Quality, load_cohort_means, load_log_durations, load_magnitudes
+from vouch.scoring.sides import check_rows, rows_of
 
 
 def parse_options() -> Namespace:
@@ -55,6 +58,8 @@ def load_qualities(options: Namespace) -> dict[str, Quality]:
         raise VouchError("--cohort needs --embeddings, those of the trials")
     if options.cohort is None and (options.cohort_utt2spk is not None or options.top_n is not None):
         raise VouchError("--cohort-utt2spk and --top-n say how --cohort is used; give that")
+    if options.enrol_map is not None and options.durations is None and options.embeddings is None:
+        raise VouchError("--enrol-map says what quality measures are of; give --durations or --embeddings too")
     qualities = {}
     if options.durations is not None:
         qualities["log-duration"] = load_log_durations(options.durations, options.enrol_map)
@@ -67,49 +72,73 @@ def load_qualities(options: Namespace) -> dict[str, Quality]:
     return qualities
 
 
-def load_scores(options: Namespace) -> tuple[Trials, np.ndarray, str]:
-    """Return trials, their scores as (trials, systems) float64, and where the trials are listed."""
+class Scored(NamedTuple):
+    """Trials, a mask of those that all systems scored, (trials, systems) float64 scores, and the trials' file."""
+
+    trials: Trials
+    kept: np.ndarray
+    scores: np.ndarray
+    listed_in: Path
+
+
+def load_scores(options: Namespace) -> Scored:
+    """Read the score files and bring them together."""
     files = [read_scores(path) for path in options.scores]
     if options.fit is not None:
-        trials, listed_in = read_trials(options.fit), str(options.fit)
+        trials, listed_in = read_trials(options.fit), options.fit
     else:
         # The first file says which trials there are; labels are not needed.
         trials = Trials(files[0].enrol, files[0].test, np.zeros(len(files[0].enrol), bool))
-        listed_in = str(options.scores[0])
+        listed_in = options.scores[0]
     pairs = list(zip(trials.enrol, trials.test, strict=True))
     table = np.full((len(pairs), len(files)), np.nan)
     for column, (path, scores) in enumerate(zip(options.scores, files, strict=True)):
         joined, _ = join_scores(trials, scores, listed_in, path, options.allow_missing)
         scored = set(zip(scores.enrol, scores.test, strict=True))
         table[[pair in scored for pair in pairs], column] = joined
-    kept = np.flatnonzero(~np.isnan(table).any(axis=1))
-    if len(kept) < len(pairs):
-        print(f"warning: {len(pairs) - len(kept)} of {len(pairs)} trials left out: without a score", file=sys.stderr)
-        listed_in += " (scored trials)"
-    used = Trials([trials.enrol[row] for row in kept], [trials.test[row] for row in kept], trials.is_target[kept])
-    return used, table[kept], listed_in
+    kept = ~np.isnan(table).any(axis=1)
+    if not kept.all():
+        left_out = len(pairs) - np.count_nonzero(kept)
+        print(f"warning: {left_out} of {len(pairs)} trials left out: without a score", file=sys.stderr)
+    return Scored(trials, kept, table, listed_in)
+
+
+def measure(quality: Quality, scored: Scored) -> np.ndarray:
+    """Return a measure of the scored trials, (scored trials, 2) float64."""
+    trials, kept, _, listed_in = scored
+    sides = ((trials.enrol, quality.enrol, quality.enrol_source), (trials.test, quality.test, quality.test_source))
+    for ids, known, source in sides:
+        # Among all trials, so that the message counts the lines of the file; others than the scored need no measure.
+        check_rows(np.where(kept, rows_of(ids, known), 0), ids, listed_in, source)
+    rows = np.flatnonzero(kept)
+    return quality.of_trials([trials.enrol[row] for row in rows], [trials.test[row] for row in rows], listed_in)
 
 
 def main() -> None:
     options = parse_options()
     if options.apply is not None and (options.prior is not None or options.allow_missing):
         raise VouchError("--prior and --allow-missing are for --fit")
+    check_outputs(options, "calibration" if options.apply is None else "apply")
     qualities = load_qualities(options)
-    trials, scores, listed_in = load_scores(options)
-    measures = {name: each.of_trials(trials.enrol, trials.test, listed_in) for name, each in qualities.items()}
+    settings = {} if options.cohort is None else {"top-n": options.top_n}
+    scored = load_scores(options)
+    scores = scored.scores[scored.kept]
+    measures = {name: measure(quality, scored) for name, quality in qualities.items()}
     if options.fit is not None:
         prior = 0.5 if options.prior is None else options.prior
-        calibration = fit_calibration(scores, measures, trials.is_target, prior)
+        is_target = scored.trials.is_target[scored.kept]
+        calibration = fit_calibration(scores, measures, is_target, prior)._replace(settings=settings)
         write_calibration(options.calibration, calibration)
-        after = cllr(calibration.apply(scores, measures), trials.is_target)
+        after = cllr(calibration.apply(scores, measures), is_target)
         print(f"{options.calibration}: Cllr {after:.4f} on these {len(scores)} development trials")
         return
     calibration = read_calibration(options.calibration)
     try:
+        calibration.check_settings(settings)
         ratios = calibration.apply(scores, measures)
     except VouchError as error:
         raise VouchError(f"{options.calibration}: {error}") from None
-    write_scores(options.apply, Scores(trials.enrol, trials.test, ratios))
+    write_scores(options.apply, Scores(scored.trials.enrol, scored.trials.test, ratios))
     print(f"{len(ratios)} scores calibrated: {options.apply}")
 
 

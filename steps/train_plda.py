@@ -41,18 +41,28 @@ def parse_options() -> Namespace:
         "--smoothing", type=float, default=0.0, help="share of the between-speaker covariance added to the other one"
     )
     parser.add_argument("--adapt", type=Path, help="embedding.scp of another domain to adapt to")
-    parser.add_argument("--within-scale", type=float, default=0.3, help="share of a larger variance there, see --adapt")
-    parser.add_argument("--between-scale", type=float, default=0.7, help="share of a larger variance there")
+    parser.add_argument(
+        "--within-scale", type=float, help="with --adapt: share of a larger variance there (default: 0.3)"
+    )
+    parser.add_argument("--between-scale", type=float, help="the same between speakers (default: 0.7)")
     parser.add_argument("--text", action="store_true", help="write text files instead of binary ones")
     return parser.parse_args()
 
 
 def main() -> None:
     options = parse_options()
-    if options.smoothing < 0:
-        raise VouchError(f"--smoothing {options.smoothing}: must not be negative")
-    if options.adapt is not None and (options.within_scale < 0 or options.between_scale < 0):
-        raise VouchError("--within-scale and --between-scale must not be negative")
+    if not 0 <= options.smoothing < np.inf:
+        raise VouchError(f"--smoothing {options.smoothing}: must be a number that is not negative")
+    for name, default in (("within_scale", 0.3), ("between_scale", 0.7)):
+        value, option = getattr(options, name), f"--{name.replace('_', '-')}"
+        if value is None:
+            setattr(options, name, default)
+        elif options.adapt is None:
+            raise VouchError(f"{option} says how to adapt: give --adapt too")
+        elif not 0 <= value < np.inf:
+            raise VouchError(f"{option} {value}: must be a number that is not negative")
+    if options.total_covariance_factor and options.lda_dim is None:
+        raise VouchError("--total-covariance-factor is a share of what LDA whitens: give --lda-dim too")
     names, embeddings = read_vectors(options.embeddings)
     groups = list(group_speakers(names, options.utt2spk, options.embeddings).values())
     mean, lda = embeddings.mean(axis=0, dtype=np.float64), None
@@ -64,6 +74,8 @@ def main() -> None:
         mean = embeddings.mean(axis=0, dtype=np.float64)
         adapted = ready(embeddings, names, mean, lda)
         plda = adapt_plda(plda, adapted, options.within_scale, options.between_scale)
+    # One of an earlier run would not go with this one's files.
+    (options.out / "transform.mat").unlink(missing_ok=True)
     if lda is not None:
         write_single(options.out / "transform.mat", lda, options.text)
     write_single(options.out / "mean.vec", mean, options.text)

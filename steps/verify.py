@@ -23,8 +23,8 @@ from vouch.audio import read_audio
 from vouch.embedding import embed_samples
 from vouch.encoder import load_encoder, rearrange
 from vouch.errors import VouchError
+from vouch.scoring.backends import load_preparation
 from vouch.scoring.calibration import Calibration, prior_threshold, read_calibration
-from vouch.scoring.plda_file import read_mean
 from vouch.scoring.preparation import Preparation
 from vouch.scoring.verification import compare
 
@@ -33,7 +33,7 @@ def parse_options() -> Namespace:
     parser = Parser(__doc__)
     parser.add_argument("recordings", nargs=2, metavar="RECORDING", help="the two recordings")
     parser.add_argument("--model", type=Path, required=True, help="final.pt or a checkpoint of stage 3")
-    parser.add_argument("--mean", type=Path, help="vector that was subtracted from embeddings in scoring")
+    parser.add_argument("--mean", help="that of scoring: vector to subtract, or embedding.scp whose mean it is")
     parser.add_argument("--calibration", type=Path, help="calibration file of steps/calibrate.py")
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--prior", type=float, help="probability of the same speaker (default: that of the calibration)")
@@ -53,11 +53,23 @@ def find_threshold(options: Namespace, calibration: Calibration | None) -> float
     return prior_threshold(calibration.prior if options.prior is None else options.prior)
 
 
+def load_centre(mean: str | None) -> Preparation:
+    """Read what `steps/score_trials.py --mean` read; that of its trials is not known here."""
+    if mean == "data":
+        raise VouchError("--mean data: two recordings have no mean to speak of; give the embedding.scp that was scored")
+    return load_preparation(mean, None, "")
+
+
+def decimal(value: float) -> str:
+    """Return four decimals; what rounds to zero has no sign."""
+    return f"{round(value, 4) + 0.0:.4f}"
+
+
 def main() -> None:
     options = parse_options()
     calibration = None if options.calibration is None else read_calibration(options.calibration)
     threshold = find_threshold(options, calibration)
-    prepare = Preparation(None if options.mean is None else read_mean(options.mean))
+    prepare = load_centre(options.mean)
     encoder = rearrange(load_encoder(options.model, pick_device(options.device)))
     embeddings, seconds = [], []
     for recording in options.recordings:
@@ -70,11 +82,11 @@ def main() -> None:
             raise VouchError(f"{recording}: {error}") from None
         seconds.append(len(samples) / encoder.feature.sample_rate)
     answer = compare(np.stack(embeddings), seconds, options.recordings, prepare, calibration)
-    print(f"score {answer.score:.4f}")
+    print(f"score {decimal(answer.score)}")
     if answer.ratio is not None and threshold is not None:
-        print(f"log-likelihood ratio {answer.ratio:.4f}")
+        print(f"log-likelihood ratio {decimal(answer.ratio)}")
         decision = "same speaker" if answer.ratio >= threshold else "different speakers"
-        print(f"decision: {decision} (threshold {threshold:.4f})")
+        print(f"decision: {decision} (threshold {decimal(threshold)})")
 
 
 if __name__ == "__main__":

@@ -91,3 +91,8 @@ def test_repeated_trials_need_one_score():
     doubled = Scores(["b", "a", "a"], ["x", "x", "x"], np.array([2.0, 1.0, 1.5]))
     with pytest.raises(VouchError, match=r"scores:3: 'a x' has score 1\.5 here and 1 further up"):
         join(twice, doubled)
+    with pytest.raises(VouchError, match=r"scores:3: 'a x' has score 3 here and 1 further up"):
+        join(twice, Scores(twice.enrol, twice.test, np.array([1.0, 2.0, 3.0])))
+    contradicting = twice._replace(is_target=np.array([True, False, False]))
+    with pytest.raises(VouchError, match="trials:3: 'a x' is a target trial and a non-target trial"):
+        join(contradicting, scores)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 from scipy.stats import norm
 
 from vouch.errors import VouchError
@@ -88,11 +89,11 @@ def test_thresholds():
     scores, is_target = gaussian_trials(np.random.default_rng(3), 2000, 50_000)
     found = fit_calibration(scores, {}, is_target)
     ratios = found.apply(scores, {})[~is_target]
-    for rate in (0.5, 0.1, 0.03, 0.01, 0.0007, 0.0002):
-        share = np.mean(ratios >= found.threshold(rate))
-        assert share == pytest.approx(rate, rel=0.15)
+    for rate, kept in ((0.5, 0.5), (0.1, 0.1), (0.03, 0.02), (0.01, 0.01), (0.0007, 0.0005), (0.0002, 0.0002)):
+        assert np.count_nonzero(ratios >= found.threshold(rate)) == round(kept * 50_000)
+        assert found.threshold(rate) in ratios
         # Scores of non-targets are N(0, 0.5).
-        expected = found.weights[0] * 0.5 * norm.isf(rate) + found.offset
+        expected = found.weights[0] * 0.5 * norm.isf(kept) + found.offset
         assert found.threshold(rate) == pytest.approx(expected, abs=0.6)
     for rate in (0.9, 0.0001):
         with pytest.raises(VouchError, match=r"the development trials can tell rates from 0\.0002 to 0\.5"):
@@ -102,28 +103,93 @@ def test_thresholds():
         few.threshold(0.1)
 
 
+@pytest.mark.parametrize("spread", [1, 0])
+def test_no_threshold_accepts_more_than_its_rate_of_tied_scores(spread):
+    rng = np.random.default_rng(0)
+    is_target = np.arange(20_500) < 500
+    scores = np.round(np.where(is_target, 2, -2) + spread * rng.standard_normal(20_500))[:, None]
+    found = fit_calibration(scores, {}, is_target)
+    ratios = found.apply(scores, {})
+    for rate in (0.5, 0.3, 0.1, 0.05, 0.02, 0.01, 0.005, 0.001, 0.0005):
+        threshold = found.threshold(rate)
+        assert np.mean(ratios[~is_target] >= threshold) <= rate
+        if rate != 0.3:
+            # The next lower ratio would accept too many.
+            lower = ratios[~is_target & (ratios < threshold)].max()
+            assert np.mean(ratios[~is_target] >= lower) > rate
+        assert spread or np.all(ratios[is_target] >= threshold)
+
+
+def newton(scores, is_target, prior):
+    """Weight and offset without any ridge, by Newton's method with halved steps."""
+    x = np.stack([scores, np.ones(len(scores))], axis=1)
+    share = np.where(is_target, prior / is_target.sum(), (1 - prior) / (~is_target).sum())
+    sign = np.where(is_target, -1, 1)
+
+    def errors(w):
+        return sign * (x @ w + logit(prior))
+
+    w = np.zeros(2)
+    for _ in range(100):
+        p = expit(errors(w))
+        step = np.linalg.solve((x * (share * p * (1 - p))[:, None]).T @ x, x.T @ (share * sign * p))
+        costs = [share @ np.logaddexp(0, errors(w - step / 2**power)) for power in range(30)]
+        w = w - step / 2 ** int(np.argmin(costs))
+    return w
+
+
+@pytest.mark.parametrize("prior", [0.5, 0.01, 1e-4, 1e-6, 1e-9, 0.9999, 1 - 1e-6])
+def test_an_extreme_prior_does_not_shrink_the_weights(prior):
+    rng = np.random.default_rng(6)
+    is_target = np.arange(5000) < 1000
+    scores = np.where(is_target, 2, -1) + rng.standard_normal(5000)
+    found = fit_calibration(scores[:, None], {}, is_target, prior)
+    assert [*found.weights, found.offset] == pytest.approx(newton(scores, is_target, prior), rel=1e-3)
+
+
 def test_files_keep_everything_and_damage_is_named(tmp_path):
     rng = np.random.default_rng(4)
     scores, is_target = gaussian_trials(rng, 50, 100)
     measures = {"magnitude": rng.uniform(1, 2, (150, 2)), "log-duration": rng.uniform(1, 2, (150, 2))}
-    found = fit_calibration(scores, measures, is_target, 0.2)
+    found = fit_calibration(scores, measures, is_target, 0.2)._replace(settings={"top-n": 20, "more": None})
     write_calibration(tmp_path / "c.json", found)
     read = read_calibration(tmp_path / "c.json")
     backwards = dict(reversed(measures.items()))
     assert read.apply(scores, backwards).tolist() == found.apply(scores, measures).tolist()
     assert read.threshold(0.2) == found.threshold(0.2)
     assert read.prior == 0.2
+    assert read.settings == {"top-n": 20, "more": None}
     content = json.loads((tmp_path / "c.json").read_text())
     damages = [
         "", "[]", "{}", "text", json.dumps({**content, "weights": [1.0]}), json.dumps({**content, "more": 1}),
         json.dumps({**content, "format": "else"}), json.dumps({**content, "offset": float("nan")}),
         json.dumps({**content, "offset": "x"}), json.dumps({**content, "false_alarms": [[1, 2, 3]]}),
         json.dumps({**content, "systems": None}), json.dumps({**content, "measures": 7}),
+        json.dumps({**content, "settings": 7}), json.dumps({**content, "settings": {"top-n": "20"}}),
     ]  # fmt: skip
     for damage in damages:
         (tmp_path / "d.json").write_text(damage)
         with pytest.raises(VouchError, match=r"d\.json: not a calibration file"):
             read_calibration(tmp_path / "d.json")
+
+
+def test_measures_must_be_made_as_for_the_fit(tmp_path):
+    scores, is_target = gaussian_trials(np.random.default_rng(7), 50, 100)
+    found = fit_calibration(scores, {}, is_target)._replace(settings={"top-n": 20})
+    found.check_settings({"top-n": 20})
+    found.check_settings({})
+    with pytest.raises(VouchError, match="was fitted with top-n 20, not 30"):
+        found.check_settings({"top-n": 30})
+    with pytest.raises(VouchError, match="was fitted with top-n 20, not the default"):
+        found.check_settings({"top-n": None})
+    with pytest.raises(VouchError, match="was fitted with top-n the default, not 30"):
+        found._replace(settings={"top-n": None}).check_settings({"top-n": 30})
+    # Files that older versions wrote do not tell.
+    write_calibration(tmp_path / "c.json", found)
+    content = json.loads((tmp_path / "c.json").read_text())
+    del content["settings"]
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    read_calibration(tmp_path / "c.json").check_settings({"top-n": 30})
 
 
 def test_what_cannot_be_calibrated_is_refused():

@@ -37,6 +37,20 @@ def test_zero_embedding_is_named():
         normalize_length(embeddings, ["a", "b", "c"])
 
 
+@pytest.mark.parametrize("scale", [1e20, 1e-25, 1e-40])
+def test_length_of_very_large_and_very_small_embeddings(scale):
+    """Their squares are beyond single precision."""
+    embeddings = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
+    expected = embeddings / np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
+    extreme = embeddings.copy()
+    extreme[1] = (extreme[1].astype(np.float64) * scale).astype(np.float32)
+    before = extreme.copy()
+    np.testing.assert_allclose(
+        normalize_length(extreme, ["a", "b", "c"]), expected, atol=1e-4 if scale < 1e-38 else 1e-6
+    )
+    np.testing.assert_array_equal(extreme, before)
+
+
 def test_means_weigh_utterances_alike():
     embeddings = np.array([[100.0, 0.0], [0.0, 1.0], [0.0, 7.0]])
     means = mean_directions(normalize_length(embeddings, "abc"), [[0, 1], [1, 2], [0]], ["x", "y", "z"])

@@ -290,9 +290,13 @@ def test_model_of_another_dimension_is_refused(scripts, data):
     ("options", "message"),
     [
         (["--lda-dim", 7], "LDA to 7 dimensions: must be between 1 and 6"),
-        (["--smoothing", -1], "--smoothing -1.0: must not be negative"),
+        (["--smoothing", -1], "--smoothing -1.0: must be a number that is not negative"),
         (["--iterations", 0], "at least 1 iteration"),
-        (["--adapt", "d.scp", "--within-scale", -1], "must not be negative"),
+        (["--smoothing", "nan"], "--smoothing nan: must be a number"),
+        (["--adapt", "d.scp", "--within-scale", -1], "--within-scale -1.0: must be a number that is not negative"),
+        (["--adapt", "d.scp", "--between-scale", "inf"], "--between-scale inf: must be a number"),
+        (["--within-scale", 0.2], "--within-scale says how to adapt: give --adapt too"),
+        (["--total-covariance-factor", 0.1], "give --lda-dim too"),
         (["--adapt", "nowhere"], "nowhere: no such file"),
     ],
 )

@@ -163,6 +163,43 @@ def test_bad_input_is_refused(scripts, data):
     refused("'x y' is not a trial of dev.trials", "more.txt", "--fit", "dev.trials")
 
 
+def test_what_measures_are_made_of_is_checked(scripts, data):
+    measures = ("--embeddings", "dev.scp", "--cohort", "dev.cohort.scp")
+    fit = ("dev.1.txt", "--fit", "dev.trials")
+    succeeds(scripts.run(CALIBRATE, "c.json", *fit, *measures, "--top-n", 4, cwd=data))
+    apply = (CALIBRATE, "c.json", "dev.1.txt", "--apply", "out.txt", *measures)
+    fails(scripts.run(*apply, "--top-n", 5, cwd=data), "c.json: the calibration was fitted with top-n 4, not 5")
+    fails(scripts.run(*apply, cwd=data), "c.json: the calibration was fitted with top-n 4, not the default")
+    assert not (data / "out.txt").exists()
+    succeeds(scripts.run(*apply, "--top-n", 4, cwd=data))
+    (data / "map").write_text("m0 s00-0\n")
+    alone = scripts.run(CALIBRATE, "d.json", *fit, "--enrol-map", "map", cwd=data)
+    fails(alone, "--enrol-map says what quality measures are of; give --durations or --embeddings")
+
+
+def test_an_utterance_without_a_measure_is_found_by_its_line(scripts, data):
+    trials = [line.split()[:2] for line in (data / "dev.trials").read_text().splitlines()]
+    lines = (data / "dev.1.txt").read_text().splitlines(keepends=True)
+    (data / "lacking.txt").write_text("".join(lines[100:]))
+    durations = (data / "dev.utt2dur").read_text().splitlines(keepends=True)
+
+    def fit_without(utterance):
+        (data / "short").write_text("".join(line for line in durations if line.split()[0] != utterance))
+        options = ("--fit", "dev.trials", "--allow-missing", "--durations", "short")
+        return scripts.run(CALIBRATE, "c.json", "lacking.txt", *options, cwd=data)
+
+    last = trials[-1][0]
+    first = next(number for number, pair in enumerate(trials, start=1) if pair[0] == last)
+    done = fit_without(last)
+    assert done.returncode == 1
+    assert f"dev.trials:{first}: '{last}' is not in short (59 such)" in done.stderr
+    # What only trials without a score are of needs no measure.
+    left_out = [pair for pair in trials if "s00-0" in pair]
+    scored = [line for line in lines if line.split()[:2] not in left_out]
+    (data / "lacking.txt").write_text("".join(scored))
+    assert "59 of 1770 trials left out" in succeeds(fit_without("s00-0")).stderr
+
+
 def spoilt(data, value):
     lines = (data / "dev.utt2dur").read_text().splitlines(keepends=True)
     (data / "dev.utt2dur").write_text("".join([f"s00-0 {value}\n", *lines[1:]]))
@@ -194,6 +231,11 @@ def test_two_recordings_are_compared(scripts, recordings):
     done = succeeds(scripts.run(*words, "--mean", "mean", cwd=folder))
     assert done.stdout == f"score {cosine(*(x - x[0] / 2)):.4f}\n"
 
+    with open_ark(folder / "centre.ark", folder / "centre.scp") as ark:
+        ark.write("u1", x[0].astype(np.float32))
+        ark.write("u2", np.zeros(x.shape[1], np.float32))
+    assert succeeds(scripts.run(*words, "--mean", "centre.scp", cwd=folder)).stdout == done.stdout
+
     rng = np.random.default_rng(0)
     is_target = np.arange(4000) < 1000
     scores = (0.2 * is_target + cosine(*x) - 0.1 + 0.1 * rng.standard_normal(4000))[:, None]
@@ -204,6 +246,8 @@ def test_two_recordings_are_compared(scripts, recordings):
     ratio = calibration.apply(np.array([[cosine(*x)]]), sides)[0]
     for options, threshold in (
         ((), np.log(0.7 / 0.3)),
+        (("--prior", 0.5), 0.0),
+        (("--prior", 0.500001), 0.0),
         (("--prior", 0.999), np.log(0.001 / 0.999)),
         (("--prior", 0.001), np.log(999)),
         (("--false-alarm", 0.01), calibration.threshold(0.01)),
@@ -222,6 +266,7 @@ def test_questions_without_an_answer(scripts, recordings):
 
     words = ("a.wav", "b.wav", "--model", "final.pt")
     refused("--prior and --false-alarm need --calibration", *words, "--prior", 0.1)
+    refused("--mean data: two recordings have no mean to speak of; give the embedding.scp", *words, "--mean", "data")
     refused("c.wav", "a.wav", "c.wav", "--model", "final.pt")
     refused("not allowed with argument", *words, "--prior", 0.1, "--false-alarm", 0.1, status=2)
     soundfile.write(folder / "short.wav", np.zeros(20), 16000)
@@ -234,3 +279,20 @@ def test_questions_without_an_answer(scripts, recordings):
     write_calibration(folder / "c.json", fit_calibration(scores, {"cohort-mean": rng.random((100, 2))}, is_target))
     refused("needs the quality measure 'cohort-mean'", *words, "--calibration", "c.json")
     refused("can tell rates from 0.2 to 0.5", *words, "--calibration", "c.json", "--false-alarm", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("dev.trials", "dev.1.txt", "--fit", "dev.trials"), "fit"),
+        (("dev.2.txt", "dev.1.txt", "dev.2.txt", "--fit", "dev.trials"), "scores"),
+        (("c.json", "test.1.txt", "--apply", "./test.1.txt"), "scores"),
+        (("c.json", "test.1.txt", "--apply", "c.json"), "calibration"),
+    ],
+)
+def test_an_input_is_not_overwritten(scripts, data, words, name):
+    succeeds(scripts.run(CALIBRATE, "c.json", "dev.1.txt", "--fit", "dev.trials", cwd=data))
+    before = {path: path.read_bytes() for path in data.iterdir() if path.is_file()}
+    done = scripts.run(CALIBRATE, *words, cwd=data)
+    fails(done, f"is to be written and is read too, as '{name}'; give another file")
+    assert {path: path.read_bytes() for path in data.iterdir() if path.is_file()} == before

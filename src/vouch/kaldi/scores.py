@@ -97,9 +97,13 @@ def join_scores(
     Raises
     ------
     VouchError
-        naming file and line: a score without a trial, a trial without a score, or two different scores of one trial
+        naming file and line: a score without a trial, a trial without a score, or two different scores or labels of
+        one trial
     """
+    _check_labels(trials, trials_path)
     if trials.enrol == scores.enrol and trials.test == scores.test:
+        if _may_repeat(scores):
+            _by_pair(scores, scores_path)
         return scores.score, trials.is_target
     by_pair = _by_pair(scores, scores_path)
     pairs = list(zip(trials.enrol, trials.test, strict=True))
@@ -117,6 +121,21 @@ def join_scores(
             f" ({len(pairs) - np.count_nonzero(scored)} such)"
         )
     return score[scored], trials.is_target[scored]
+
+
+def _may_repeat(listed: Trials | Scores) -> bool:
+    """Whether a pair is there twice, or two have the same hash."""
+    hashes = np.fromiter(map(hash, zip(listed.enrol, listed.test, strict=True)), np.int64, len(listed.enrol))
+    return len(np.unique(hashes)) < len(hashes)
+
+
+def _check_labels(trials: Trials, path: str | Path) -> None:
+    if not _may_repeat(trials):
+        return
+    labels: dict[tuple[str, str], bool] = {}
+    for number, (enrol, test, label) in enumerate(zip(*trials, strict=True), start=1):
+        if labels.setdefault((enrol, test), label) != label:
+            raise VouchError(f"{path}:{number}: '{enrol} {test}' is a target trial and a non-target trial; keep one")
 
 
 def _by_pair(scores: Scores, path: str | Path) -> dict[tuple[str, str], float]:

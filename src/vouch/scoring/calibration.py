@@ -8,9 +8,9 @@ do to scores (Thienpondt et al., "The IDLab VoxCeleb speaker recognition challen
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -21,10 +21,11 @@ from vouch.errors import VouchError
 from vouch.files import write_text
 
 FORMAT = "vouch-calibration-1"
-# Weight of the squared weights in the fit: they stay finite where scores separate the trials perfectly.
+# Weight of the squared weights in the fit, beside 0.5 for the rarer kind of trial: they stay finite where scores
+# separate the trials perfectly.
 _RIDGE = 1e-6
 # False-alarm rates whose thresholds are kept: 1, 2 and 5 of each power of ten, from 0.5 down.
-_RATES = [digit * 10.0**-power for power in range(1, 7) for digit in (5, 2, 1)]
+_RATES = [float(f"{digit}e-{power}") for power in range(1, 7) for digit in (5, 2, 1)]
 # A rate is kept if so many of the development non-targets at least lie above its threshold.
 _LEAST_ABOVE = 10
 
@@ -41,8 +42,10 @@ class Calibration(NamedTuple):
         sides for each measure
     offset : added to the weighted sum
     prior : probability of a target trial that the fit was weighted for
-    false_alarms : (points, 2) float64 ndarray of rates, descending, and of the ratios from which on that share of
-        the development non-targets lies
+    false_alarms : (points, 2) float64 ndarray of rates, descending, and of the ratios from which on at most that share
+        of the development non-targets lies
+    settings
+        how the measures were made, by name, such as top-n: None stands for the default; what is not named is unknown
     """
 
     systems: int
@@ -51,6 +54,7 @@ class Calibration(NamedTuple):
     offset: float
     prior: float
     false_alarms: np.ndarray
+    settings: Mapping[str, int | None] = MappingProxyType({})
 
     def apply(self, scores: np.ndarray, measures: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return log-likelihood ratios.
@@ -76,8 +80,18 @@ class Calibration(NamedTuple):
             raise VouchError(f"the calibration {problem} the quality measure '{name}'")
         return _inputs(scores, {name: measures[name] for name in self.measures}) @ self.weights + self.offset
 
+    def check_settings(self, settings: Mapping[str, int | None]) -> None:
+        """Raise `VouchError`, naming both values, if measures were made otherwise than those of the fit."""
+        for name, value in settings.items():
+            fitted = self.settings.get(name, value)
+            if fitted != value:
+                fitted, value = ("the default" if each is None else each for each in (fitted, value))
+                raise VouchError(f"the calibration was fitted with {name} {fitted}, not {value}; use the same")
+
     def threshold(self, false_alarm: float) -> float:
-        """Return the ratio from which on that share of the development non-targets lies.
+        """Return the ratio from which on at most that share of the development non-targets lies.
+
+        Between the rates that are kept, it is the ratio of the next lower one.
 
         Raises
         ------
@@ -87,7 +101,7 @@ class Calibration(NamedTuple):
         if not len(rates) or not rates[-1] <= false_alarm <= rates[0]:
             known = f"rates from {rates[-1]:g} to {rates[0]:g}" if len(rates) else "no rate"
             raise VouchError(f"false alarms of {false_alarm:g}: the development trials can tell {known}")
-        return float(np.interp(-math.log(false_alarm), -np.log(rates), ratios))
+        return float(ratios[np.argmax(rates <= false_alarm)])
 
 
 def prior_threshold(prior: float) -> float:
@@ -97,7 +111,8 @@ def prior_threshold(prior: float) -> float:
     """
     if not 0 < prior < 1:
         raise VouchError(f"the prior is {prior:g}, but must be between 0 and 1")
-    return -float(logit(prior))
+    # Not the negative, which is -0 for 0.5.
+    return 0.0 - float(logit(prior))
 
 
 def fit_calibration(
@@ -128,6 +143,8 @@ def fit_calibration(
     spread[spread <= 1e-12 * np.abs(centre)] = np.inf
     scaled = (inputs - centre) / spread
     importance = np.where(is_target, prior / targets, (1 - prior) / (len(is_target) - targets))
+    # A small or large prior scales the cost down to the probability of the rarer kind; the ridge must not outweigh it.
+    importance *= 0.5 / min(prior, 1 - prior)
     sign = np.where(is_target, -1.0, 1.0)
 
     def cost(parameters: np.ndarray) -> tuple[float, np.ndarray]:
@@ -155,13 +172,21 @@ def _inputs(scores: np.ndarray, measures: Mapping[str, np.ndarray]) -> np.ndarra
 
 
 def _false_alarms(ratios: np.ndarray) -> np.ndarray:
+    """Return the table of `Calibration.false_alarms`; where ratios are tied, the whole tie is above or below."""
     rates = [rate for rate in _RATES if rate * len(ratios) >= _LEAST_ABOVE]
-    return np.array([(rate, np.quantile(ratios, 1 - rate)) for rate in rates]).reshape(-1, 2)
+    if not rates:
+        return np.empty((0, 2))
+    values, counts = np.unique(ratios, return_counts=True)
+    # Beyond the largest ratio lies none, whatever the rate.
+    thresholds = np.append(values, np.nextafter(values[-1], np.inf))
+    shares = np.append(np.cumsum(counts[::-1])[::-1], 0) / len(ratios)
+    return np.array([(rate, thresholds[np.argmax(shares <= rate)]) for rate in rates])
 
 
 def write_calibration(path: str | Path, calibration: Calibration) -> None:
     """Write a calibration as JSON, whole or not at all."""
     content = calibration._asdict()
+    content["settings"] = dict(calibration.settings)
     content["weights"], content["false_alarms"] = calibration.weights.tolist(), calibration.false_alarms.tolist()
     write_text(path, json.dumps({"format": FORMAT, **content}, indent=1) + "\n")
 
@@ -177,6 +202,7 @@ def read_calibration(path: str | Path) -> Calibration:
         )
         expected = calibration.systems + 2 * len(calibration.measures)
         numbers = np.append(weights, (float(calibration.offset), float(calibration.prior)))
+        is_ours &= all(value is None or isinstance(value, int) for value in calibration.settings.values())
     except OSError as error:
         raise VouchError(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -29,12 +29,20 @@ def normalize_length(embeddings: np.ndarray, names: Sequence[str]) -> np.ndarray
     ------
     VouchError : an embedding is zero and so has no direction; its name is given
     """
-    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    zero = np.flatnonzero(length == 0)
-    if len(zero):
-        raise VouchError(
-            f"'{names[zero[0]]}': the embedding is zero and has no direction ({len(zero)} such); extract it again"
-        )
+    # Squares of very large and very small numbers leave the range of single precision.
+    with np.errstate(over="ignore"):
+        length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    extreme = np.flatnonzero(~((length > 1e-15) & (length < 1e15)))
+    if len(extreme):
+        largest = np.abs(embeddings[extreme]).max(axis=1, keepdims=True)
+        zero = extreme[largest[:, 0] == 0]
+        if len(zero):
+            raise VouchError(
+                f"'{names[zero[0]]}': the embedding is zero and has no direction ({len(zero)} such); extract it again"
+            )
+        embeddings = embeddings.copy()
+        embeddings[extreme] /= largest
+        length[extreme] = np.linalg.norm(embeddings[extreme], axis=1, keepdims=True)
     return embeddings / length
 
 
