@@ -12,6 +12,7 @@ from foreign import filled, imported
 
 from vouch.cropping import Crops, Windows, check_cut
 from vouch.embedding import default_max_frames, store_embedder, wave_embedder
+from vouch.encoder import Encoder
 from vouch.errors import VouchError
 from vouch.features.extract import compute
 from vouch.kaldi.ark import open_ark
@@ -151,11 +152,19 @@ def test_windows_of_waveforms_count_ten_milliseconds(tmp_path, model):
         (Windows(30, 0, "mean"), "a step of 0 windows"),
         (Windows(30, 1.5, "mean"), "a step of 1.5 windows"),
         (Windows(30, 0.5, "men"), "did you mean 'mean'"),
+        (Crops(2, 10_001), r"pieces of 10001 frames are too long, at most 10000 \(100 s\)"),
     ],
 )
 def test_impossible_parts_are_refused(cut, message):
     with pytest.raises(VouchError, match=message):
         check_cut(cut, tiny_encoder("xvector"))
+
+
+def test_parts_of_features_that_do_not_come_every_10_ms_are_refused():
+    feature = {"type": "fbank", "num_mel_bins": 8, "frame_shift": 20}
+    encoder = Encoder({"name": "xvector", "embedding_dim": 8}, 8, feature=feature)
+    with pytest.raises(VouchError, match="counted in frames of 10 ms, and the model's features come every 20 ms"):
+        check_cut(Windows(30, 0.5, "mean"), encoder)
 
 
 def test_features_of_another_dimension_are_refused(tmp_path):

@@ -105,6 +105,24 @@ def test_batches_come_in_few_sizes(lengths, monkeypatch):
     assert seen == [(width, given)]
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("model", ["lstm", "xvector"])
+def test_no_embedding_of_infinite_features(model, value):
+    """The gates of an LSTM hide them."""
+    encoder = Encoder({"name": model, "embedding_dim": 8}, 8, normalization="none").eval()
+    matrices = [np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32) for _ in range(3)]
+    matrices[1][17, 3] = value
+    found = embed_matrices(encoder, matrices)
+    assert np.isnan(found[1]).all() and np.isfinite(found[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("shape", [(10, 1), (10, 9), (0, 8)])
+def test_matrices_that_are_no_features_of_the_model(shape):
+    matrices = [np.zeros((10, 8), np.float32), np.ones(shape, np.float32)]
+    with pytest.raises(VouchError, match=r"the model takes \(frames, 8\)"):
+        embed_matrices(tiny_encoder("resnetse34l"), matrices)
+
+
 def test_short_utterances_are_repeated():
     encoder = tiny_encoder("xvector")
     assert encoder.min_frames == 15

@@ -12,10 +12,11 @@ from typing import NoReturn
 
 from vouch.errors import VouchError, nearest
 
-# What a full disk, a missing permission or a file in the place of a folder are called: mishaps of the user's, not bugs.
+# What a full disk, a missing permission, folder or file, or a file in the place of a folder are called: mishaps of the
+# user's, not bugs.
 _MISHAPS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EMFILE),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EMFILE),
 }
 
 

@@ -22,8 +22,8 @@ from vouch.shards import ShardWriter
 BATCH_FRAMES = {"cpu": 2000, "cuda": 100_000}
 # Longer recordings are embedded in pieces (Kaldi's x-vector recipes use the same length): memory stays bounded.
 MAX_FRAMES = 10_000
-# Batches are padded to a multiple of so many frames: for each new size of its input a convolution is set up anew, which
-# takes as long as embedding half a second.
+# Batches are padded to a multiple of so many frames: on a CPU a convolution is set up anew for each size of its input,
+# which all in all takes milliseconds.
 SIZE_STEP = 16
 # These limits are for frames every 10 ms. So many samples of a waveform, each a frame, stand for one, at any rate.
 SAMPLES_PER_FRAME = 160
@@ -99,6 +99,8 @@ def embed_parts(encoder: Encoder, pieces: Sequence[np.ndarray], cut: Cut) -> np.
 
 
 def _lengthen(encoder: Encoder, matrix: np.ndarray) -> np.ndarray:
+    if not len(matrix) or matrix.shape[1] != encoder.config["num_bins"]:
+        raise VouchError(f"features of {matrix.shape}, the model takes (frames, {encoder.config['num_bins']})")
     if len(matrix) >= encoder.min_frames:
         return matrix
     return np.take(matrix, range(encoder.min_frames), axis=0, mode="wrap")
@@ -112,6 +114,8 @@ def _embed_pieces(encoder: Encoder, pieces: Sequence[np.ndarray]) -> np.ndarray:
     # The pieces of one long recording may be many more than fit into the memory at once.
     for batch in batches_by_length(lengths, _batch_frames(encoder)):
         embeddings[batch] = _embed_padded(encoder, [pieces[row] for row in batch], device)
+    # The gates of an LSTM make ordinary numbers of infinite ones.
+    embeddings[[not np.isfinite(piece).all() for piece in pieces]] = np.nan
     return embeddings
 
 
@@ -298,4 +302,6 @@ def _write_finite(shard: ShardWriter, utterance: str, embedding: np.ndarray) -> 
     if np.isfinite(embedding).all():
         shard.write(utterance, embedding)
     else:
-        shard.failed[utterance] = "the embedding is NaN or infinite; look for NaN in its features"
+        shard.failed[utterance] = (
+            "the embedding is NaN or infinite; look for such numbers in its features, or else in the model"
+        )

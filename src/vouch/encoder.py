@@ -140,7 +140,7 @@ class Encoder(nn.Module):
             encoder.model.load_state_dict(state["weights"])
         except VouchError as error:
             raise VouchError(f"{where}: {error}") from None
-        except (KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError):
             raise VouchError(f"{where}: damaged: it does not hold a configuration and weights") from None
         except RuntimeError as error:
             raise VouchError(
@@ -215,6 +215,9 @@ def rearrange(encoder: Encoder) -> Encoder:
     It is for extraction alone: see `vouch.models.inference.rearranged`.
     """
     device = next(encoder.parameters()).device
+    if device.type == "cuda":
+        # Its ten bits of mantissa would make embeddings of one machine differ from those of another.
+        torch.backends.cudnn.allow_tf32 = False
     faster = copy.deepcopy(encoder)
     faster.model = rearranged(encoder.model, device)
     return faster

@@ -102,7 +102,7 @@ def recognise_family(weights: Weights) -> str | None:
 def _read_content(path: Path) -> dict[str, object]:
     """Return what a file of `torch.save` holds; `VouchError` if there is none, or one that is too large."""
     if not path.is_file():
-        raise VouchError(f"{path}: no such file")
+        raise VouchError(f"{path}: {'a folder; give the file in it' if path.is_dir() else 'no such file'}")
     size = path.stat().st_size
     if zipfile.is_zipfile(path):
         try:
