@@ -65,8 +65,8 @@ def parse_options() -> Namespace:
     )
     parts = parser.add_argument_group("parts of the list, each with all figures")
     parts.add_argument("--utt2dur", type=Path, help="durations: figures for ranges of them")
-    parts.add_argument("--duration-edges", type=float, nargs="+", default=(2.0, 4.0, 8.0), help="of ranges, seconds")
-    parts.add_argument("--duration-of", choices=list(SIDES), default="shorter", help="side whose duration counts")
+    parts.add_argument("--duration-edges", type=float, nargs="+", help="of ranges, seconds (default: 2 4 8)")
+    parts.add_argument("--duration-of", choices=list(SIDES), help="side whose duration counts (default: shorter)")
     parts.add_argument(
         "--conditions", type=Path, help="'enrol-id test-id name=value ...' lines: figures for each value"
     )
@@ -85,7 +85,8 @@ def judge(path: Path, name: str, trials: Trials, options: Namespace) -> System:
     if options.utt2spk:
         speakers = speakers_of(trials, read_table(options.utt2spk), options.utt2spk)
     if options.utt2dur:
-        groups |= by_duration(trials, read_table(options.utt2dur), options.duration_edges, options.duration_of)
+        edges, side = options.duration_edges or (2.0, 4.0, 8.0), options.duration_of or "shorter"
+        groups |= by_duration(trials, read_table(options.utt2dur), edges, side)
     if options.conditions:
         groups |= by_condition(trials, options.conditions)
     try:
@@ -106,6 +107,8 @@ def main() -> None:
     names = options.name or stems
     if len(names) != len(stems):
         raise VouchError(f"{len(stems)} score files but {len(names)} --name; give one for each")
+    if options.utt2dur is None and (options.duration_edges or options.duration_of):
+        raise VouchError("--duration-edges and --duration-of say how durations are used; give --utt2dur too")
     endings = (".txt", ".json", "_det.png", "_hist.png", "_det.all.png")
     outputs = [options.out_dir / f"{stem}{ending}" for stem in stems for ending in endings]
     check_outputs(options, "out_dir", [*outputs, options.out_dir / "report.html"])

@@ -11,14 +11,14 @@ is then its id, or an id and a file or a command that ends in |, as wav.scp has.
 An utterance is embedded whole. With --crops it gives one embedding for each of so many evenly spaced crops, a matrix
 for `steps/score_trials.py --backend distance`; audio is cut before the front end. With --windows it gives the mean of
 the embeddings of sliding windows.
+
+An interrupted run goes on after its last archive when it is started again. That recordings have changed since it cannot
+know: then remove the folder embedding.work-* in the output folder first.
 """
 
-import contextlib
 import hashlib
-import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
@@ -111,23 +111,11 @@ def load_data(args: Namespace, encoder: Encoder) -> tuple[DataDir, object]:
         raise VouchError(f"--input feats: {args.data} is a list of recordings; leave --input out")
     if is_list or encoder.takes_waveforms or args.input == "wav":
         data = read_wav_list(args.data) if is_list else DataDir.load(args.data, need=["wav.scp"])
-        return data, (data.wav_scp, data.segments, state_of_files(data.wav_scp.values()))
+        return data, (data.wav_scp, data.segments)
     data = DataDir.load(args.data, need=["feats.scp"])
     check_same_feature(encoder.config["feature"], read_feature(args.data), f"{args.data}/feature.yaml")
     # Stage 1 run again may leave the same table above other features.
     return data, (data.feats_scp, (args.data / "feats.scp").stat().st_mtime_ns)
-
-
-def state_of_files(recordings: Iterable[str]) -> tuple[int, int]:
-    """Return the size of all recordings that are files, and when the last of them changed."""
-    size = newest = 0
-    for recording in recordings:
-        if not recording.endswith("|"):
-            # Whether one can be read, its utterances say.
-            with contextlib.suppress(OSError):
-                state = os.stat(recording)
-                size, newest = size + state.st_size, max(newest, state.st_mtime_ns)
-    return size, newest
 
 
 def build_cut(args: Namespace) -> Cut | None:

@@ -126,6 +126,8 @@ def test_degenerate_lists(scripts, exp):
         (["--priors", 0.01, 0.010000001], "two target priors are 0.01"),
         (["--name", "a\nb"], r"the name of a system is one line, not 'a\nb'"),
         (["--utt2dur", "../../data/utt2dur", "--duration-edges", "nan"], "finite, positive ascending edges"),
+        (["--duration-edges", 3], "say how durations are used; give --utt2dur too"),
+        (["--duration-of", "test"], "say how durations are used; give --utt2dur too"),
         (["--utt2spk", "../../data/utt2dur"], "resampling speakers"),
         (["--utt2dur", "../../data/utt2spk"], "is not a number"),
         (["--utt2dur", "../../data/utt2dur", "--duration-edges", 3, 2], "positive ascending edges"),

@@ -96,20 +96,6 @@ def test_a_network_that_takes_waveforms_is_given_the_audio(scripts, tmp_path):
     fails(done, "--input feats: final.pt takes waveforms; leave --input out")
 
 
-def test_a_run_that_goes_on_sees_that_a_recording_has_changed(scripts, tmp_path):
-    wavs = write_recordings(tmp_path / "data")
-    save_encoder(tiny_encoder("rawnet3"), tmp_path / "final.pt")
-    table = read_table(tmp_path / "data/wav.scp")
-    (tmp_path / "list").write_text("".join(f"{name} {table[name]}\n" for name in wavs) + "zz false |\n")
-    options = ("list", "final.pt", "out", "--shard-size", 1, "--max-failed")
-    fails(scripts.run(EXTRACT, *options, 0, cwd=tmp_path), "'zz'")
-    samples, rate = soundfile.read(table[wavs[0]], dtype="float32")
-    soundfile.write(table[wavs[0]], samples[::-1], rate)
-    succeeds(scripts.run(EXTRACT, *options, 0.5, cwd=tmp_path))
-    expected = embed_matrices(tiny_encoder("rawnet3"), [soundfile.read(table[wavs[0]], dtype="float32")[0][:, None]])
-    np.testing.assert_allclose(embeddings(tmp_path / "out")[wavs[0]], expected[0], atol=1e-5)
-
-
 def test_long_recordings_are_cut(scripts, data, tmp_path):
     succeeds(scripts.run(EXTRACT, "data", "final.pt", "out", "--max-frames", 20, cwd=tmp_path))
     encoder = tiny_encoder()
