@@ -119,7 +119,7 @@ def report(work: Path, repeats: int) -> Used:
     arrays = join_scores(listed, read_scores(scores), trials, scores)
     speakers = tuple(np.array([name.split("-")[0] for name in side]) for side in (listed.enrol, listed.test))
     for what, clusters in (("trials", None), ("speakers", speakers)):
-        used = best(repeats, lambda clusters=clusters: timed(lambda: evaluate("", *arrays, speakers=clusters)))
+        used = best(repeats, lambda clusters=clusters: timed(lambda: evaluate("all", *arrays, speakers=clusters)))
         show(f"every figure with its interval, 1000 draws of {what}", used)
     judging = ("compute_metrics", trials, scores, "--out-dir", results)
     show("compute_metrics.py with pictures", best(repeats, lambda: step(*judging)))
