@@ -11,8 +11,8 @@ from vouch.errors import VouchError, pick
 
 # A crop of so many frames lasts 10 ms each and 15 ms more: it fills frames of 25 ms every 10 ms.
 _CROP_EXTRA = 0.015
-# A longer piece, 100 s, is a slip: short utterances would be repeated up to it.
-_MOST_FRAMES = 10_000
+# Longer recordings are embedded in pieces (Kaldi's x-vector recipes use the same length): memory stays bounded.
+MAX_FRAMES = 10_000
 # What becomes of the embeddings of windows: their mean, or the mean of these scaled to length 1.
 WINDOW_AVERAGES = ("mean", "unit-mean")
 
@@ -103,8 +103,8 @@ def check_cut(cut: Cut, encoder: Encoder) -> None:
     if cut.frames < 1 or rows < encoder.min_frames:
         least = max(1, -(-encoder.min_frames // frame_rows(encoder)))
         raise VouchError(f"pieces of {cut.frames} frames are too short, the network needs at least {least}")
-    if cut.frames > _MOST_FRAMES:
-        raise VouchError(f"pieces of {cut.frames} frames are too long, at most {_MOST_FRAMES} (100 s) are taken")
+    if cut.frames > MAX_FRAMES:
+        raise VouchError(f"pieces of {cut.frames} frames are too long, at most {MAX_FRAMES} (100 s) are taken")
     shift = (encoder.config["feature"] or {}).get("frame_shift", 10.0)
     if shift != 10:
         raise VouchError(f"pieces are counted in frames of 10 ms, and the model's features come every {shift:g} ms")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import torch
 
-from vouch.cropping import Crops, Cut, frame_rows
+from vouch.cropping import MAX_FRAMES, Crops, Cut, frame_rows
 from vouch.encoder import Encoder
 from vouch.errors import VouchError
 from vouch.features.extract import compute
@@ -20,12 +20,11 @@ from vouch.shards import ShardWriter
 
 # Frames in a batch, padding included. On a CPU small batches are faster: they stay in its caches.
 BATCH_FRAMES = {"cpu": 2000, "cuda": 100_000}
-# Longer recordings are embedded in pieces (Kaldi's x-vector recipes use the same length): memory stays bounded.
-MAX_FRAMES = 10_000
 # Batches are padded to a multiple of so many frames: on a CPU a convolution is set up anew for each size of its input,
 # which all in all takes milliseconds.
 SIZE_STEP = 16
-# These limits are for frames every 10 ms. So many samples of a waveform, each a frame, stand for one, at any rate.
+# These limits, and MAX_FRAMES, are for frames every 10 ms. So many samples of a waveform, each a frame, stand for one,
+# at any rate.
 SAMPLES_PER_FRAME = 160
 
 
