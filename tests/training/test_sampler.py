@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from vouch.errors import VouchError
+from vouch.losses import build_loss, resolve_loss
+from vouch.training.config import batch_demand
+from vouch.training.options import TrainOptions
 from vouch.training.sampler import SAMPLERS, Demand, Sampling, epoch_batches
 
 # Made by running voxceleb_trainer's sampler.
@@ -34,6 +37,36 @@ def test_groups_equal_the_reference(case):
             batches()
         return
     assert batches().reshape(-1, size).tolist() == case["groups"]
+
+
+def test_a_loss_that_takes_any_batch_can_have_the_batches_of_the_reference():
+    """Of softmax, which asks for one utterance of a speaker: each speaker once in a batch, group for group."""
+    cases = [case for case in REFERENCE["cases"] if case["nPerSpeaker"] == 1 and case["groups"]]
+    assert len(cases) == 3
+    loss = build_loss(resolve_loss({"name": "softmax"}), 8, 10)
+    for case in cases:
+        options = TrainOptions(batch_size=case["batch_size"], distinct_speakers=True)
+        sampling = Sampling(cap=case["max_seg_per_spk"])
+        labels, seed = np.array(REFERENCE["labels"]), case["seed"] + case["epoch"]
+        batches = draw("utterances", labels, batch_demand(loss, options), sampling, seed)
+        assert batches.reshape(-1, 1).tolist() == case["groups"]
+        assert all(len(set(labels[batch])) == case["batch_size"] for batch in batches)
+    assert not batch_demand(loss, TrainOptions(batch_size=4)).distinct
+
+
+def test_advice_can_be_followed():
+    """Of a single speaker with enough utterances no batch size helps; a cap below the loss's groups is named."""
+    labels = np.repeat(np.arange(5), [4, 1, 1, 1, 1])
+    for sampler in ("utterances", "speakers"):
+        with pytest.raises(VouchError, match="but only one speaker here has so many; take a classification loss"):
+            draw(sampler, labels, Demand(8, 4, True))
+    with pytest.raises(VouchError, match=r"train\.max_utterances_per_speaker 3 is less than the 4 utterances"):
+        draw("utterances", np.repeat(np.arange(5), 9), Demand(8, 4, True), Sampling(cap=3))
+    # What is advised works.
+    labels = np.repeat(np.arange(5), 4)
+    with pytest.raises(VouchError, match=r"set train\.batch_size to at most 20$"):
+        draw("utterances", labels, Demand(24, 4, True))
+    assert draw("utterances", labels, Demand(20, 4, True)).shape == (1, 20)
 
 
 def test_metric_batches_hold_whole_groups_of_distinct_speakers():
@@ -124,7 +157,14 @@ def test_the_length_of_an_epoch_by_duration():
         ("utterances", (24, 2, True), "batches of 12 speakers x 2 utterances need 12 speakers .* there are 10"),
         ("utterances", (7, 2, True), "batches of 7 utterances must be .* a multiple of, 2"),
         ("utterances", (2, 2, True), "at least twice"),
-        ("utterances", (22, 11, True), "there are 0"),
+        (
+            "utterances",
+            (22, 11, True),
+            "takes 11 utterances of each speaker .* but no speaker here has so many; take a",
+        ),
+        ("speakers", (22, 11, True), "no speaker here has so many; take a classification loss"),
+        ("utterances", (24, 2, True, 3), "there are 10; set train.batch_size to at most 60"),
+        ("utterances", (300, 1, False, 2), "set train.batch_size to at most 200"),
         ("speakers", (24, 2, True), "batches of 12 speakers x 2 utterances need 12 speakers .* there are 10"),
         ("speakers", (11,), "need 11 speakers .* there are 10; set train.batch_size to at most 10"),
         ("duration", (24, 2, True), "need 12 speakers .* there are 10; set train.batch_size to at most 20"),

@@ -127,7 +127,8 @@ def check_crops(encoder: Encoder, options: TrainOptions) -> None:
 def batch_demand(loss: SpeakerLoss, options: TrainOptions) -> Demand:
     """Return what the batches must look like for a loss; `VouchError` when the batch size does not fit it."""
     utterances = options.batch_size // options.crops_per_utterance
-    return Demand(utterances, loss.utterances_per_speaker, loss.distinct_speakers)
+    distinct = loss.distinct_speakers or options.distinct_speakers
+    return Demand(utterances, loss.utterances_per_speaker, distinct, options.crops_per_utterance)
 
 
 def margin_losses(loss: SpeakerLoss) -> list[MarginSoftmax]:

@@ -28,6 +28,9 @@ class TrainOptions:
     crop_frames : length of a training example in frames; of waveforms a frame is a sample
     sampler : "utterances", "speakers" or "duration"; see `vouch.training.sampler`
     max_utterances_per_speaker : sampler "utterances": at most so many of a speaker in an epoch; 0: all
+    distinct_speakers
+        whether no speaker may be twice in a batch, as in voxceleb_trainer, with a loss that would take any batch too;
+        sampler "utterances" leaves out what finds no place
     epoch_days : sampler "duration": audio in an epoch, in days; 0: as much as there is
     crops_per_utterance : crops of an utterance in a batch, whose embeddings are averaged before the loss
     data_ratio : share of the training speakers to train on, the first ones by name
@@ -55,6 +58,7 @@ class TrainOptions:
     crop_frames: int = 200
     sampler: str = "utterances"
     max_utterances_per_speaker: int = 500
+    distinct_speakers: bool = False
     epoch_days: float = 0.0
     crops_per_utterance: int = 1
     data_ratio: float = 1.0

@@ -4,7 +4,8 @@ The terms of the toolkits whose sampling this reproduces, in ours:
 
 =================  ==========================================================================================
 voxceleb_trainer   sampler "utterances": `nPerSpeaker` = the loss's `utterances_per_speaker`, `max_seg_per_spk` =
-                   `max_utterances_per_speaker`, `batch_size` (of groups) = `batch_size / utterances_per_speaker`
+                   `max_utterances_per_speaker`, `batch_size` (of groups) = `batch_size / utterances_per_speaker`; with
+                   a loss that takes any batch (`nPerSpeaker` 1) `distinct_speakers` makes its batches
 GE2E               sampler "speakers": `M` = `utterances_per_speaker`, `N` = `batch_size / M`; `data_ratio`
 pyannote v1        sampler "duration": `per_label` = `utterances_per_speaker`, `per_turn` = `crops_per_utterance`,
                    `per_fold` = `batch_size / (per_label * per_turn)`, `per_epoch` = `epoch_days`,
@@ -33,11 +34,13 @@ class Demand:
     size : utterances in a batch
     per_speaker : utterances of a speaker in it
     distinct : whether a batch must hold exactly `per_speaker` utterances of each of its speakers
+    crops : examples that are cut out of each utterance; `train.batch_size` counts these
     """
 
     size: int
     per_speaker: int = 1
     distinct: bool = False
+    crops: int = 1
 
     def __post_init__(self) -> None:
         if self.size % self.per_speaker or (self.distinct and self.size < 2 * self.per_speaker):
@@ -103,6 +106,11 @@ def _by_utterance(
     """Each utterance once: in random order, or in random groups where the loss needs distinct speakers."""
     order = torch.randperm(len(labels), generator=generator).numpy()
     if demand.distinct:
+        if 0 < sampling.cap < demand.per_speaker:
+            raise VouchError(
+                f"train.max_utterances_per_speaker {sampling.cap} is less than the {demand.per_speaker} utterances of"
+                " each speaker that the loss takes in a batch"
+            )
         groups = _groups(labels, order, demand.per_speaker, sampling.cap)
         visits = torch.randperm(len(groups), generator=generator).numpy()
         return _distinct_batches(labels, groups[visits], demand)
@@ -110,7 +118,10 @@ def _by_utterance(
         order = order[_rank_within_speaker(labels[order]) < sampling.cap]
     count = len(order) // demand.size
     if count == 0:
-        raise VouchError(f"{len(order)} training utterances do not fill a batch; set train.batch_size to at most that")
+        raise VouchError(
+            f"{len(order)} training utterances do not fill a batch;"
+            f" set train.batch_size to at most {len(order) * demand.crops}"
+        )
     return order[: count * demand.size].reshape(count, demand.size)
 
 
@@ -154,11 +165,19 @@ def _distinct_batches(labels: np.ndarray, groups: np.ndarray, demand: Demand) ->
 
 
 def _check_speakers(available: int, demand: Demand) -> None:
+    # A batch of one speaker has nobody to tell him from: there is no batch size to advise then.
+    if available < 2:
+        who = "only one speaker here has" if available else "no speaker here has"
+        raise VouchError(
+            f"the loss takes {demand.per_speaker} utterances of each speaker in a batch, of at least 2 speakers, but"
+            f" {who} so many; take a classification loss, such as softmax or aamsoftmax, or fewer"
+            " utterances_per_speaker"
+        )
     if available < demand.speakers:
         raise VouchError(
             f"batches of {demand.speakers} speakers x {demand.per_speaker} utterances need {demand.speakers} speakers"
             f" with at least {demand.per_speaker} utterances, there are {available};"
-            f" set train.batch_size to at most {available * demand.per_speaker}"
+            f" set train.batch_size to at most {available * demand.per_speaker * demand.crops}"
         )
 
 
