@@ -16,6 +16,7 @@ from typing import IO, NamedTuple
 from tqdm import tqdm
 
 from vouch.errors import VouchError
+from vouch.files import open_own
 
 BLOCK = 1 << 20
 # An archive that unpacks to more times its size holds no recordings.
@@ -192,7 +193,7 @@ def _write(member: Member, path: Path) -> None:
 def _copy(member: Member, path: Path) -> None:
     content = member.open()
     assert content is not None  # it is a regular file
-    with content, open(path, "wb", buffering=0) as file:
+    with content, open(path, "wb", buffering=0, opener=open_own) as file:
         left = member.size
         while block := content.read(min(BLOCK, left + 1)):
             left -= len(block)

@@ -81,6 +81,8 @@ def _convert(source: Path, target: Path, encoding: str, name: str) -> str:
     path = _converted(target, name, encoding)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.partial")
+    # ffmpeg would write through a link of this name.
+    unfinished.unlink(missing_ok=True)
     # "file:" keeps ffmpeg from taking a name for an option or an address.
     command = ["ffmpeg", "-v", "error", "-nostdin", "-y", "-i", f"file:{source / name}", "-vn", "-ac", "1"]
     command += ["-ar", "16000", "-sample_fmt", "s16", "-c:a", ENCODINGS[encoding], "-f", encoding, f"file:{unfinished}"]

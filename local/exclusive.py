@@ -10,6 +10,7 @@ from io import FileIO
 from pathlib import Path
 
 from vouch.errors import VouchError
+from vouch.files import open_own
 
 
 @contextlib.contextmanager
@@ -21,7 +22,7 @@ def open_exclusive(path: Path) -> Iterator[FileIO]:
     VouchError : another process has it open this way
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0) as file:
+    with open(open_own(path, os.O_RDWR | os.O_CREAT), "r+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

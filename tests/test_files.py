@@ -168,6 +168,24 @@ def test_a_file_system_without_locks_is_written(tmp_path, monkeypatch):
     assert (tmp_path / "x").read_text() == "x"
 
 
+@pytest.mark.parametrize("make", [os.symlink, os.link, lambda victim, name: os.mkfifo(name)])
+def test_a_link_at_the_name_of_the_unfinished_file_is_not_followed(tmp_path, make):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    make(victim, tmp_path / ".o.txt.partial")
+    write_text(tmp_path / "o.txt", "scores\n")
+    assert victim.read_text() == "precious"
+    assert (tmp_path / "o.txt").read_text() == "scores\n"
+    assert (tmp_path / "o.txt").is_file() and not (tmp_path / "o.txt").is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["o.txt", "victim"]
+
+
+def test_a_link_to_nowhere_makes_no_file_there(tmp_path):
+    os.symlink(tmp_path / "elsewhere", tmp_path / ".o.txt.partial")
+    write_text(tmp_path / "o.txt", "scores\n")
+    assert os.listdir(tmp_path) == ["o.txt"]
+
+
 def test_the_lock_is_not_inherited_by_children(tmp_path):
     """A daemon that a stage leaves behind must not block the next run."""
     with atomic_write(tmp_path / "x") as file:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -55,9 +57,44 @@ def write_text(path: str | Path, text: str) -> None:
         file.write(text)
 
 
+def open_own(path: str | Path, flags: int) -> int:
+    """Open a file of a predictable name for writing, never one that somebody else put another name of in its place.
+
+    In a folder that others may write to, a link of that name could point at any file of the user's. Links, symbolic or
+    hard, and what is no file are removed and the file is made anew. Fits as the `opener` of `open`.
+
+    Parameters
+    ----------
+    path : the file
+    flags : of `os.open`; an `O_TRUNC` takes effect once it is known whose file it is
+
+    Returns
+    -------
+    The descriptor.
+    """
+    for _ in range(LOCK_TRIES):
+        try:
+            descriptor = os.open(path, (flags | os.O_NOFOLLOW | os.O_NONBLOCK) & ~os.O_TRUNC, 0o666)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENXIO):
+                raise
+        else:
+            status = os.fstat(descriptor)
+            # No name at all: another process has just finished this very file.
+            if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
+                os.set_blocking(descriptor, True)
+                if flags & os.O_TRUNC:
+                    os.ftruncate(descriptor, 0)
+                return descriptor
+            os.close(descriptor)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    raise VouchError(f"{path}: another process puts a link here again and again; choose another folder")
+
+
 def _open_locked(partial: Path, path: Path) -> int:
     for _ in range(LOCK_TRIES):
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = open_own(partial, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -251,3 +251,14 @@ def test_tables_without_some_utterances_are_told(tmp_path):
     assert repair_data_dir(small_dir(tmp_path / "set", **{"vad.scp": "a-1 x\nb-1 x\nb-2 x\n"})).gaps == [
         "vad.scp: 1 utterances that were kept have no line (first: 'a-2')"
     ]
+
+
+def test_a_link_at_the_name_of_the_unfinished_directory_is_not_cleared(tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "precious").write_text("x")
+    (tmp_path / ".new.partial").symlink_to(victim)
+    write_dir(tmp_path / "new", {"utt2spk": {"a-1": "a"}}, {})
+    assert (victim / "precious").read_text() == "x"
+    assert (tmp_path / "new/utt2spk").read_text() == "a-1 a\n"
+    assert not (tmp_path / "new").is_symlink()

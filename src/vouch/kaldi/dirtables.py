@@ -117,8 +117,11 @@ def building(path: Path) -> Iterator[Path]:
     VouchError : another process is building the same
     """
     folder = path.with_name(f".{path.name}.partial")
+    if folder.is_symlink():
+        # What it points at is not ours to clear.
+        folder.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,6 +18,7 @@ import numpy as np
 
 from vouch.audio import read_channels
 from vouch.errors import VouchError
+from vouch.files import open_own
 from vouch.kaldi.datadir import DataDir, Segment
 from vouch.kaldi.waves import sample_bounds
 
@@ -180,7 +181,7 @@ def examine_audio(
 def _open_record(path: Path) -> Iterator[tuple[IO[bytes], dict[str, Facts]]]:
     """Open a record for appending, without the line that a killed run left unfinished, and give what it has."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+b") as file:
+    with open(path, "a+b", opener=open_own) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
