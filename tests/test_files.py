@@ -10,7 +10,7 @@ import pytest
 
 from vouch import files
 from vouch.errors import VouchError
-from vouch.files import atomic_write, write_text
+from vouch.files import atomic_write, read_json, read_text, write_text
 
 # Writes more than any buffer holds, says so and waits to be killed.
 HALF_WRITTEN = """
@@ -197,3 +197,68 @@ def test_the_lock_is_not_inherited_by_children(tmp_path):
         child.kill()
         child.wait()
     assert (tmp_path / "x").read_text() == "y"
+
+
+@pytest.mark.parametrize("piece", ["'x' * 1000", "b'x' * 1000"])
+def test_a_full_disk_names_the_file_that_was_written_and_not_one_that_was_read(tmp_path, start_python, piece):
+    code = f"""
+import sys
+from vouch.files import atomic_write
+for number in (0, 5):
+    try:
+        with atomic_write(sys.argv[1], "wb" if isinstance({piece}, bytes) else "w") as file:
+            if number:
+                raise OSError(number, "", "another file")
+            for _ in range(100):
+                file.write({piece})
+    except OSError as error:
+        print(error.filename)
+"""
+    process = start_python(code, tmp_path / "x", preexec_fn=_limit_file_size)
+    assert process.stdout.read() == f"{tmp_path}/x\nanother file\n"
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace", "ftruncate", "open"])
+def test_each_step_of_writing_names_the_file(tmp_path, monkeypatch, step):
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files.os, step, broken)
+    with pytest.raises(OSError) as caught:
+        write_text(tmp_path / "x", "x")
+    assert caught.value.filename == str(tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_texts_and_json_are_read(tmp_path):
+    write_text(tmp_path / "x", '{"a": [1, -2.5e3, "é", null, true]}')
+    assert read_text(tmp_path / "x") == '{"a": [1, -2.5e3, "é", null, true]}'
+    assert read_json(tmp_path / "x") == {"a": [1, -2500.0, "é", None, True]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not valid JSON (Expecting value: line 1 column 1 (char 0))"),
+        (b"[1, NaN]", "not valid JSON (NaN is not a finite number)"),
+        (b"[-Infinity]", "not valid JSON (-Infinity is not a finite number)"),
+        (b"[1e999]", "not valid JSON (1e999 is not a finite number)"),
+        (b"[%s]" % (b"9" * 5000), "not valid JSON (a number is too large)"),
+        (b"[9223372036854775808]", "not valid JSON (a number is too large)"),
+        (b"[" * 200_000, "not valid JSON (nested too deeply)"),
+        (b"\xff", "not UTF-8 text"),
+    ],
+)
+def test_json_that_is_none_is_refused(tmp_path, content, message):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(VouchError) as caught:
+        read_json(tmp_path / "x")
+    assert str(caught.value) == f"{tmp_path}/x: {message}"
+
+
+def test_a_file_without_end_is_not_read(tmp_path):
+    with pytest.raises(VouchError, match=r"^/dev/zero: has more than 1000 bytes"):
+        read_text("/dev/zero", most=1000)
+    with pytest.raises(VouchError, match=r"/none: No such file or directory$"):
+        read_json(tmp_path / "none")

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from vouch.errors import VouchError, nearest
-
-# What a full disk, a missing permission, folder or file, or a file in the place of a folder are called: mishaps of the
-# user's, not bugs.
-_MISHAPS = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EMFILE),
-}
+from vouch.errors import VouchError, mishap, nearest
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -108,16 +100,14 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         # The reader of our output (head, less) went away; that is its right.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except OSError as error:
-        if error.errno not in _MISHAPS:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"{program}: error: {where}{error.strerror}; nothing half-written was kept")
-    except Exception:
+    except Exception as error:
         # Compiled modules, those of matplotlib among them, may turn the interruption into an error of their own.
-        if not is_interrupted:
+        if is_interrupted:
+            _say_interrupted(program)
+        line = mishap(error)
+        if line is None:
             raise
-        _say_interrupted(program)
+        sys.exit(f"{program}: error: {line}; nothing half-written was kept")
     sys.exit(0)
 
 

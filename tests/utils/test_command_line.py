@@ -104,6 +104,16 @@ def test_help_shows_defaults_and_keeps_the_description(parser):
             "script.py: error: /data/x.ark: No space left on device; nothing half-written was kept\n",
         ),
         ("raise OSError(28, 'No space left on device')", 1, "script.py: error: No space left on device; nothing"),
+        (
+            "raise OSError(116, 'Stale file handle', b'egs/x')",
+            1,
+            "script.py: error: egs/x: Stale file handle; nothing half-written was kept\n",
+        ),
+        (
+            "raise MemoryError",
+            1,
+            "script.py: error: more memory is needed than there is; nothing half-written was kept\n",
+        ),
     ],
 )
 def test_ends_of_a_script(tmp_path, body, status, message):
@@ -114,7 +124,7 @@ def test_ends_of_a_script(tmp_path, body, status, message):
 
 
 def test_a_bug_keeps_its_traceback(tmp_path):
-    done = run_script(tmp_path, "raise OSError(5, 'Input/output error')")
+    done = run_script(tmp_path, "raise OSError(9, 'Bad file descriptor')")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 
