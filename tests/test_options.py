@@ -103,12 +103,23 @@ def test_values_are_converted_to_their_type(value, kind, expected):
         ("[8, x]", Sequence[int]),
         (8, Sequence[int]),
         ("x", int | None),
+        (2**70, int),
+        (str(2**70), int),
+        ("9" * 5000, int),
+        (10**400, float),
+        ("2001-99-99", int),
+        ("[" * 5000, Sequence[int]),
+        ("? [a, b]", Sequence[int]),
+        ("&a [*a, *a]", Sequence[int]),
+        ("x" * 100_000, int),
+        (["x" * 100_000], int),
     ],
 )
 def test_values_that_do_not_fit_are_refused_in_one_line(value, kind):
     with pytest.raises(VouchError, match=r"^the thing: ") as caught:
         convert(value, kind, "the thing")
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 250
 
 
 def test_yaml(tmp_path):
@@ -130,6 +141,17 @@ def test_yaml(tmp_path):
         (b"a: !!python/object/apply:os.system ['false']\n", "not valid YAML"),
         (b"a: 1\nb: 2\na: 3\n", r"x\.yaml:3: not valid YAML: 'a' is there twice"),
         (b"t: {a: 1,\n    a: 3}\n", r"x\.yaml:2: not valid YAML: 'a' is there twice"),
+        (b"a: 1\nb: 2001-99-99\n", r"x\.yaml:2: not valid YAML: month must be in 1\.\.12"),
+        (b"a: 1\nb: %s\n" % (b"9" * 5000), r"x\.yaml:2: not valid YAML: a number has too many digits"),
+        (b"a:\n  %s1%s\n" % (b"[" * 3000, b"]" * 3000), r"x\.yaml:2: not valid YAML: nested too deeply"),
+        (b"%s1\n" % b"".join(b"%sa:\n" % (b" " * depth) for depth in range(40)), "not valid YAML: nested too deeply"),
+        (b"? [a, b]\n: c\n", r"x\.yaml:1: not valid YAML: a key must be a word"),
+        (b"? {a: b}\n: c\n", r"x\.yaml:1: not valid YAML: a key must be a word"),
+        (b"a: &a [1, *a]\n", r"x\.yaml:1: not valid YAML: a value that holds itself"),
+        (b"a: 1\nb: !!timestamp x\n", r"x\.yaml:2: not valid YAML: 'NoneType' object has no attribute"),
+        (b"a: !!int ''\n", r"x\.yaml:1: not valid YAML: "),
+        (b"a: [%s]\n" % (b"1," * 30_000), r"x\.yaml:1: not valid YAML: more than 20000 values"),
+        (b"a: %s\n" % (b"x" * (1 << 20)), r"x\.yaml: has more than 1048576 bytes"),
     ],
 )
 def test_broken_yaml_is_refused_with_its_line(tmp_path, content, message):
@@ -139,6 +161,17 @@ def test_broken_yaml_is_refused_with_its_line(tmp_path, content, message):
         read_yaml(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_aliases_are_counted_as_often_as_they_occur(tmp_path):
+    """Thirty lines of lists that each hold the one before twice stand for 2^30 values."""
+    path = tmp_path / "x.yaml"
+    path.write_text("a: &base {rate: 1}\nb: *base\n")
+    assert read_yaml(path) == {"a": {"rate": 1}, "b": {"rate": 1}}
+    lines = ["x0: &z0 [1, 1]"] + [f"x{n}: &z{n} [*z{n - 1}, *z{n - 1}]" for n in range(1, 31)]
+    path.write_text("\n".join(lines))
+    with pytest.raises(VouchError, match=r"x\.yaml:1\d: not valid YAML: more than 20000 values$"):
+        read_yaml(path)
 
 
 def test_missing_files_and_folders(tmp_path):

@@ -79,3 +79,10 @@ def test_voiced_frames_are_selected():
         select_voiced(matrix, voiced[:3])
     with pytest.raises(VouchError, match="no voiced frame"):
         select_voiced(matrix, np.zeros(4))
+
+
+def test_a_context_longer_than_the_recording_is_all_of_it():
+    energies = np.array([9.0, 1.0, 9.0, 9.0], np.float32)
+    for context in (4, 2**62, 2**63 - 1):
+        assert energy_vad(energies, frames_context=context, proportion_threshold=0.7).tolist() == [True] * 4
+        assert energy_vad(energies, frames_context=context, proportion_threshold=0.8).tolist() == [False] * 4

@@ -88,6 +88,8 @@ def reason(error: BaseException) -> str:
         return "more memory is needed than there is"
     if isinstance(error, RecursionError):
         return "nested too deeply"
+    if isinstance(error, ValueError) and "integer string conversion" in str(error):
+        return "a number has too many digits"
     if isinstance(error, UnicodeError):
         return f"not {'UTF-8' if getattr(error, 'encoding', '') in ('utf-8', 'utf8') else 'valid'} text"
     if isinstance(error, KeyError) and len(error.args) == 1:

@@ -6,13 +6,19 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import yaml
 
-from vouch.errors import VouchError, nearest
+from vouch.errors import VouchError, nearest, reason, shorten
+from vouch.files import read_text
+
+# A configuration has some hundred lines and few levels; more is an accident or an attack.
+LONGEST_YAML = 1 << 20  # bytes
+DEEPEST = 32
+MOST_VALUES = 20_000  # with those that an alias stands for
 
 
 def resolve_options(
@@ -75,14 +81,16 @@ def convert(value: object, kind: object, what: str) -> object:
         parts = _parse(value, what) if isinstance(value, str) else value
         if isinstance(parts, (list, tuple)):
             return [convert(part, typing.get_args(kind)[0], what) for part in parts]
-        raise VouchError(f"{what}: {value!r} is not a list such as [1, 2]")
+        raise VouchError(f"{what}: {shorten(repr(value))} is not a list such as [1, 2]")
     if isinstance(value, str) and kind in (int, float, bool):
         value = _parse(value, what)
         if kind is float and isinstance(value, str):  # YAML 1.1 takes 5e-05, without a point, for text
             try:
                 value = float(value)
             except ValueError:
-                raise VouchError(f"{what}: '{value}' is not a number") from None
+                raise VouchError(f"{what}: '{shorten(value)}' is not a number") from None
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise VouchError(f"{what}: a number that large fits no 64 bits")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -90,41 +98,92 @@ def convert(value: object, kind: object, what: str) -> object:
     if isinstance(kind, type) and isinstance(value, kind) and (kind is bool) == isinstance(value, bool):
         return value
     expected = getattr(kind, "__name__", str(kind))
-    raise VouchError(f"{what}: {value!r} is not of type {expected}")
+    raise VouchError(f"{what}: {shorten(repr(value))} is not of type {expected}")
 
 
 def _parse(text: str, what: str) -> object:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise VouchError(f"{what}: '{text}' is neither a plain value nor a list such as [1, 2]") from None
+        return yaml.load(text, _Loader)
+    except Exception:
+        quoted = shorten(text)
+        raise VouchError(f"{what}: '{quoted}' is neither a plain value nor a list such as [1, 2]") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain YAML, except that a key given twice is an error: the first value would be lost without a word."""
+    """Plain YAML of bounded size; what cannot become a value is an error that has its line.
+
+    A key given twice is an error too: the first value would be lost without a word.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._values = 0
+        self._values_of: dict[yaml.Node, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
+        mark, is_alias, before = self.peek_event().start_mark, self.check_event(yaml.AliasEvent), self._values
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if not is_alias:
+            self._values += 1
+            self._values_of[node] = self._values - before
+        elif node in self._values_of:
+            # Lists of lists that are one and the same in memory are counted, converted and shown as often as they
+            # occur: a few lines of them can stand for more values than there are atoms.
+            self._values += self._values_of[node]
+        else:
+            raise yaml.MarkedYAMLError(problem="a value that holds itself", problem_mark=mark)
+        if self._values > MOST_VALUES:
+            raise yaml.MarkedYAMLError(problem=f"more than {MOST_VALUES} values", problem_mark=mark)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        try:
+            return super().construct_object(node, deep)
+        except yaml.YAMLError:
+            raise
+        except Exception as error:
+            # Dates that are none, numbers of more digits than Python converts, tags without what they need.
+            raise yaml.MarkedYAMLError(problem=reason(error), problem_mark=node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         mapping: set[object] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in mapping:
+            if key in mapping:
                 raise yaml.MarkedYAMLError(problem=f"'{key}' is there twice", problem_mark=key_node.start_mark)
             mapping.add(key)
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: str | Path) -> dict[str, object]:
-    """Read a YAML mapping; `VouchError` names the file, and the line where it is broken or a key is repeated."""
+    """Read a YAML mapping.
+
+    Parameters
+    ----------
+    path : a file of at most 1 MiB, 32 levels and 20,000 values
+
+    Returns
+    -------
+    option to value
+
+    Raises
+    ------
+    VouchError : names the file, and the line where it is broken, too large or repeats a key
+    """
+    text = read_text(path, LONGEST_YAML)
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise VouchError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise VouchError(f"{path}: not UTF-8 text") from None
-    except yaml.YAMLError as error:
+        content = yaml.load(text, _Loader)
+    except Exception as error:
+        # Where something is wrong, yaml's errors say in three ways, and those that it lets pass do not.
         mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise VouchError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or 'syntax'}") from None
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or reason(error)
+        raise VouchError(f"{path}{f':{mark.line + 1}' if mark else ''}: not valid YAML: {shorten(problem)}") from None
     if not isinstance(content, dict):
         raise VouchError(f"{path}: holds no 'key: value' lines")
     return content

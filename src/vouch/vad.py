@@ -46,6 +46,7 @@ def energy_vad(
     # Number of loud frames before each position: that in a window is a difference of two.
     loud_before = np.concatenate([[0], np.cumsum(log_energy > threshold)])
     position = np.arange(frames)
+    frames_context = min(frames_context, frames)
     first = np.maximum(position - frames_context, 0)
     last = np.minimum(position + frames_context + 1, frames)
     loud = (loud_before[last] - loud_before[first]).astype(np.float32)

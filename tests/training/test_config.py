@@ -71,6 +71,7 @@ def test_the_recipes_that_come_along(request):
         ({3: "lstm"}, {}, "unknown section '3' of the configuration"),
         ({"model": "lstmm"}, {}, r"unknown model 'lstmm' \(did you mean 'lstm'\?\)"),
         ({"model": {"embedding_dim": 3}}, {}, "section 'model' of the configuration needs a 'name'"),
+        ({"model": {"name": ["lstm"]}}, {}, "section 'model' of the configuration needs a 'name'"),
         ({"model": None}, {}, "section 'model' of the configuration needs a 'name'"),
         ({"train": None}, {}, "section 'train' of the configuration must hold"),
         ({"train": {"epoch": 3}}, {}, r"unknown option 'epoch' of train \(did you mean 'epochs'\?\)"),

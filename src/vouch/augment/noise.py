@@ -16,6 +16,8 @@ from vouch.options import resolve_options
 
 # Mean squares below this count as silence: -200 dB, far under what any recording resolves.
 SILENCE = 1e-20
+MOST_DB = 200.0
+MOST_FILES = 100
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class NoiseKind:
     Attributes
     ----------
     folder : top-level folder of the noises
-    files_min, files_max : how many recordings are added, drawn uniformly
-    snr_min, snr_max : signal-to-noise ratio of each of them in dB, drawn uniformly
+    files_min, files_max : how many recordings are added, 1 to 100, drawn uniformly
+    snr_min, snr_max : signal-to-noise ratio of each of them in dB, from -200 to 200, drawn uniformly
     """
 
     folder: str
@@ -37,14 +39,16 @@ class NoiseKind:
 
 
 def read_kinds(config: Mapping[str, object]) -> dict[str, NoiseKind]:
-    """Turn the mapping of conf/augment.yaml into kinds by name; `VouchError` on an unknown or missing option."""
+    """Turn the mapping of conf/augment.yaml into kinds by name; `VouchError` on an unknown, missing or wrong option."""
     kinds = {}
     for name, options in config.items():
         if not isinstance(options, Mapping):
             raise VouchError(f"augmentation '{name}' must hold 'option: value' lines")
         kind = NoiseKind(**resolve_options(NoiseKind, options, f"augmentation '{name}'"))
-        if not 1 <= kind.files_min <= kind.files_max or kind.snr_min > kind.snr_max:
-            raise VouchError(f"augmentation '{name}' needs 1 <= files_min <= files_max and snr_min <= snr_max")
+        if not 1 <= kind.files_min <= kind.files_max <= MOST_FILES:
+            raise VouchError(f"augmentation '{name}' needs 1 <= files_min <= files_max <= {MOST_FILES}")
+        if not -MOST_DB <= kind.snr_min <= kind.snr_max <= MOST_DB:
+            raise VouchError(f"augmentation '{name}' needs -{MOST_DB:g} <= snr_min <= snr_max <= {MOST_DB:g} (dB)")
         kinds[name] = kind
     return kinds
 

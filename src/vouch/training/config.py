@@ -181,6 +181,6 @@ def experiment_name(config: Config, overrides: Mapping[str, object]) -> str:
 def _named(value: object, what: str) -> dict[str, object]:
     if isinstance(value, str):
         return {"name": value}
-    if not isinstance(value, Mapping) or "name" not in value:
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
         raise VouchError(f"section '{what}' of the configuration needs a 'name'")
     return dict(value)
