@@ -19,6 +19,10 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
+from startup import guard_imports
+
+guard_imports(__name__)
+
 from ami.annotations import Turn, read_turns
 from ami.meetings import SETS
 from command_line import Parser, run_main

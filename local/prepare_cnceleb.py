@@ -21,6 +21,10 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
+from startup import guard_imports
+
+guard_imports(__name__)
+
 from cnceleb.protocol import find_enrolments, find_recordings, read_trials
 from command_line import Parser, run_main
 from common_options import parse_common

@@ -22,6 +22,10 @@ from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
+from startup import guard_imports
+
+guard_imports(__name__)
+
 import numpy as np
 import soundfile
 from tqdm import tqdm

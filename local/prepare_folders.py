@@ -24,6 +24,10 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
+from startup import guard_imports
+
+guard_imports(__name__)
+
 from command_line import Parser, run_main
 from folders.protocol import LEAST, check_list, choose_speakers, name_lists, read_speakers
 from folders.tree import Recording, scan

@@ -17,6 +17,10 @@ from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
+from startup import guard_imports
+
+guard_imports(__name__)
+
 import numpy as np
 
 from command_line import Parser, run_main

@@ -14,6 +14,10 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
+from startup import guard_imports
+
+guard_imports(__name__)
+
 from command_line import Parser, run_main
 from vouch.encoder import save_encoder
 from vouch.errors import VouchError

@@ -19,6 +19,10 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
+from startup import guard_imports
+
+guard_imports(__name__)
+
 from command_line import Parser, run_main
 from run import count_processors
 from scoring_options import add_backend_options, check_backend_options, check_outputs, load_backend

@@ -23,6 +23,10 @@ from typing import IO
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
+from startup import guard_imports
+
+guard_imports(__name__)
+
 import yaml
 from tqdm import tqdm
 

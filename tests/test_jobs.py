@@ -74,14 +74,16 @@ def test_a_launcher_that_cannot_be_started_is_named(cmd, tmp_path):
         launch(cmd, 1, tmp_path, "work", ["true"])
 
 
-def test_stopping_the_caller_stops_the_jobs(tmp_path, start_python):
-    code = f"""
+CALLER = f"""
 import pathlib, signal, sys
 from vouch.jobs import launch
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 launch({RUN!r}, 2, pathlib.Path(sys.argv[1]), "work", ["bash", "-c", "echo $$; sleep 600; :"])
 """
-    process = start_python(code, tmp_path)
+
+
+def test_stopping_the_caller_stops_the_jobs(tmp_path, start_python):
+    process = start_python(CALLER, tmp_path)
     logs = [tmp_path / f"work.{job}.log" for job in (1, 2)]
     pids = [_wait_for_pid(log) for log in logs]
     process.send_signal(signal.SIGTERM)
@@ -90,6 +92,24 @@ launch({RUN!r}, 2, pathlib.Path(sys.argv[1]), "work", ["bash", "-c", "echo $$; s
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     assert all("# Ended (code 0; signal 15)" in log.read_text() for log in logs)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's parent-death signal")
+def test_killing_the_caller_stops_the_jobs(tmp_path, start_python):
+    """As the kernel does when memory is short: the launcher is told all the same, and ends the jobs as usual."""
+    process = start_python(CALLER, tmp_path)
+    logs = [tmp_path / f"work.{job}.log" for job in (1, 2)]
+    pids = [_wait_for_pid(log) for log in logs]
+    process.kill()
+    process.wait()
+    for _ in range(600):
+        if all("# Ended" in log.read_text() for log in logs):
+            break
+        time.sleep(0.05)
+    assert all("# Ended (code 0; signal 15)" in log.read_text() for log in logs)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def _wait_for_pid(log):

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from startup import missing_package, say_interrupted
 from vouch.errors import VouchError, mishap, nearest
 
 
@@ -75,42 +76,61 @@ class Parser(argparse.ArgumentParser):
             )
 
 
+def catch_stops(stop: Callable[[signal.Signals], None]) -> None:
+    """Call `stop` at the first signal that asks this process to end: SIGTERM, SIGHUP or SIGINT.
+
+    Only at the first. Several may arrive for one reason, as when a terminal is closed or `timeout` ends a whole group
+    of processes, and a second one must not cut short what the first has begun to tidy up. What is ignored stays so:
+    SIGHUP under nohup, SIGINT of a job in the background of a shell.
+    """
+    caught = [n for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT) if signal.getsignal(n) is not signal.SIG_IGN]
+
+    def once(number: int, frame: object) -> None:
+        for other in caught:
+            signal.signal(other, signal.SIG_IGN)
+        stop(signal.Signals(number))
+
+    for number in caught:
+        signal.signal(number, once)
+
+
 def run_main(main: Callable[[], None]) -> NoReturn:
     """Run a script's `main`; what the user can mend becomes one line on stderr and exit status 1."""
     program = os.path.basename(sys.argv[0])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    is_interrupted = False
+    sys.excepthook = sys.__excepthook__
+    received: list[signal.Signals] = []
 
-    def interrupt(*_: object) -> NoReturn:
-        nonlocal is_interrupted
-        is_interrupted = True
-        raise KeyboardInterrupt
+    def stop(number: signal.Signals) -> NoReturn:
+        received.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
 
-    # Not where it is ignored, as by a job in the background of a shell.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupt)
+    catch_stops(stop)
     try:
         main()
         sys.stdout.flush()
     except VouchError as error:
         sys.exit(f"{program}: error: {error}")
     except KeyboardInterrupt:
-        _say_interrupted(program)
+        say_interrupted()
+        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output (head, less) went away; that is its right.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:
-        # Compiled modules, those of matplotlib among them, may turn the interruption into an error of their own.
-        if is_interrupted:
-            _say_interrupted(program)
+        # Compiled modules, those of matplotlib among them, may turn the end that was asked for into an error of their
+        # own.
+        if received:
+            if received[0] == signal.SIGINT:
+                say_interrupted()
+            sys.exit(128 + received[0])
         line = mishap(error)
+        if line is not None:
+            sys.exit(f"{program}: error: {line}; nothing half-written was kept")
+        line = missing_package(error)
         if line is None:
             raise
-        sys.exit(f"{program}: error: {line}; nothing half-written was kept")
+        sys.exit(f"{program}: error: {line}")
     sys.exit(0)
-
-
-def _say_interrupted(program: str) -> NoReturn:
-    print(f"{program}: interrupted; the same command starts again where that is possible", file=sys.stderr)
-    sys.exit(130)

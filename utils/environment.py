@@ -2,14 +2,17 @@
 """Make the Python environment of Vouch, once, however many jobs ask for it at the same time.
 
     utils/environment.py .venv       make or complete it
-    utils/environment.py --check     exit with 0 if this Python has all packages
+    utils/environment.py --check     exit with 0 if this Python has all packages, else say what is wrong with it
 
-Needs nothing but Python's standard library.
+A package may be newer than requirements.txt says, up to the next major version, but not older. Needs nothing but
+Python's standard library, and can be read by Pythons that are too old for the rest.
 """
+
+from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -18,13 +21,48 @@ from pathlib import Path
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 # Packages whose module has another name.
 MODULES = {"pyyaml": "yaml"}
+# The Pythons for which all pinned packages have wheels: from the first to before the second.
+PYTHONS = ((3, 10), (3, 14))
+
+
+def requirements() -> dict[str, str]:
+    """Return the packages that requirements.txt names, in lower case, with their versions."""
+    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    pins = [line.partition("==") for line in lines if line.strip() and not line.startswith("#")]
+    return {name.strip().lower(): version.strip() for name, _, version in pins}
 
 
 def required_modules() -> list[str]:
-    """Names of the modules that requirements.txt promises."""
-    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
-    names = [line.split("==")[0].strip().lower() for line in lines if line.strip() and not line.startswith("#")]
-    return [MODULES.get(name, name) for name in names]
+    """Return the names of the modules that requirements.txt promises."""
+    return [MODULES.get(name, name) for name in requirements()]
+
+
+def wrong_python(version: tuple[int, ...] = sys.version_info[:2]) -> str | None:
+    """Return what is wrong with a version of Python, None if nothing is."""
+    first, end = PYTHONS
+    if first <= version < end:
+        return None
+    span = f"{first[0]}.{first[1]} to {end[0]}.{end[1] - 1}"
+    return f"Python {version[0]}.{version[1]} ({sys.executable}) does not do: Vouch needs {span}"
+
+
+def wrong_package() -> str | None:
+    """Return which package is missing here or of a version that does not do, None if all are as they should be."""
+    from importlib import metadata  # not in Pythons that `wrong_python` refuses
+
+    for name, wanted in requirements().items():
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return f"{sys.executable} has no package {name}"
+        if not release(wanted) <= release(found) < (release(wanted)[0] + 1,):
+            return f"{sys.executable} has {name} {found}; requirements.txt asks for {wanted} or later"
+    return None
+
+
+def release(version: str) -> tuple[int, ...]:
+    """Return the numbers at the head of a version: (2, 11, 0) of "2.11.0+cpu"."""
+    return tuple(int(number) for number in re.findall(r"\d+", re.split(r"[^0-9.]", version)[0]))
 
 
 def make(folder: Path) -> None:
@@ -58,9 +96,12 @@ def run(command: list[str], hint: str) -> None:
 
 def main() -> None:
     if sys.argv[1:] == ["--check"]:
-        sys.exit(not all(importlib.util.find_spec(name) for name in required_modules()))
+        sys.exit(wrong_python() or wrong_package())
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
+    wrong = wrong_python()
+    if wrong:
+        sys.exit(f"environment.py: error: {wrong}")
     try:
         make(Path(sys.argv[1]).absolute())
     except OSError as error:

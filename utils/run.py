@@ -17,23 +17,25 @@ succeed, 1 when one fails and 255 when the line cannot be understood.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
+from startup import guard_imports
+
+guard_imports(__name__)
+
 from command_line import run_main
 from vouch.errors import VouchError
 from vouch.launcher import JobArray, parse_launch
+from vouch.lifetime import end_with_this
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 GRACE = 5.0  # seconds between asking a job to stop and killing it
 
 
@@ -121,25 +123,11 @@ def start(array: JobArray, task: int) -> Job:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=die_with_parent(),
+            preexec_fn=end_with_this(signal.SIGKILL),
         )
     except OSError as error:
         raise VouchError(f"{path}: the job cannot be started ({error.strerror})") from None
     return Job(process, log, time.time())
-
-
-def die_with_parent() -> Callable[[], None] | None:
-    """Return what makes a child die when this process is killed without a chance to stop it (Linux only)."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
-
-    def ask() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask
 
 
 def stop(array: JobArray, running: dict[int, Job]) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from vouch.errors import VouchError
+from vouch.lifetime import end_with_this
 
 _SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 
@@ -46,7 +48,8 @@ def launch(cmd: str, jobs: int, log_dir: Path, stem: str, command: Sequence[str]
 
 def _run_launcher(cmd: str, words: Sequence[str]) -> int:
     try:
-        launcher = subprocess.Popen([*(shlex.split(cmd) or [""]), *words])
+        # Killed with no chance to stop the launcher, this process would leave jobs behind that lock its outputs.
+        launcher = subprocess.Popen([*(shlex.split(cmd) or [""]), *words], preexec_fn=end_with_this(signal.SIGTERM))
     except (OSError, ValueError) as error:
         raise VouchError(f"the launcher '{cmd}' cannot be started: {error}") from None
     try:

@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,20 @@ def test_help_shows_defaults_and_keeps_the_description(parser):
             "script.py: interrupted; the same command starts again where that is possible\n",
         ),
         ("os.kill(os.getpid(), signal.SIGTERM); import time; time.sleep(9)", 143, ""),
+        ("os.kill(os.getpid(), signal.SIGHUP); import time; time.sleep(9)", 129, ""),
+        (
+            "import time\n    try: os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)\n"
+            "    except BaseException as error: raise TypeError('not this') from error",
+            143,
+            "",
+        ),
+        (
+            # A terminal that is closed and the shell in it send one each; tidying up goes on.
+            "import time\n    try: os.kill(os.getpid(), signal.SIGHUP); time.sleep(9)\n"
+            "    finally: [os.kill(os.getpid(), n) for n in (1, 15, 2)]; print('tidy', file=sys.stderr)",
+            129,
+            "tidy",
+        ),
         (
             "raise OSError(28, 'No space left on device', '/data/x.ark')",
             1,
@@ -121,6 +136,16 @@ def test_ends_of_a_script(tmp_path, body, status, message):
     assert done.returncode == status
     assert done.stderr.startswith(message)
     assert bool(done.stderr) == bool(message)
+
+
+def test_nohup_holds(tmp_path):
+    """What the caller lets a script ignore is not caught either."""
+    done = run_script(
+        tmp_path,
+        "os.kill(os.getpid(), signal.SIGHUP); os.kill(os.getpid(), signal.SIGINT); print('on')",
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGINT)],
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "on\n", "")
 
 
 def test_a_bug_keeps_its_traceback(tmp_path):

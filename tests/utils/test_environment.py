@@ -159,8 +159,54 @@ def call(*words, **options):
 def test_check_tells_whether_the_packages_are_there(tmp_path):
     assert call("--check").returncode == 0
     # -S hides the installed packages.
-    bare = subprocess.run([sys.executable, "-S", "-I", str(PROGRAM), "--check"], capture_output=True, check=False)
-    assert (bare.returncode, bare.stderr) == (1, b"")
+    command = [sys.executable, "-S", "-I", str(PROGRAM), "--check"]
+    bare = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (bare.returncode, bare.stderr) == (1, f"{sys.executable} has no package torch\n")
+
+
+@pytest.mark.parametrize(
+    ("pinned", "found", "fits"),
+    [
+        ("1.15.3", "1.15.3", True),
+        ("1.15.3", "1.16", True),
+        ("1.15.3", "1.11.4", False),
+        ("1.15.3", "1.9.0", False),  # not as text
+        ("1.15.3", "2.0.0", False),
+        ("2.11.0", "2.11.0+cu130", True),
+        ("2.11.0", "2.11.0a0+git1234", True),
+        ("2.11.0", "1.12.1", False),
+        ("0.13.1", "0.14.0rc1", True),
+        ("0.13.1", "0.12.9", False),
+    ],
+)
+def test_versions_count(tmp_path, monkeypatch, pinned, found, fits):
+    """A package in an environment that was made for something else."""
+    (tmp_path / "scipy-x.dist-info").mkdir()
+    (tmp_path / "scipy-x.dist-info/METADATA").write_text(f"Metadata-Version: 2.1\nName: scipy\nVersion: {found}\n")
+    (tmp_path / "requirements.txt").write_text(f"# a comment\nscipy=={pinned}\n")
+    monkeypatch.setattr(environment, "REQUIREMENTS", tmp_path / "requirements.txt")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    message = environment.wrong_package()
+    assert (message is None) == fits
+    assert fits or f"has scipy {found}; requirements.txt asks for {pinned} or later" in message
+
+
+def test_the_version_of_python_counts():
+    assert [environment.wrong_python((3, minor)) is None for minor in range(8, 16)] == [
+        False,
+        False,
+        *[True] * 4,
+        False,
+        False,
+    ]
+    project = (PROGRAM.parents[1] / "pyproject.toml").read_text()
+    (first, end) = (".".join(map(str, version)) for version in environment.PYTHONS)
+    assert f'requires-python = ">={first},<{end}"' in project
+
+
+def test_pins_have_no_marker_that_is_not_understood():
+    for name, version in environment.requirements().items():
+        assert environment.release(version) and set(version) <= set("0123456789."), name
 
 
 def test_every_requirement_is_checked():

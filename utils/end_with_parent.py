@@ -1,0 +1,32 @@
+#!/usr/bin/env python3
+"""Become another program, which gets SIGTERM when the process that started it ends: run.sh runs its stages so.
+
+    utils/end_with_parent.py PARENT COMMAND...
+
+PARENT is the process id of the caller. Should it have ended already, nothing is started. (Linux; elsewhere the command
+is run as it is.) Needs nothing but Python's standard library.
+"""
+
+import os
+import signal
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "src"))
+
+from vouch.lifetime import end_with
+
+
+def main() -> None:
+    if len(sys.argv) < 3 or not sys.argv[1].isdigit():
+        sys.exit(__doc__)
+    command = sys.argv[2:]
+    if not end_with(int(sys.argv[1]), signal.SIGTERM)():
+        sys.exit(f"{os.path.basename(command[0])}: not started: what should have waited for it has ended")
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        sys.exit(f"{command[0]}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    main()
