@@ -25,6 +25,7 @@ from vouch.kaldi.ark import COMPRESSION
 from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.dirtables import read_tables, restrict, write_tables
 from vouch.kaldi.tables import read_table
+from vouch.kaldi.trials import trial_lists
 from vouch.shards import Outcome, Shards
 
 # What stays true of an utterance of which frames are dropped.
@@ -66,7 +67,7 @@ def main() -> None:
     def write_beside(outcome: Outcome) -> None:
         tables = restrict(read_tables(args.data, TABLES), list(outcome.rows))
         tables["utt2num_frames"] = {utterance: str(rows) for utterance, rows in outcome.rows.items()}
-        write_tables(args.out, tables, {path.name: path.read_bytes() for path in args.data.glob("trials*")})
+        write_tables(args.out, tables, {path.name: path.read_bytes() for path in trial_lists(args.data)})
 
     outcome = run_shards(
         args,

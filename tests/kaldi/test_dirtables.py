@@ -2,12 +2,13 @@
 
 import itertools
 import os
+import shutil
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kaldi_cases import read_tree, small_dir
+from kaldi_cases import make_dir, read_tree, small_dir
 
 from vouch.errors import VouchError
 from vouch.kaldi.combine import combine_data_dirs
@@ -16,6 +17,7 @@ from vouch.kaldi.rename import Renaming, copy_data_dir
 from vouch.kaldi.repair import repair_data_dir
 from vouch.kaldi.split import split_data_dir, split_evenly, split_speakers
 from vouch.kaldi.subset import choose, choose_listed, pick_evenly, pick_per_speaker, shuffle, write_subset
+from vouch.kaldi.validate import validate_data_dir, waive
 
 
 def halve(items, count):
@@ -232,6 +234,59 @@ def test_what_cannot_be_mended_is_left_alone(tmp_path, changes, message):
     with pytest.raises(VouchError, match=message):
         repair_data_dir(path)
     assert {name: (path / name).read_bytes() for name in os.listdir(path)} == before
+
+
+def test_the_advice_about_the_order_is_one_that_helps(tmp_path):
+    """Ids do begin with the speaker's, and yet 13_1 sorts before 1_2: '-' instead of '_' mends it."""
+    names = ["13_1", "1_2", "1_4"]
+    path = make_dir(tmp_path / "set", {"utt2spk": "".join(f"{name} {name.split('_')[0]}\n" for name in names)})
+    advice = "'1' is the beginning of '13', and '_' sorts after '3': give ids one length, or put '-' after them"
+    with pytest.raises(VouchError, match=advice):
+        repair_data_dir(path)
+    findings = [str(finding) for finding in validate_data_dir(path, waive(["no-feats", "no-text", "no-wav"])).findings]
+    assert any(advice in line for line in findings)
+    dashed = sorted(name.replace("_", "-") for name in names)
+    path = make_dir(tmp_path / "dashed", {"utt2spk": "".join(f"{name} {name.split('-')[0]}\n" for name in dashed)})
+    assert repair_data_dir(path).kept == 3
+
+
+def test_byte_order_marks_are_mended_without_loss(tmp_path):
+    """As programs of Windows write them, and in the middle where two such files were joined; in lists too."""
+    mark = b"\xef\xbb\xbf"
+    plain = small_dir(tmp_path / "plain")
+    (plain / "trials").write_bytes(b"a-1 a-2 target\na-1 b-1 nontarget\n")
+    (plain / "trials_hard").write_bytes(b"a-2 b-1 nontarget\n")
+    (plain / "enrol_map").write_bytes(b"m a-1 a-2\n")
+    (plain / "trials.bak").write_bytes(mark + b"not a list of this directory\n")
+    marked = tmp_path / "marked"
+    shutil.copytree(plain, marked)
+    for file in plain.iterdir():
+        if file.name not in ("trials.bak", "trials_hard"):
+            lines = file.read_bytes().splitlines(keepends=True)
+            lines[0] = mark + lines[0]
+            lines[-1] = lines[-1] if len(lines) == 1 else mark + lines[-1]
+            (marked / file.name).write_bytes(b"".join(lines))
+    (marked / "trials_hard").write_bytes(b"a-2 b-1 nontarget\r\n")
+    before = {file.name: file.read_bytes() for file in marked.iterdir()}
+    findings = validate_data_dir(marked, waive(["no-text"])).findings
+    assert {finding.path.name for finding in findings if finding.check == "byte order mark"} == {
+        *("utt2spk", "spk2utt", "wav.scp", "feats.scp", "utt2dur", "utt2num_frames", "spk2gender")
+    }
+    assert {finding.check for finding in findings} == {"byte order mark"}
+    done = repair_data_dir(marked)
+    assert (done.kept, done.before) == (4, 4)
+    assert "wav.scp: 2 x byte order mark (first: line 1: byte order mark before the line)" in done.done
+    assert "trials: 2 x byte order mark (first: line 1: byte order mark before the line)" in done.done
+    names = sorted(file.name for file in plain.iterdir())
+    assert sorted(file.name for file in marked.iterdir() if file.is_file()) == names
+    assert {name: (marked / name).read_bytes() for name in names} == {
+        name: (plain / name).read_bytes() for name in names
+    }
+    backup = marked / ".backup"
+    assert {name: (backup / name).read_bytes() for name in names if name != "trials.bak"} == {
+        name: content for name, content in before.items() if name != "trials.bak"
+    }
+    assert repair_data_dir(marked).done == []
 
 
 def test_a_killed_mending_points_to_its_originals(tmp_path):

@@ -234,8 +234,8 @@ def test_trials(tmp_path):
         {
             "utt2spk": "a-1 a\nb-1 b\n",
             "trials": trials,
-            "trials2": "",
-            "trials3": "a-1 a-1 target\n",
+            "trials_2": "",
+            "trials_3": "a-1 a-1 target\n",
             "map": "m-1 a-1 c-1\n",
         },
     )
@@ -245,8 +245,8 @@ def test_trials(tmp_path):
         "error: map:1: 'c-1' of 'm-1' is not in utt2spk",
         "error: trials:3: test 'zz' is not in utt2spk",
         "error: trials:4: 'model a-1 yes' is not '<enrol-id> <test-id> target|nontarget'",
-        "error: trials2: the file is empty",
-        "warning: trials3: no nontarget trial: there is no error rate without",
+        "error: trials_2: the file is empty",
+        "warning: trials_3: no nontarget trial: there is no error rate without",
     ]
     without = Report()
     judge_trials(data, None, without)

@@ -55,6 +55,8 @@ def test_unicode_line_separators_do_not_end_lines(tmp_path):
         ("s1_a 1\ns10_a 1\n", 2, "not sorted"),
         ("a 1\r\nb 2\r\n", 1, "carriage return"),
         ("a 1\nb 2\r\n", 2, "carriage return"),
+        (b"\xef\xbb\xbfa 1\nb 2\n", 1, "byte order mark before the line; remove it with: sed -i 's/^\\xEF"),
+        (b"a 1\n\xef\xbb\xbfb 2\n", 2, "byte order mark"),
         (b"a 1\nb 2\nc \xff\n", 3, "not UTF-8"),
         (b"a 1\nb \0\n", 2, "a zero byte"),
     ],
@@ -83,7 +85,7 @@ def test_missing_and_unreadable_files(tmp_path):
 
 
 keys = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Z"]), min_size=1, max_size=6).filter(
-    lambda key: key.split() == [key]
+    lambda key: key.split() == [key] and key[0] != "\ufeff"
 )
 values = st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), min_size=1).filter(
     lambda value: value.strip() == value
@@ -110,10 +112,22 @@ def test_the_order_is_that_of_sort(tmp_path):
     ("key", "value"),
     [
         *(("a b", "x"), ("", "x"), ("a", ""), ("a", " "), ("a", "x\ny"), ("a\n", "x")),
-        *(("a", "x\r"), ("a", "x\0"), ("\0", "x")),
+        *(("a", "x\r"), ("a", "x\0"), ("\0", "x"), ("\ufeffa", "x")),
     ],
 )
 def test_what_could_not_be_read_back_is_not_written(tmp_path, key, value):
     with pytest.raises(VouchError, match="cannot be a line '<key> <value>'"):
         write_table(tmp_path / "table", {"good": "x", key: value})
     assert os.listdir(tmp_path) == []
+
+
+def test_the_advice_about_byte_order_marks_removes_them(tmp_path):
+    path = table_file(tmp_path, b"\xef\xbb\xbfa 1\nb 2\n\xef\xbb\xbfc 3\n")
+    with pytest.raises(VouchError) as caught:
+        read_table(path)
+    subprocess.run(str(caught.value).partition("with: ")[2], shell=True, check=True)
+    assert path.read_bytes() == b"a 1\nb 2\nc 3\n"
+
+
+def test_invisible_characters_within_a_line_are_kept(tmp_path):
+    assert read_table(table_file(tmp_path, "a\ufeffb x\ufeffy\n".encode())) == {"a\ufeffb": "x\ufeffy"}

@@ -12,7 +12,7 @@ from vouch.kaldi.examine import Facts
 from vouch.kaldi.findings import Report
 from vouch.kaldi.scan import parse_number, scan_rows
 from vouch.kaldi.tables import read_lines
-from vouch.kaldi.trials import LABELS
+from vouch.kaldi.trials import LABELS, trial_lists
 from vouch.kaldi.waves import SEGMENT_OVERSHOOT
 
 # A 16-bit recording at -60 dB of full scale uses 5 of its bits.
@@ -199,7 +199,7 @@ def judge_frames(path: Path, min_frames: int, report: Report) -> None:
 
 
 def judge_trials(data: DataDir, enrol_map: Path | None, report: Report) -> None:
-    """Report malformed lines and unknown ids of the files `trials*` of a data directory.
+    """Report malformed lines and unknown ids of the trial lists of a data directory.
 
     Enrolment ids are those of utterances or speakers, and of the `enrol-id utterance ...` table where there is one.
     """
@@ -211,7 +211,7 @@ def judge_trials(data: DataDir, enrol_map: Path | None, report: Report) -> None:
             for utterance in listed.split():
                 if utterance not in data.utt2spk:
                     report.error("trials", enrol_map, line, f"'{utterance}' of '{name}' is not in utt2spk")
-    for path in sorted(data.path.glob("trials*")):
+    for path in trial_lists(data.path):
         try:
             lines = read_lines(path)
         except VouchError as error:

@@ -22,13 +22,14 @@ from vouch.kaldi.dirtables import (
     write_tables,
 )
 from vouch.kaldi.findings import Report
-from vouch.kaldi.scan import MEND, parse_number, scan_rows
+from vouch.kaldi.scan import MEND, advise_order, parse_number, scan_lines, scan_rows
+from vouch.kaldi.trials import trial_lists
 
 # An utterance must be in all of these that there are. Kaldi's script leaves vad.scp, utt2uniq and reco2dur out.
 DECISIVE = ("feats.scp", "text", "segments", "utt2lang", "utt2dur", "utt2num_frames")
 POSITIVE = ("utt2dur", "utt2num_frames")
 # What a scan finds and the writing of what it read mends.
-MENDED_BY_WRITING = {"blank lines", "line ends", "blanks", "columns"}
+MENDED_BY_WRITING = {"byte order mark", "blank lines", "line ends", "blanks", "columns"}
 BACKUP = ".backup"
 
 
@@ -53,8 +54,9 @@ def repair_data_dir(
 ) -> Repaired:
     """Sort the tables, remove what does not fit together, and keep the originals in `.backup/`.
 
-    Nothing is touched, `.backup` included, when all fits. While tables are replaced there is no `utt2spk`, so that no
-    other stage takes a mixture for a data directory.
+    Of trial lists and `enrol_map` only line ends and byte order marks are mended. Nothing is touched, `.backup`
+    included, when all fits. While tables are replaced there is no `utt2spk`, so that no other stage takes a mixture for
+    a data directory.
 
     Parameters
     ----------
@@ -82,19 +84,20 @@ def repair_data_dir(
         for name, table in tables.items()
         if not (path / name).exists() or (path / name).read_bytes() != format_table(path / name, table).encode()
     }
-    if changed:
-        _replace(path, changed)
+    lists = _mend_lists(path, done)
+    if changed or lists:
+        _replace(path, changed, lists)
     rebuilt = ["spk2utt: made again from utt2spk"] if "spk2utt" in changed and not removed else []
     return Repaired(len(tables["utt2spk"]), before, [*done, *removed, *rebuilt], _describe_gaps(tables))
 
 
-def _replace(path: Path, changed: Mapping[str, Table]) -> None:
+def _replace(path: Path, changed: Mapping[str, Table], lists: Mapping[str, bytes]) -> None:
     with building(path / BACKUP) as originals, building(path / ".fixed") as folder:
-        for name in {*KNOWN_FILES, *changed}:
+        for name in {*KNOWN_FILES, *changed, *lists}:
             if (path / name).exists():
                 shutil.copy2(path / name, originals / name)
         shutil.copy2(path / "utt2spk", folder / "utt2spk")
-        write_tables(folder, changed, {})
+        write_tables(folder, changed, lists)
         shutil.rmtree(path / BACKUP, ignore_errors=True)
         originals.rename(path / BACKUP)
         (path / "utt2spk").unlink()
@@ -121,10 +124,7 @@ def _read_mended(path: Path, done: list[str]) -> Table:
         if finding.check not in MENDED_BY_WRITING:
             where = f"{path}:{finding.line}" if finding.line else str(path)
             raise VouchError(f"{where}: {finding.message}")
-    for check in dict.fromkeys(finding.check for finding in report.findings):
-        alike = [finding for finding in report.findings if finding.check == check]
-        example = alike[0].message.removesuffix(f"; {MEND}")
-        done.append(f"{path.name}: {len(alike)} x {check} (first: line {alike[0].line}: {example})")
+    _describe_mended(path, report, done)
     if not rows.keys:
         raise VouchError(f"{path}: no line of this table is '<key> <value>'")
     table: Table = {}
@@ -139,6 +139,25 @@ def _read_mended(path: Path, done: list[str]) -> Table:
     if keys != sorted(keys):
         done.append(f"{path.name}: sorted")
     return dict(sorted(table.items()))
+
+
+def _mend_lists(path: Path, done: list[str]) -> dict[str, bytes]:
+    """Return the trial lists and the enrolment map as text that can be read, those that have to be changed."""
+    lists = {}
+    for file in (*trial_lists(path), *path.glob("enrol_map")):
+        report = Report()
+        lines = scan_lines(file, report)
+        if {finding.check for finding in report.findings} & {"byte order mark", "line ends"}:
+            lists[file.name] = "".join(f"{line}\n" for line in lines).encode()
+            _describe_mended(file, report, done)
+    return lists
+
+
+def _describe_mended(path: Path, report: Report, done: list[str]) -> None:
+    for check in dict.fromkeys(finding.check for finding in report.findings):
+        alike = [finding for finding in report.findings if finding.check == check]
+        example = alike[0].message.removesuffix(f"; {MEND}")
+        done.append(f"{path.name}: {len(alike)} x {check} (first: line {alike[0].line}: {example})")
 
 
 def _describe(done: list[str], name: str, keys: Sequence[str], what: str) -> None:
@@ -229,8 +248,8 @@ def _check_speaker_order(path: Path, utt2spk: Mapping[str, str]) -> None:
     for utterance, speaker in utt2spk.items():
         if speaker < previous:
             raise VouchError(
-                f"{path}/utt2spk: '{utterance}' of '{speaker}' sorts after utterances of '{previous}'; begin utterance"
-                " ids with the speaker's (utils/copy_data_dir.py renames); nothing was changed"
+                f"{path}/utt2spk: '{utterance}' of '{speaker}' sorts after utterances of '{previous}';"
+                f" {advise_order(utterance, speaker, previous)}; nothing was changed"
             )
         previous = speaker
 

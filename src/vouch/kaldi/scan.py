@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vouch.kaldi.findings import Report
+from vouch.kaldi.tables import BYTE_ORDER_MARK
 
 MEND = "utils/fix_data_dir.py mends it"
 
@@ -38,11 +39,11 @@ def scan_rows(path: Path, report: Report, bare: bool = False) -> Rows:
     ----------
     path : the file
     report
-        is told of a file that is missing, empty or not UTF-8 (there are no rows then), of carriage returns, blank and
-        unfinished lines, and of blanks at either end of a line
+        is told of a file that is missing, empty or not UTF-8 (there are no rows then), of byte order marks, carriage
+        returns, blank and unfinished lines, and of blanks at either end of a line
     bare : whether keys without a value are in order; otherwise they are left out, and the report is told
     """
-    lines = _read_lines(path, report)
+    lines = scan_lines(path, report)
     pairs = [line.split(None, 1) for line in lines]
     numbers: Sequence[int] = range(1, len(pairs) + 1)
     shortest = min(map(len, pairs), default=2)
@@ -70,7 +71,8 @@ def parse_number(value: str) -> float:
         return math.nan
 
 
-def _read_lines(path: Path, report: Report) -> list[str]:
+def scan_lines(path: Path, report: Report) -> list[str]:
+    """Return the lines of a text file without what writing them again mends, of which the report is told."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -98,7 +100,14 @@ def _read_lines(path: Path, report: Report) -> list[str]:
     if not text.endswith("\n"):
         report.error("line ends", path, text.count("\n") + 1, f"the last line has no end; {MEND}")
     # Not splitlines(): it would also split at characters such as U+2028, which ids and paths may hold.
-    return text.removesuffix("\n").split("\n")
+    lines = text.removesuffix("\n").split("\n")
+    if BYTE_ORDER_MARK in text:
+        # Kaldi's own programs and Python's split() would take it for a part of the key.
+        marked = [number for number, line in enumerate(lines, start=1) if line.startswith(BYTE_ORDER_MARK)]
+        for number in marked:
+            report.error("byte order mark", path, number, f"byte order mark before the line; {MEND}")
+            lines[number - 1] = lines[number - 1].lstrip(BYTE_ORDER_MARK)
+    return lines
 
 
 def _check_edges(path: Path, lines: list[str], report: Report) -> None:
@@ -132,6 +141,25 @@ def check_order(rows: Rows, report: Report) -> None:
         number, key, previous = unsorted[0]
         more = f" (and so on {len(unsorted) - 1} more lines)" if len(unsorted) > 1 else ""
         report.error("order", rows.path, number, f"'{key}' comes after '{previous}': not sorted{more}; {MEND}")
+
+
+def advise_order(utterance: str, speaker: str, previous: str) -> str:
+    """Say how ids have to be for an utterance not to sort after those of `previous`, who sorts after its speaker.
+
+    Examples
+    --------
+    >>> advise_order("1_2", "1", "13")
+    "'1' is the beginning of '13', and '_' sorts after '3': give ids one length, or put '-' after them"
+    >>> advise_order("x1", "a", "b")
+    "begin utterance ids with the speaker's and '-', and give speaker ids one length"
+    """
+    if utterance.startswith(speaker) and previous.startswith(speaker) and utterance != speaker:
+        sign, other = utterance[len(speaker)], previous[len(speaker)]
+        return (
+            f"'{speaker}' is the beginning of '{previous}', and '{sign}' sorts after '{other}':"
+            " give ids one length, or put '-' after them"
+        )
+    return "begin utterance ids with the speaker's and '-', and give speaker ids one length"
 
 
 def check_keys(rows: Rows, reference: Rows, what: str, report: Report) -> None:

@@ -12,6 +12,8 @@ from vouch.files import write_text
 
 # Tables of a million lines take a second and no more memory than what is kept of them.
 _BLOCK_BYTES = 1 << 20
+# What programs of Windows write before a text to say that it is Unicode. Nobody sees it; it would belong to the key.
+BYTE_ORDER_MARK = "\ufeff"
 
 
 def read_table(path: str | Path, bare: bool = False, same_keys: Iterable[str] = ()) -> dict[str, str]:
@@ -122,7 +124,16 @@ def split_lines(block: bytes, before: int, path: str | Path) -> list[str]:
         number = before + text.count("\n", 0, text.index("\r")) + 1
         raise VouchError(f"{path}:{number}: carriage return; convert the line ends with: sed -i 's/\\r$//' {path}")
     # Not splitlines(): it would also split at characters such as U+2028, which ids and paths may hold.
-    return text.removesuffix("\n").split("\n")
+    lines = text.removesuffix("\n").split("\n")
+    if BYTE_ORDER_MARK in text:
+        # Files that were joined have it in the middle too.
+        for number, line in enumerate(lines, start=before + 1):
+            if line.startswith(BYTE_ORDER_MARK):
+                raise VouchError(
+                    f"{path}:{number}: byte order mark before the line; remove it with:"
+                    f" sed -i 's/^\\xEF\\xBB\\xBF//' {path}"
+                )
+    return lines
 
 
 def write_table(path: str | Path, table: Mapping[str, str]) -> None:
@@ -133,6 +144,7 @@ def write_table(path: str | Path, table: Mapping[str, str]) -> None:
     VouchError : a key or value that could not be read back: empty, of several lines or zero bytes, or a key with blanks
     """
     for key, value in table.items():
-        if key.split() != [key] or not value.strip() or any(sign in key + value for sign in "\0\n\r"):
+        is_key = key.split() == [key] and not key.startswith(BYTE_ORDER_MARK)
+        if not is_key or not value.strip() or any(sign in key + value for sign in "\0\n\r"):
             raise VouchError(f"{path}: {key!r} {value!r} cannot be a line '<key> <value>' of a table")
     write_text(path, "".join(f"{key} {table[key]}\n" for key in sorted(table)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,11 @@ LABELS = {"target": True, "nontarget": False}
 _FORM = Form("<enrol-id> <test-id> target|nontarget", LABELS.__contains__)
 # The last blank of a line and what follows it, as numbers of eight bytes: lines are compared with these at once.
 _TARGET, _NONTARGET, _REST = np.frombuffer(b" target\n nontargntarget\n", "<u8")
+
+
+def trial_lists(folder: Path) -> list[Path]:
+    """Return the trial lists of a data directory, sorted: `trials` and `trials_NAME`, and no backup copies of them."""
+    return sorted(path for path in folder.glob("trials*") if re.fullmatch(r"trials(_[\w-]+)?", path.name))
 
 
 class Trials(NamedTuple):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from vouch.errors import VouchError, pick
 from vouch.kaldi.findings import Report
-from vouch.kaldi.scan import Rows, check_keys, check_known, check_order, parse_number, scan_rows
+from vouch.kaldi.scan import Rows, advise_order, check_keys, check_known, check_order, parse_number, scan_rows
 
 FORBIDDEN_WORDS = ("<s>", "</s>", "#0")
 
@@ -131,7 +131,7 @@ def _check_utt2spk(utt2spk: Rows, needs: Needs, report: Report) -> bool:
         if speaker < previous and needs.spk_sort:
             message = (
                 f"speaker '{speaker}' comes after '{previous}': utterances must sort as their speakers do;"
-                " begin their ids with the speaker's and '-', and give speaker ids one length"
+                f" {advise_order(utterance, speaker, previous)}"
             )
             report.error("speaker order", utt2spk.path, number, message)
         previous = speaker
