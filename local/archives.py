@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import io
-import lzma
 import os
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, NoReturn
 
 from tqdm import tqdm
 
-from vouch.errors import VouchError
+from vouch.errors import VouchError, is_out_of_memory, reason
 from vouch.files import open_own
 
 BLOCK = 1 << 20
 # An archive that unpacks to more times its size holds no recordings.
 MAX_RATIO = 100
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_DAMAGE = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-)
+# What a member takes in a tar archive beside its content; millions of empty files are a bomb too.
+HEADER = 512
+# Bytes of a name or of attributes that stand before a member; file systems know names of 255, and paths of 4096.
+LONGEST_NOTE = 1 << 16
+_NOTES = {
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+}
 
 
 class Member(NamedTuple):
@@ -121,35 +118,40 @@ def unpack(
     Raises
     ------
     VouchError
-        the archive is damaged, holds a name that leads out of the target, or unpacks to more than 100 times its size;
-        the disk is full
+        the archive is damaged, holds a name that leads out of the target, unpacks to more than 100 times its size, or
+        holds names of more than 64 KiB; the disk is full
     """
     left_out, total, folders = [], 0, set()
     bound = MAX_RATIO * sum(path.stat().st_size for path in pieces)
     with io.BufferedReader(Pieces(pieces), BLOCK) as file, tqdm(desc=name, unit="file", mininterval=1.0) as progress:
         try:
             for member in _members(name, file):
+                if member.size < 0:
+                    raise tarfile.HeaderError("a size below 0")
+                total += HEADER + member.size
+                if total > bound:
+                    raise VouchError(f"{name}: unpacks to more than {MAX_RATIO} times its size; it is no corpus")
                 parts = _safe_parts(name, member.name, target)
                 if not parts or member.name.endswith("/") or not wanted(member.name):
                     continue
                 if not member.is_file:
                     left_out.append(member.name)
                     continue
-                total += member.size
-                if total > bound:
-                    raise VouchError(f"{name}: unpacks to more than {MAX_RATIO} times its size; it is no corpus")
                 path = target.joinpath(*parts)
                 if path.parent not in folders:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     folders.add(path.parent)
                 _write(member, path)
                 progress.update()
-        except _DAMAGE as error:
-            text = f"{name}: the archive is damaged ({error}); remove {pieces[0]} to get it again"
+        except VouchError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno is not None):
+                where = getattr(error, "filename", None) or target
+                raise VouchError(f"{where}: {reason(error)}; what is unpacked is kept") from None
+            # Damage makes the modules fail in a dozen ways, with TypeError and IndexError among them.
+            text = f"{name}: the archive is damaged ({reason(error)}); remove {pieces[0]} to get it again"
             raise VouchError(text) from None
-        except OSError as error:
-            where = error.filename or target
-            raise VouchError(f"{where}: {error.strerror or error}; what is unpacked is kept") from None
     return left_out
 
 
@@ -161,7 +163,7 @@ def _members(name: str, file: io.BufferedReader) -> Iterator[Member]:
                 is_file = kind in (0, stat.S_IFREG) and not info.is_dir()
                 yield Member(info.filename, info.file_size, is_file, lambda info=info: archive.open(info))
     elif name.endswith(TAR_SUFFIXES):
-        with tarfile.open(fileobj=file, mode="r|*") as archive:
+        with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Header) as archive:
             for info in archive:
                 is_file = info.isreg() and not info.issparse()
                 folder = "/" if info.isdir() else ""
@@ -169,6 +171,27 @@ def _members(name: str, file: io.BufferedReader) -> Iterator[Member]:
                 archive.members = []  # they would pile up
     else:
         raise VouchError(f"{name}: neither .zip nor {', '.join(TAR_SUFFIXES)}")
+
+
+class _Header(tarfile.TarInfo):
+    """A header of a tar archive that makes nobody read more than a header should hold.
+
+    `tarfile` reads names and attributes whole, and lists of the pieces of a sparse file to their end: two megabytes
+    can unpack to gigabytes of either.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in _NOTES and not 0 <= info.size <= LONGEST_NOTE:
+            raise tarfile.HeaderError(f"a name or attributes of {info.size} bytes")
+        if info.type == tarfile.GNUTYPE_SPARSE and buf[482]:  # "isextended": more of the list follows
+            raise tarfile.HeaderError("a sparse file in many pieces")
+        return info
+
+    def _proc_gnusparse_10(self, *_: object) -> NoReturn:
+        """Called by `tarfile` where the list of the pieces stands before the content of a sparse file."""
+        raise tarfile.HeaderError("a sparse file in many pieces")
 
 
 def _safe_parts(archive: str, name: str, target: Path) -> list[str]:

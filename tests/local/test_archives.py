@@ -1,16 +1,21 @@
 """Unpacking: whole and split archives, interrupted runs, and archives that mean harm."""
 
+import gzip
 import io
 import itertools
 import re
+import resource
+import shutil
 import tarfile
+import tracemalloc
 import zipfile
 from hashlib import md5
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fileserver import FileServer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archives import Pieces, unpack
@@ -169,6 +174,144 @@ def test_a_flipped_bit(tmp_path):
     path.write_bytes(content)
     assert "the archive is damaged (Bad CRC-32" in refusal(path.name, [path], tmp_path / "out")
     assert everything(tmp_path / "out").keys() == {*FILES} - {"corpus/b/deep/er/é.wav"}
+
+
+def small_zip(path, method=zipfile.ZIP_DEFLATED):
+    return make_zip(path, {"d/é.wav": b"sound" * 20}, compression=method)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("é".encode(), b"\xb1\xb9", "not UTF-8 text"),
+        (b"d/", b"\0/", "string index out of range"),
+        (b"d/", b"\0\0", "string index out of range"),
+    ],
+)
+def test_names_that_are_none(tmp_path, old, new, words):
+    """The first: the directory says that names are UTF-8. The others: a name ends at its first zero byte."""
+    path = small_zip(tmp_path / "x.zip")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(old, new))
+    message = refusal(path.name, [path], tmp_path / "out")
+    assert message == f"x.zip: the archive is damaged ({words}); remove {path} to get it again"
+
+
+def test_a_dictionary_of_four_gigabytes(tmp_path, start_python):
+    """Its size stands in the five bytes of properties that LZMA data begin with; here memory is short."""
+    path = small_zip(tmp_path / "x.zip", zipfile.ZIP_LZMA)
+    path.write_bytes(path.read_bytes().replace(b"]\0\0\x80\0", b"]\0\0\xf0\xff"))
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from archives import unpack
+from vouch.errors import VouchError
+try:
+    unpack("x.zip", [Path(sys.argv[2])], Path(sys.argv[3]))
+except VouchError as error:
+    print(error)
+"""
+    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 31, 1 << 31))}
+    local = Path(__file__).resolve().parents[2] / "local"
+    printed = start_python(code, local, path, tmp_path / "out", **limit).stdout.read()
+    assert printed == f"{tmp_path}/out: more memory is needed than there is; what is unpacked is kept\n"
+
+
+def raw_header(kind, size, name="x"):
+    """A header of 512 bytes, whatever its size says."""
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def pax(**words):
+    """A pax header that gives the next member attributes, with `length key=value` lines."""
+    lines = b""
+    for key, value in words.items():
+        rest = f" {key.replace('_', '.')}={value}\n".encode()
+        digits = next(digits for digits in range(1, 9) if len(str(digits + len(rest))) == digits)
+        lines += str(digits + len(rest)).encode() + rest
+    return raw_header(tarfile.XHDTYPE, len(lines)) + lines + bytes(-len(lines) % 512)
+
+
+MEGABYTES = 30 << 20
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (raw_header(tarfile.GNUTYPE_LONGNAME, MEGABYTES) + b"a" * MEGABYTES, "a name or attributes of"),
+        (raw_header(tarfile.GNUTYPE_LONGLINK, MEGABYTES) + b"a" * MEGABYTES, "a name or attributes of"),
+        (raw_header(tarfile.XHDTYPE, MEGABYTES) + b"9" * MEGABYTES, "a name or attributes of"),
+        (raw_header(tarfile.XGLTYPE, MEGABYTES) + b"9" * MEGABYTES, "a name or attributes of"),
+        (raw_header(tarfile.GNUTYPE_LONGNAME, 1 << 40), "a name or attributes of"),
+        (
+            pax(GNU_sparse_major=1, GNU_sparse_minor=0) + raw_header(tarfile.REGTYPE, MEGABYTES) + b"9" * MEGABYTES,
+            "many pieces",
+        ),
+        (pax(size=-5) + raw_header(tarfile.REGTYPE, 3), "a size below 0"),
+        (raw_header(tarfile.REGTYPE, 3)[:100] + b"\xff" * 412, ""),
+    ],
+)
+def test_headers_that_mean_harm(tmp_path, content, words):
+    """Compressed a thousandfold; read whole they would take the memory that the disk is spared."""
+    path = tmp_path / "x.tar.gz"
+    path.write_bytes(gzip.compress(content, 6))
+    tracemalloc.start()
+    try:
+        message = refusal("x.tar.gz", [path], tmp_path / "out")
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert message.startswith("x.tar.gz: the archive is damaged (") and words in message
+    assert everything(tmp_path) == {"x.tar.gz": path.read_bytes()}
+
+
+def test_a_sparse_file_whose_list_does_not_end(tmp_path):
+    header = bytearray(raw_header(tarfile.GNUTYPE_SPARSE, 0))
+    header[482] = 1  # more of the list follows
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    piece = (b"00000000001\0" * 42).ljust(504, b"\0") + b"\1" + bytes(7)
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(bytes(header) + piece * 20_000, 6))
+    assert "a sparse file in many pieces" in refusal("x.tar.gz", [tmp_path / "x.tar.gz"], tmp_path / "out")
+
+
+def test_millions_of_empty_files(tmp_path):
+    path = tmp_path / "x.tar.gz"
+    path.write_bytes(gzip.compress(raw_header(tarfile.REGTYPE, 0, "corpus/x") * 20_000, 9))
+    assert "unpacks to more than 100 times" in refusal(path.name, [path], tmp_path / "out")
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz", ".tar.bz2", ".tar.xz"])
+@settings(max_examples=25)
+@given(
+    changes=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=6)), min_size=1, max_size=4
+    )
+)
+def test_damaged_archives_are_one_line(tmp_path_factory, suffix, changes):
+    folder = tmp_path_factory.mktemp("damaged")
+    path = folder / f"x{suffix}"
+    if suffix == ".zip":
+        make_zip(path, FILES, compression=zipfile.ZIP_DEFLATED)
+    else:
+        with tarfile.open(path, f"w:{suffix.rpartition('.')[2]}", format=tarfile.PAX_FORMAT) as archive:
+            for name, content in {**FILES, "corpus/" + "long" * 60: b"1"}.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    content = path.read_bytes()
+    for place, piece in changes:
+        at = int(place * len(content))
+        content = content[:at] + piece + content[at + len(piece) :]
+    path.write_bytes(content)
+    try:
+        unpack(path.name, [path], folder / "out")
+    except VouchError as error:
+        assert "\n" not in str(error)
+    shutil.rmtree(folder)
 
 
 def test_something_else(tmp_path):
