@@ -10,12 +10,10 @@ music and speech in the layout of MUSAN, <data>/musan. The same seed gives the s
 
 import itertools
 import math
-import multiprocessing
 import shutil
-import signal
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +26,6 @@ guard_imports(__name__)
 
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
 from command_line import Parser, run_main
 from demo.noise import NOISES, music
@@ -40,6 +37,7 @@ from prepared import DataSet, claim, write_data_sets
 from vouch.errors import VouchError
 from vouch.files import atomic_write
 from vouch.kaldi.trials import Trials
+from worker_processes import in_processes
 
 SETS = ("train", "valid", "test")
 MUSAN_FILES = {"noise": 4, "music": 6, "speech": 8}  # per sub-folder
@@ -85,9 +83,9 @@ def main() -> None:
         first += speakers
     everything = [utterance for utterances in sets.values() for utterance in utterances]
     make = partial(make_utterance, data, options.seed)
-    durations = dict(run_jobs(make, everything, options.nj, "utterances"))
+    durations = dict(in_processes(make, everything, options.nj, "utterances"))
     noises = list(musan_files(data / "musan"))
-    for _ in run_jobs(partial(make_musan, options.seed), noises, options.nj, "noises"):
+    for _ in in_processes(partial(make_musan, options.seed), noises, options.nj, "noises"):
         pass
     # Last: a run that was killed leaves no directory that a later stage would accept.
     made = {}
@@ -117,18 +115,6 @@ def parse_options() -> Namespace:
         if getattr(options, name) < least:
             raise VouchError(f"--{name} {getattr(options, name)}: must be at least {least}")
     return options
-
-
-def run_jobs(job: Callable, items: list, processes: int, what: str) -> Iterator:
-    """Yield job(item) of all items, in their order."""
-    progress = partial(tqdm, total=len(items), unit="file", desc=what, mininterval=1.0)
-    with multiprocessing.Pool(processes, initializer=_leave_signals_to_parent) as pool:
-        yield from progress(pool.imap(job, items, chunksize=4))
-
-
-def _leave_signals_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def make_utterance(data: Path, seed: int, utterance: Utterance) -> tuple[str, float]:

@@ -1,5 +1,6 @@
 """The demo corpus: the same from the same seed, well formed, and made of voices with the asked anatomy."""
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -130,6 +131,49 @@ def test_killed_run_leaves_no_data_dir_and_the_next_one_completes(corpus, tmp_pa
     assert prepare(data).returncode == 0
     assert digests(data) == digests(corpus)
     assert not (data / "train" / "feats.scp").exists()
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of the living children of a process."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == pid and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize(
+    ("victim", "number", "status", "message"),
+    [
+        ("worker", signal.SIGKILL, 1, "utterances: one of 2 processes was killed, as the system does when memory is"),
+        ("parent", signal.SIGTERM, 143, ""),
+        ("parent", signal.SIGINT, 130, "interrupted"),
+        ("parent", signal.SIGKILL, -9, ""),
+    ],
+)
+def test_no_end_of_a_process_leaves_one_that_waits(tmp_path, victim, number, status, message):
+    """More to do than anybody waits for, so that what ends has been ended."""
+    words = [sys.executable, SCRIPT, tmp_path / "data", "--speakers", "400,2,4", "--nj", "2"]
+    run = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60.0
+        while not list(tmp_path.rglob("*.wav")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        workers = children(run.pid)
+        assert len(workers) == 2
+        os.kill(workers[0] if victim == "worker" else run.pid, number)
+        assert run.wait(timeout=30) == status
+        while any(Path(f"/proc/{worker}/exe").exists() for worker in workers) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not any(Path(f"/proc/{worker}/exe").exists() for worker in workers)
+    finally:
+        run.kill()
+    last = run.stderr.read().replace("\r", "\n").splitlines()[-1]
+    assert message in last
+    assert not (tmp_path / "data" / "train" / "wav.scp").exists()
 
 
 def test_folder_of_somebody_else_is_left_alone(tmp_path):
