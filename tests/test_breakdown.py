@@ -22,12 +22,35 @@ def test_trials_with_a_score_keep_their_order():
     assert (some.enrol, some.test, some.is_target.tolist()) == (["a", "c"], ["c", "d"], [False, False])
 
 
-def test_speakers_of_utterances_and_models():
-    utt2spk = {"a": "x", "b": "x", "c": "y", "u": "d"}
-    enrol, test = speakers_of(TRIALS, utt2spk, "utt2spk")
-    assert (enrol.tolist(), test.tolist()) == (["x", "x", "x", "y"], ["x", "y", "y", "d"])
-    with pytest.raises(VouchError, match="'d' of the trial list is neither an utterance nor a speaker of here"):
-        speakers_of(TRIALS, {"a": "x", "b": "x", "c": "y"}, "here")
+def write(path, *lines):
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def test_speakers_of_utterances_and_enrolments(tmp_path):
+    utt2spk = write(tmp_path / "utt2spk", "a x", "b x", "c y", "d z")
+    trials = Trials(["a", "x", "m", "m"], ["b", "c", "c", "d"], np.array([True, False, True, False]))
+    with pytest.raises(VouchError, match=f"'m' of the trial list is neither an utterance nor a speaker of {utt2spk}"):
+        speakers_of(trials, utt2spk)
+    enrol, test = speakers_of(trials, utt2spk, write(tmp_path / "enrol_map", "m c c"))
+    names = np.array(["x", "y", "z"])
+    assert (names[enrol].tolist(), names[test].tolist()) == (["x", "x", "y", "y"], ["x", "y", "y", "z"])
+    for line, reason in (("m a c", "utterances of 'm' are of 2 speakers in"), ("m c q", "'q' of 'm' is not in")):
+        with pytest.raises(VouchError, match=reason):
+            speakers_of(trials, utt2spk, write(tmp_path / "enrol_map", line))
+
+
+@pytest.mark.parametrize(
+    ("is_target", "message"),
+    [
+        ([True, True, True], "the trial 'a c' is target, but of two speakers in .*utt2spk \\(1 such\\)"),
+        ([False, False, False], "the trial 'a b' is nontarget, but of one speaker in .*utt2spk \\(2 such\\)"),
+    ],
+)
+def test_labels_that_contradict_the_speakers(tmp_path, is_target, message):
+    utt2spk = write(tmp_path / "utt2spk", "a x", "b x", "c y", "d y")
+    with pytest.raises(VouchError, match=message):
+        speakers_of(Trials(["a", "a", "c"], ["b", "c", "d"], np.array(is_target)), utt2spk)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +120,7 @@ def test_figures_of_parts_are_those_of_their_trials():
     found = evaluate_groups(whole, scores, is_target, groups, few, tuple(speakers))
     early = evaluate("x: early", scores[:80], is_target[:80], few, tuple(speakers[:, :80]))
     assert found.groups == (early,)
-    assert found.notes == ("no figures for targets: 100 target and 0 non-target trials",)
+    assert found.notes == (*whole.notes, "no figures for targets: 100 target and 0 non-target trials")
     assert found.eer == whole.eer
 
 
@@ -109,7 +132,7 @@ def test_a_definition_that_a_part_is_too_small_for_is_left_out():
     found = evaluate_groups(whole, scores, is_target, groups, settings)
     assert [list(group.other_eers) for group in found.groups] == [["kaldi"], ["feerci", "kaldi"]]
     reason = "feerci's EER needs two target and two non-target trials"
-    assert found.notes == (f"no EER of feerci for mic=far: {reason}",)
+    assert found.notes == (*whole.notes, f"no EER of feerci for mic=far: {reason}")
     # The whole list is judged as asked for, or not at all.
     with pytest.raises(VouchError, match=reason):
         evaluate("x", scores[:3], is_target[:3], settings)

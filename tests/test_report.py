@@ -53,9 +53,37 @@ def test_intervals_are_over_what_was_asked_for():
         assert list(result.intervals) == list(draws)
         for name, values in draws.items():
             assert result.intervals[name] == pytest.approx(percentile_interval(values))
-        assert result.resampled == ("trials" if speakers is None else "speakers")
+        assert (result.resampled, result.speakers) == (("trials", None) if speakers is None else ("speakers", 7))
         assert result.other_eers == {"kaldi": 100 * kaldi_eer(scores, is_target).value}
         assert result.other_min_dcfs == {"kaldi": {0.2: sequential_min_dcf(scores, is_target, 0.2).value}}
+
+
+def test_trials_are_resampled_where_that_is_asked_for():
+    scores, is_target = trials()
+    names = np.array([f"s{row % 7}" for row in range(300)])
+    result = evaluate("mine", scores, is_target, replace(FEW, resample="trials"), (names, names))
+    assert (result.resampled, result.speakers) == ("trials", 7)
+    assert result.intervals == evaluate("mine", scores, is_target, FEW).intervals
+    assert len(result.notes) == 2
+    with pytest.raises(VouchError, match="did you mean 'speakers'"):
+        evaluate("mine", scores, is_target, replace(FEW, resample="speaker"))
+
+
+@pytest.mark.parametrize(("number", "few"), [(2, True), (19, True), (20, False), (60, False)])
+def test_few_speakers_are_remarked(number, few):
+    scores, is_target = trials()
+    enrol = np.arange(300) // 3 % number
+    result = evaluate("mine", scores, is_target, FEW, (enrol, (enrol + ~is_target) % number))
+    assert result.speakers == number
+    assert any(note.startswith(f"only {number} speakers") and "tells little" in note for note in result.notes) == few
+
+
+def test_scores_of_the_wrong_direction_are_remarked():
+    scores, is_target = trials()
+    hint = "the EER is above 50 %: are these distances? Larger scores must mean the same speaker"
+    assert hint in evaluate("mine", -scores, is_target, FEW).notes
+    assert hint not in evaluate("mine", scores, is_target, FEW).notes
+    assert hint not in evaluate("mine", np.zeros(300), is_target, FEW).notes  # chance, exactly
 
 
 def test_json_holds_every_figure(tmp_path):
@@ -69,9 +97,8 @@ def test_json_holds_every_figure(tmp_path):
     record = json.loads((tmp_path / "x.y.json").read_text(encoding="utf-8"))
     low, high = result.intervals["eer"]
     assert record["eer"] == {"percent": result.eer.value, "threshold": result.eer.threshold}
-    assert record["eer_interval"] == {
-        **{"low_percent": low, "high_percent": high, "level": 0.95, "draws": 50, "resampled": "trials"}
-    }
+    how = {"level": 0.95, "draws": 50, "resampled": "trials", "speakers": None}
+    assert record["eer_interval"] == {"low_percent": low, "high_percent": high, **how}
     assert (record["trials"], record["targets"], record["nontargets"], record["unscored"]) == (300, 100, 200, 4)
     for kind, points in (("min_dcf", result.min_dcf), ("act_dcf", result.act_dcf)):
         assert list(record[kind]) == [str(prior) for prior in PRIORS]

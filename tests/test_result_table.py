@@ -8,10 +8,12 @@ from vouch.report import Settings, evaluate
 from vouch.result_table import format_html, format_markdown, format_table, format_text, notes_of, table_rows
 
 
-def result(name, number=300, **settings):
+def result(name, number=300, known=True, **settings):
     is_target = np.arange(number) % 3 == 0
     scores = np.random.default_rng(0).standard_normal(number) + 2 * is_target
-    return evaluate(name, scores, is_target, Settings(draws=5, **settings))
+    enrol = np.arange(number) // 3 % 25
+    speakers = (enrol, (enrol + ~is_target) % 25) if known else None
+    return evaluate(name, scores, is_target, Settings(draws=5, **settings), speakers)
 
 
 def test_text_is_aligned_and_names_what_was_left_out():
@@ -30,6 +32,14 @@ def test_text_is_aligned_and_names_what_was_left_out():
         assert [row[column:].startswith(value) for row, value in zip(rows, values, strict=True)] == [True, True]
 
 
+def test_what_intervals_are_over_and_the_notes_on_it():
+    few = replace(result("c"), groups=(replace(result("c: part"), notes=("x",)), result("c: rest")), notes=("x",))
+    lines = format_table([result("a"), result("b", known=False), few]).splitlines()
+    column = lines[0].index("interval over")
+    assert [line[column:].split("  ")[0] for line in lines[1:4]] == ["25 speakers", "trials", "25 speakers"]
+    assert lines[-2:] == [f"b: {result('b', known=False).notes[0]}", "c; c: part: x"]
+
+
 def test_parts_are_a_table_of_their_own():
     lines = format_table([replace(result("a"), groups=(result("a: short"), result("a: long")))]).splitlines()
     assert lines[2] == ""
@@ -40,10 +50,10 @@ def test_every_figure_of_results_that_differ():
     results = [result("a", priors=(0.2,)), result("b", priors=(0.01, 0.2), definitions=("kaldi",))]
     heading, first, second = table_rows(results, every_figure=True)
     figures = ["minDCF(0.01)", "minDCF(0.2)", "actDCF(0.01)", "actDCF(0.2)", "Cllr", "minCllr", "EER % of kaldi"]
-    assert list(heading[3:]) == [*figures, "minDCF(0.01) of kaldi", "minDCF(0.2) of kaldi"]
+    assert list(heading[4:]) == [*figures, "minDCF(0.01) of kaldi", "minDCF(0.2) of kaldi"]
     assert (first[0], second[0]) == ("a", "b")
     a, b = results
-    assert first[3:] == (
+    assert first[4:] == (
         "-",
         f"{a.min_dcf[0.2].value:.4f}",
         "-",

@@ -4,7 +4,8 @@
     utils/compare_scores.py exp/a/scores/test_trials.txt exp/b/scores/test_trials.txt data/test/trials
 
 A positive difference means that the first file has more errors. Both are judged on the same trials, resampled again and
-again; with --utt2spk it is speakers that are resampled, which is right for lists that repeat each speaker many times.
+again. It is speakers that are resampled, as utt2spk beside the trial list (or --utt2spk) knows them; trials only where
+nobody knows them, which makes differences look surer than they are.
 The p-value is how often so large a difference would come about by chance between systems that are equally good.
 """
 
@@ -18,15 +19,16 @@ from startup import guard_imports
 
 guard_imports(__name__)
 
+import numpy as np
+
+from bootstrap_options import add_bootstrap_options, known_speakers
 from command_line import Parser, run_main
 from scoring_options import check_outputs
-from vouch.breakdown import speakers_of
 from vouch.comparison import Comparison, compare
 from vouch.files import write_text
 from vouch.kaldi.scores import join_scores, read_scores
-from vouch.kaldi.tables import read_table
 from vouch.kaldi.trials import read_trials
-from vouch.report import LEVEL, PRIORS
+from vouch.report import LEVEL, PRIORS, remarks
 from vouch.result_table import format_text
 
 
@@ -36,9 +38,7 @@ def main() -> None:
     parser.add_argument("second", type=Path, help="score file of the same trials")
     parser.add_argument("trials", type=Path, help="trial list, 'enrol-id test-id target|nontarget' lines")
     parser.add_argument("--priors", type=float, nargs="+", default=PRIORS, help="target priors of the detection costs")
-    parser.add_argument("--utt2spk", type=Path, help="resample the speakers of this table, not trials")
-    parser.add_argument("--draws", type=int, default=1000, help="bootstrap samples")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    add_bootstrap_options(parser)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     if options.json is not None:
@@ -48,17 +48,23 @@ def main() -> None:
     scores = [
         join_scores(trials, read_scores(path), options.trials, path)[0] for path in (options.first, options.second)
     ]
-    speakers = speakers_of(trials, read_table(options.utt2spk), options.utt2spk) if options.utt2spk else None
+    speakers, notes = known_speakers(options, trials)
+    number = None if speakers is None else len(np.union1d(*speakers))
+    if options.resample == "trials":
+        speakers = None
+    resampled = "trials" if speakers is None else "speakers"
+    notes = [*remarks(resampled, number), *notes]
     found = compare(*scores, trials.is_target, speakers, options.priors, options.draws, options.seed)
     if options.json:
-        resampled = "speakers" if options.utt2spk else "trials"
-        record = {"first": str(options.first), "second": str(options.second), "resampled": resampled}
+        record = {"first": str(options.first), "second": str(options.second)}
+        record |= {"resampled": resampled, "speakers": number, "notes": notes}
         record |= {"draws": options.draws, "level": LEVEL, "figures": {each.name: figures(each) for each in found}}
         write_text(options.json, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    print(
-        format_text([("", "first", "second", f"difference [{100 * LEVEL:.0f} % interval]", "p"), *map(row, found)]),
-        end="",
-    )
+    over = resampled if speakers is None else f"{number} speakers"
+    heading = ("", "first", "second", f"difference [{100 * LEVEL:.0f} % interval over {over}]", "p")
+    print(format_text([heading, *map(row, found)]), end="")
+    for note in notes:
+        print(note)
 
 
 def figures(comparison: Comparison) -> dict[str, float]:

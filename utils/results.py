@@ -10,6 +10,7 @@ run.sh --protocol NAME evaluated is in results_NAME/*.json there.
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ guard_imports(__name__)
 from command_line import Parser, run_main
 from vouch.errors import VouchError
 from vouch.report import Result, read_results
-from vouch.result_table import format_markdown, format_text, table_rows
+from vouch.result_table import format_markdown, format_text, notes_of, table_rows
 
 
 def main() -> None:
@@ -37,8 +38,12 @@ def main() -> None:
     if options.format == "json":
         # The same cells as in the other formats; every digit is in the experiments' own files.
         print(json.dumps([dict(zip(rows[0], row, strict=True)) for row in rows[1:]], indent=2, ensure_ascii=False))
-    else:
-        print({"text": format_text, "markdown": format_markdown}[options.format](rows), end="")
+        return
+    print({"text": format_text, "markdown": format_markdown}[options.format](rows), end="")
+    named = [replace(entry.result, system=f"{entry.experiment}, {entry.result.system}", groups=()) for entry in found]
+    for number, note in enumerate(notes_of(named)):
+        # A list in Markdown, after a line that ends the table.
+        print(note if options.format == "text" else f"{'' if number else chr(10)}- {note}")
 
 
 class Found(NamedTuple):

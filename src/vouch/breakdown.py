@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vouch.errors import VouchError, pick
+from vouch.errors import VouchError, pick, shorten
 from vouch.kaldi.scores import Scores
-from vouch.kaldi.tables import read_lines
+from vouch.kaldi.tables import read_lines, read_table
 from vouch.kaldi.trials import Trials
 from vouch.metrics_compat import EQUAL_ERROR_RATES
 from vouch.report import Result, Settings, evaluate
@@ -29,20 +29,55 @@ def scored_trials(trials: Trials, scores: Scores) -> Trials:
     return Trials(enrol, test, trials.is_target[keep])
 
 
-def speakers_of(trials: Trials, utt2spk: Mapping[str, str], path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the speakers of both sides of each trial, (trials,) arrays of str.
+def speakers_of(
+    trials: Trials, utt2spk: str | Path, enrol_map: str | Path | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return whose the two sides of each trial are.
 
-    An id that is no utterance but a speaker, as that of a model of several utterances, stands for itself; `VouchError`
-    names one that is neither. `path` is where `utt2spk` was read, for messages.
+    Parameters
+    ----------
+    trials : trial list
+    utt2spk : table of the utterances' speakers; an enrolment id that is one of the speakers stands for itself
+    enrol_map : table of `enrol-id utterance ...`, for enrolments that are called something else
+
+    Returns
+    -------
+    enrol, test : (trials,) int arrays, the numbers of the speakers
+
+    Raises
+    ------
+    VouchError : naming an id whose speaker is not known, an enrolment of several speakers, or the first trial whose
+        label says something else than the table
     """
-    known = {**{speaker: speaker for speaker in utt2spk.values()}, **utt2spk}
-    try:
-        enrol, test = ([known[name] for name in side] for side in (trials.enrol, trials.test))
-    except KeyError as error:
+    table = read_table(utt2spk)
+    numbers = {speaker: number for number, speaker in enumerate(sorted(set(table.values())))}
+    of_utterance = {utterance: numbers[speaker] for utterance, speaker in table.items()}
+    of_enrolment = {**numbers, **of_utterance}
+    for name, words in (read_table(enrol_map) if enrol_map else {}).items():
+        found = {of_utterance.get(utterance, utterance) for utterance in words.split()}
+        unknown = [each for each in found if isinstance(each, str)]
+        if unknown:
+            raise VouchError(f"{enrol_map}: '{min(unknown)}' of '{name}' is not in {utt2spk}")
+        if len(found) > 1:
+            raise VouchError(f"{enrol_map}: the utterances of '{name}' are of {len(found)} speakers in {utt2spk}")
+        of_enrolment[name] = found.pop()
+    sides = []
+    for names, known in ((trials.enrol, of_enrolment), (trials.test, {**numbers, **of_utterance})):
+        rows = np.array([known.get(name, -1) for name in names])
+        if (rows < 0).any():
+            name = shorten(names[int(np.argmin(rows))])
+            raise VouchError(f"'{name}' of the trial list is neither an utterance nor a speaker of {utt2spk}")
+        sides.append(rows)
+    enrol, test = sides
+    contradicted = np.flatnonzero((enrol == test) != trials.is_target)
+    if len(contradicted):
+        row = contradicted[0]
+        label, said = ("target", "two speakers") if trials.is_target[row] else ("nontarget", "one speaker")
         raise VouchError(
-            f"'{error.args[0]}' of the trial list is neither an utterance nor a speaker of {path}"
-        ) from None
-    return np.array(enrol), np.array(test)
+            f"the trial '{trials.enrol[row]} {trials.test[row]}' is {label}, but of {said} in {utt2spk}"
+            f" ({len(contradicted)} such)"
+        )
+    return enrol, test
 
 
 def by_duration(
@@ -126,7 +161,7 @@ def evaluate_groups(
     scores, is_target, settings, speakers : as for `vouch.report.evaluate`
     groups : (trials,) bool arrays by name
     """
-    parts, notes = [], []
+    parts, notes = [], list(result.notes)
     for name, chosen in groups.items():
         sides = None if speakers is None else (speakers[0][chosen], speakers[1][chosen])
         targets = int(np.count_nonzero(is_target[chosen]))

@@ -39,8 +39,8 @@ def compare(
     ----------
     first, second : (trials,) float arrays of scores, larger for targets
     is_target : (trials,) bool array
-    speakers : (trials,) arrays of str, the speakers of the enrolment and of the test sides, whom the bootstrap
-        resamples; None: it resamples trials
+    speakers : (trials,) arrays, names or numbers of the speakers of the enrolment and of the test sides, whom the
+        bootstrap resamples; None: it resamples trials
     priors : target priors of the detection costs
     draws, seed : of the bootstrap
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from vouch.errors import VouchError
 from vouch.files import write_text
 from vouch.report import Result, read_results
-from vouch.result_table import format_html, notes_of, table_rows
+from vouch.result_table import drawn, format_html, notes_of, table_rows
 
 _STYLE = """
 body { font-family: sans-serif; color: #333; max-width: 90em; margin: 2em auto; padding: 0 1em; }
@@ -75,8 +75,8 @@ def write_report(folder: str | Path, title: str, configuration: str | Path | Non
 def _summary(results: Mapping[str, Result]) -> str:
     systems = list(results.values())
     notes = "".join(f"<li>{html.escape(note)}</li>\n" for note in notes_of(systems))
-    drawn = sorted({f"{result.draws} bootstrap samples of {result.resampled}" for result in systems})
-    text = f"<p>{html.escape(_ABOUT)} Intervals: {', '.join(drawn)}.</p>\n"
+    samples = sorted({f"{result.draws} bootstrap samples of {drawn(result)}" for result in systems})
+    text = f"<p>{html.escape(_ABOUT)} Intervals: {html.escape(', '.join(samples))}.</p>\n"
     return format_html(table_rows(systems, every_figure=True)) + text + (f"<ul>\n{notes}</ul>\n" if notes else "")
 
 

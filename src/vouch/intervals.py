@@ -57,18 +57,24 @@ def over_trials(is_target: np.ndarray) -> Resampling:
     return draw
 
 
-def over_speakers(is_target: np.ndarray, enrol: Sequence[str], test: Sequence[str]) -> Resampling:
+def over_speakers(is_target: np.ndarray, enrol: np.ndarray, test: np.ndarray) -> Resampling:
     """Resample speakers with replacement, those of both sides at once (Snijders and Borgatti, 1999).
 
-    A trial between two speakers is repeated for each pair of their copies, one within a speaker for each copy. Draws
-    without any target or any non-target trial are drawn again.
+    A trial between two speakers is repeated for each pair of their copies, one within a speaker for each copy: both
+    sides count. Two copies of one speaker make no non-target trials. What single trials contribute to the spread is
+    counted up to three times for non-target trials, so that intervals of lists with few trials between each two
+    speakers are rather too wide (Owen, 2007). Draws without any target or any non-target trial are drawn again.
 
     Parameters
     ----------
     is_target : (trials,) bool array
-    enrol, test : (trials,) speakers of the two sides
+    enrol, test : (trials,) names or numbers of the speakers of the two sides
+
+    Raises
+    ------
+    VouchError : there are less than two speakers
     """
-    speakers, rows = np.unique([*enrol, *test], return_inverse=True)
+    speakers, rows = np.unique(np.concatenate([enrol, test]), return_inverse=True)
     if len(speakers) < 2:
         raise VouchError("resampling speakers needs at least two speakers")
     one, other = rows[: len(enrol)].astype(np.int32), rows[len(enrol) :].astype(np.int32)

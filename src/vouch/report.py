@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vouch.errors import VouchError, pick
+from vouch.errors import VouchError, nearest, pick
 from vouch.files import write_text
 from vouch.intervals import Interval, bootstrap, by_score, over_speakers, over_trials, percentile_interval
 from vouch.metrics import Cost, OperatingPoint, act_dcf, cllr, equal_error_rate, min_cllr, min_dcf
@@ -21,6 +21,10 @@ PRIORS = (0.01, 0.05)
 LEVEL = 0.95
 # Differences and sums of larger scores are no longer finite.
 MAX_SCORE = 1e300
+# With fewer of them, other speakers give other figures, and the bootstrap cannot tell how different ones.
+FEW_SPEAKERS = 20
+# What can be drawn for the intervals.
+UNITS = ("speakers", "trials")
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,11 @@ class Result:
     cllr, min_cllr : cost of the scores, read as natural-logarithm likelihood ratios, and the least of any calibration
     intervals : bootstrap intervals of probability `level` by the names of `vouch.intervals.bootstrap`; EER in percent
     level, draws, resampled : of the bootstrap; what was drawn, "trials" or "speakers"
+    speakers : how many different ones the two sides of the trials have; None: it is not known whose the utterances are
     other_eers : equal error rates in percent by definitions of other programs
     other_min_dcfs : minimum detection costs by program and target prior, of the programs that define one
     groups : the same for parts of the list, named in `system`
-    notes : sentences about what has no figures
+    notes : sentences about what the figures do not say by themselves
     """
 
     system: str
@@ -56,6 +61,7 @@ class Result:
     level: float
     draws: int
     resampled: str
+    speakers: int | None
     other_eers: dict[str, float]
     other_min_dcfs: dict[str, dict[float, float]]
     groups: tuple[Result, ...] = ()
@@ -71,12 +77,14 @@ class Settings:
     draws, seed : of the bootstrap
     priors : target priors of the detection costs
     definitions : names in `vouch.metrics_compat.EQUAL_ERROR_RATES`
+    resample : what the bootstrap draws, of `UNITS`; speakers only where they are known, or else trials
     """
 
     draws: int = 1000
     seed: int = 0
     priors: tuple[float, ...] = PRIORS
     definitions: tuple[str, ...] = ()
+    resample: str = "speakers"
 
 
 def evaluate(
@@ -95,8 +103,8 @@ def evaluate(
     scores : (trials,) float array, larger for targets
     is_target : (trials,) bool array
     settings : what to compute; None: the defaults
-    speakers : (trials,) arrays of str, the speakers of the enrolment and of the test sides, whom the bootstrap
-        resamples; None: it resamples trials
+    speakers : (trials,) arrays, names or numbers of the speakers of the enrolment and of the test sides; None: they
+        are not known, and the bootstrap resamples trials whatever the settings say
     unscored : trials that were left out, for the record
 
     Raises
@@ -107,6 +115,8 @@ def evaluate(
     settings = settings or Settings()
     if not system.strip() or system.splitlines() != [system]:
         raise VouchError(f"the name of a system is one line, not {system!r}")
+    if settings.resample not in UNITS:
+        raise VouchError(f"unknown unit to resample '{settings.resample}'{nearest(settings.resample, UNITS)}")
     definitions = {name: pick(EQUAL_ERROR_RATES, name, "definition of the EER") for name in settings.definitions}
     costs = [Cost(prior) for prior in settings.priors]
     # Before the trials are sorted: these depend on the order of tied ones in the list.
@@ -120,7 +130,8 @@ def evaluate(
         raise VouchError(f"scores beyond {MAX_SCORE:g} are too large to be judged; scale them down")
     scores, is_target = np.asarray(scores, np.float64)[order], np.asarray(is_target, bool)[order]
     rate, threshold = equal_error_rate(scores, is_target)
-    if speakers is None:
+    resampled = "trials" if speakers is None else settings.resample
+    if speakers is None or resampled == "trials":
         resampling = over_trials(is_target)
     else:
         resampling = over_speakers(is_target, *(np.asarray(side)[order] for side in speakers))
@@ -128,6 +139,10 @@ def evaluate(
     intervals = {name: percentile_interval(values, LEVEL) for name, values in draws.items()}
     intervals["eer"] = Interval(*(100 * end for end in intervals["eer"]))
     targets = int(np.count_nonzero(is_target))
+    number = None if speakers is None else len(np.union1d(*speakers))
+    notes = remarks(resampled, number)
+    if rate > 0.5:
+        notes.append("the EER is above 50 %: are these distances? Larger scores must mean the same speaker")
     return Result(
         system=system,
         targets=targets,
@@ -141,10 +156,31 @@ def evaluate(
         intervals=intervals,
         level=LEVEL,
         draws=settings.draws,
-        resampled="trials" if speakers is None else "speakers",
+        resampled=resampled,
+        speakers=number,
         other_eers={name: 100 * definition(scores, is_target).value for name, definition in definitions.items()},
         other_min_dcfs=costs_by_program,
+        notes=tuple(notes),
     )
+
+
+def remarks(resampled: str, speakers: int | None) -> list[str]:
+    """Return what a reader of intervals must know.
+
+    Parameters
+    ----------
+    resampled : what was drawn, of `UNITS`
+    speakers : how many the trials have; None: nobody knows
+    """
+    found = []
+    if resampled == "trials":
+        found.append("the interval is over trials: too narrow, because those of one speaker are alike")
+    if speakers is not None and speakers < FEW_SPEAKERS:
+        found.append(
+            f"only {speakers} speakers: with fewer than {FEW_SPEAKERS} this figure tells little about others, and its"
+            " interval is too narrow"
+        )
+    return found
 
 
 def write_result(path: str | Path, result: Result) -> None:
@@ -184,6 +220,7 @@ def _record(result: Result) -> dict[str, object]:
             "level": result.level,
             "draws": result.draws,
             "resampled": result.resampled,
+            "speakers": result.speakers,
         },
         "min_dcf": _dcf_records("min_dcf", result.min_dcf, result.intervals),
         "act_dcf": _dcf_records("act_dcf", result.act_dcf, result.intervals),
@@ -225,7 +262,7 @@ def _result(record: dict) -> Result:
         cllr=record["cllr"]["value"],
         min_cllr=record["min_cllr"]["value"],
         intervals=intervals,
-        **{key: interval[key] for key in ("level", "draws", "resampled")},
+        **{key: interval[key] for key in ("level", "draws", "resampled", "speakers")},
         other_eers=record["other_eers_percent"],
         other_min_dcfs={
             name: {float(prior): cost for prior, cost in costs.items()}

@@ -24,7 +24,7 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
     priors = sorted({prior for result in results for prior in result.min_dcf})
     definitions = sorted({name for result in results for name in result.other_eers})
     costs = sorted({(name, p) for result in results for name, points in result.other_min_dcfs.items() for p in points})
-    heading = ["system", "trials (target/nontarget)", f"EER % [{100 * LEVEL:.0f} % interval]"]
+    heading = ["system", "trials (target/nontarget)", f"EER % [{100 * LEVEL:.0f} % interval]", "interval over"]
     heading += [f"minDCF({prior:g})" for prior in priors]
     if every_figure:
         heading += [*(f"actDCF({prior:g})" for prior in priors), "Cllr", "minCllr"]
@@ -34,7 +34,7 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
     for result in results:
         low, high = result.intervals["eer"]
         row = [result.system, f"{result.targets + result.nontargets} ({result.targets}/{result.nontargets})"]
-        row.append(f"{result.eer.value:.2f} [{low:.2f}, {high:.2f}]")
+        row += [f"{result.eer.value:.2f} [{low:.2f}, {high:.2f}]", drawn(result)]
         for points in (result.min_dcf, result.act_dcf)[: 1 + every_figure]:
             row += [f"{points[prior].value:.4f}" if prior in points else ABSENT for prior in priors]
         if every_figure:
@@ -47,10 +47,19 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
     return rows
 
 
+def drawn(result: Result) -> str:
+    """Return what the intervals are over: "24 speakers" or "trials"."""
+    return f"{result.speakers} speakers" if result.resampled == "speakers" else result.resampled
+
+
 def notes_of(results: Sequence[Result]) -> list[str]:
-    """Return one sentence for each thing that the figures leave out."""
-    notes = [f"{r.system}: {r.unscored} trials without a score were left out" for r in results if r.unscored]
-    return notes + [f"{result.system}: {note}" for result in results for note in result.notes]
+    """Return one sentence for each thing that the figures do not say, after the names of all that it is true of."""
+    systems: dict[str, list[str]] = {}
+    for result in (each for whole in results for each in (whole, *whole.groups)):
+        left_out = [f"{result.unscored} trials without a score were left out"] if result.unscored else []
+        for note in (*left_out, *result.notes):
+            systems.setdefault(note, []).append(result.system)
+    return [f"{'; '.join(names)}: {note}" for note, names in systems.items()]
 
 
 def format_table(results: Sequence[Result]) -> str:

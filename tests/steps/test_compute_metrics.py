@@ -8,7 +8,7 @@ from eer_intervals import eer_interval
 from processes import fails, succeeds
 
 from vouch import metrics
-from vouch.intervals import by_score
+from vouch.intervals import bootstrap, by_score, over_speakers, percentile_interval
 from vouch.metrics_compat import EQUAL_ERROR_RATES, sequential_min_dcf
 
 PAIRS = [(f"s{a}-{i}", f"s{b}-{j}") for a in range(6) for b in range(a, 6) for i in range(3) for j in range(3, 6)]
@@ -128,7 +128,8 @@ def test_degenerate_lists(scripts, exp):
         (["--utt2dur", "../../data/utt2dur", "--duration-edges", "nan"], "finite, positive ascending edges"),
         (["--duration-edges", 3], "say how durations are used; give --utt2dur too"),
         (["--duration-of", "test"], "say how durations are used; give --utt2dur too"),
-        (["--utt2spk", "../../data/utt2dur"], "resampling speakers"),
+        (["--utt2spk", "../../data/utt2dur"], "is nontarget, but of one speaker in ../../data/utt2dur (135 such)"),
+        (["--utt2spk", "nowhere"], "nowhere: no such file"),
         (["--utt2dur", "../../data/utt2spk"], "is not a number"),
         (["--utt2dur", "../../data/utt2dur", "--duration-edges", 3, 2], "positive ascending edges"),
         (["--conditions", "../../data/utt2dur"], "is not '<enrol-id> <test-id> <name>=<value> ...'"),
@@ -158,29 +159,99 @@ def test_interval_does_not_depend_on_the_order_of_lines(scripts, exp):
     assert (exp / "results" / "t.json").read_text() == first
     scores = write_scores(exp / "scores" / "t.txt", 0)
     order = by_score(scores, IS_TARGET)
-    low, high = eer_interval(scores[order], IS_TARGET[order], draws=50)
+    sides = ([pair[side][:2] for pair in PAIRS] for side in (0, 1))
+    resampling = over_speakers(IS_TARGET[order], *(np.array(side)[order] for side in sides))
+    (values,) = bootstrap([scores[order]], IS_TARGET[order], resampling, (), 50)
     interval = json.loads(first)["eer_interval"]
+    expected = [100 * end for end in percentile_interval(values["eer"])]
+    assert (interval["low_percent"], interval["high_percent"]) == pytest.approx(expected)
+    succeeds(judge(scripts, exp, "--resample", "trials"))
+    low, high = eer_interval(scores[order], IS_TARGET[order], draws=50)
+    interval = json.loads((exp / "results" / "t.json").read_text())["eer_interval"]
     assert (interval["low_percent"], interval["high_percent"]) == pytest.approx((100 * low, 100 * high))
+    assert interval["resampled"] == "trials"
+
+
+TOO_FEW = "t: only 6 speakers: with fewer than 20 this figure tells little"
+OVER_TRIALS = "t: the interval is over trials: too narrow"
+
+
+def test_table_record_and_report_say_what_was_resampled(scripts, exp):
+    data = exp.parents[1] / "data"
+    for options, cell, notes in (
+        ([], "6 speakers", [TOO_FEW]),
+        (["--resample", "trials"], "trials", [TOO_FEW, OVER_TRIALS]),
+        (["--utt2spk", data / "utt2spk", "--resample", "speakers"], "6 speakers", [TOO_FEW]),
+    ):
+        done = succeeds(judge(scripts, exp, *options))
+        heading, row, *_ = done.stdout.splitlines()
+        assert row[heading.index("interval over") :].startswith(f"{cell}  ")
+        record = json.loads((exp / "results" / "t.json").read_text())
+        assert record["eer_interval"]["resampled"] == cell.split()[-1]
+        assert record["eer_interval"]["speakers"] == 6
+        report = (exp / "results" / "report.html").read_text()
+        assert f"50 bootstrap samples of {cell}." in report
+        for text in (done.stdout, (exp / "results" / "t.txt").read_text(), report):
+            assert [note for note in (TOO_FEW, OVER_TRIALS) if note in text] == notes
+
+
+def test_speakers_that_are_not_known(scripts, exp):
+    """Tables beside the list are taken when they fit to it; what was asked for must be possible."""
+    data = exp.parents[1] / "data"
+    names = sorted({name for pair in PAIRS for name in pair})
+    # As users have it who know no speakers: each utterance is one.
+    (data / "utt2spk").write_text("".join(f"{name} {name}\n" for name in names))
+    done = succeeds(judge(scripts, exp))
+    reason = f"the trial 's0-0 s0-3' is target, but of two speakers in {data / 'utt2spk'} (54 such)"
+    assert f"t: speakers are not known: {reason}" in done.stdout
+    assert OVER_TRIALS in done.stdout
+    for options in (["--resample", "speakers"], ["--utt2spk", data / "utt2spk"]):
+        fails(judge(scripts, exp, *options), reason)
+    (data / "utt2spk").unlink()
+    done = succeeds(judge(scripts, exp))
+    assert f"t: there is no utt2spk beside {data / 'trials'} that knows the speakers; give --utt2spk" in done.stdout
+    assert json.loads((exp / "results" / "t.json").read_text())["eer_interval"]["resampled"] == "trials"
+    fails(judge(scripts, exp, "--resample", "speakers"), "--resample speakers: there is no utt2spk beside")
+
+
+def test_enrolments_with_names_of_their_own(scripts, exp):
+    data = exp.parents[1] / "data"
+    lines = (data / "trials").read_text().splitlines()
+    for path, words in ((data / "trials", lines), (exp / "scores" / "t.txt", None)):
+        words = words or path.read_text().splitlines()
+        path.write_text("".join(f"model-{line}\n" for line in words))
+    table = {f"model-{enrol}": f"{enrol} {enrol[:2]}-5" for enrol, _ in PAIRS}
+    (data / "enrol_map").write_text("".join(f"{name} {table[name]}\n" for name in sorted(table)))
+    succeeds(judge(scripts, exp))
+    interval = json.loads((exp / "results" / "t.json").read_text())["eer_interval"]
+    assert (interval["resampled"], interval["speakers"]) == ("speakers", 6)
 
 
 def test_comparison_of_two_score_files(scripts, exp):
     data = exp.parents[1] / "data"
     first, second = (write_scores(exp / "scores" / name, 1, shift) for name, shift in (("a.txt", 0.5), ("b.txt", 4)))
     words = ("utils/compare_scores.py", "scores/a.txt", "scores/b.txt", data / "trials", "--draws", 99)
-    done = succeeds(scripts.run(*words, "--priors", 0.2, "--json", "compared.json", cwd=exp))
-    heading, eer, cost = done.stdout.splitlines()
-    assert heading.split() == ["first", "second", "difference", "[95", "%", "interval]", "p"]
+    done = succeeds(scripts.run(*words, "--priors", 0.2, "--json", "compared.json", "--resample", "trials", cwd=exp))
+    heading, eer, cost, *notes = done.stdout.splitlines()
+    assert heading.split("  ")[-2:] == ["difference [95 % interval over trials]", "p"]
+    assert notes[0].startswith("the interval is over trials: too narrow")
+    assert notes[1].startswith("only 6 speakers: with fewer than 20 this figure tells little")
     rates = [100 * metrics.equal_error_rate(scores, IS_TARGET).value for scores in (first, second)]
     assert eer.split()[:5] == ["EER", "%", *(f"{rate:.2f}" for rate in rates), f"{rates[0] - rates[1]:+.2f}"]
     assert eer.split()[-1] == "0.02"
     assert cost.startswith("minDCF(0.2)  ")
     record = json.loads((exp / "compared.json").read_text())
-    assert record["resampled"] == "trials"
+    assert (record["resampled"], record["speakers"], record["notes"]) == ("trials", 6, notes)
     figures = record["figures"]["eer"]
     assert figures["low"] <= figures["difference"] <= figures["high"]
     assert (figures["first"], figures["second"]) == pytest.approx(rates)
-    speakers = succeeds(scripts.run(*words, "--utt2spk", data / "utt2spk", cwd=exp))
-    assert speakers.stdout.splitlines()[1].split()[:5] == eer.split()[:5]
+    found = succeeds(scripts.run(*words, "--priors", 0.1, 0.2, "--json", "compared.json", cwd=exp)).stdout.splitlines()
+    assert "difference [95 % interval over 6 speakers]" in found[0]
+    assert found[1].split()[:5] == eer.split()[:5]
+    assert found[1].split()[5:] != eer.split()[5:]
+    assert found[4:] == notes[1:]
+    record = json.loads((exp / "compared.json").read_text())
+    assert (record["resampled"], record["speakers"], record["notes"]) == ("speakers", 6, notes[1:])
     (exp / "scores" / "b.txt").write_text("s0-0 s0-3 1\n")
     fails(scripts.run(*words, cwd=exp), f"trials:2: '{' '.join(PAIRS[1])}' has no score in scores/b.txt")
 
@@ -209,10 +280,13 @@ def test_one_table_over_experiments(scripts, exp):
     fails(scripts.run("utils/results.py", "nowhere", cwd=exp), "nowhere: no such folder")
     succeeds(judge(scripts, exp))
     succeeds(judge(scripts, other, "--priors", 0.3, scores=("t", "u")))
-    heading, *rows = succeeds(scripts.run(*table, cwd=exp)).stdout.splitlines()
+    heading, *rows, note = succeeds(scripts.run(*table, cwd=exp)).stdout.splitlines()
+    assert note.startswith("one, t; two, t; two, u: only 6 speakers")
     assert [row.split()[:2] for row in rows] == [["one", "t"], ["two", "t"], ["two", "u"]]
     assert heading.split()[:2] == ["experiment", "system"]
     lines = succeeds(scripts.run("utils/results.py", other, exp, "--format", "markdown", cwd=exp)).stdout.splitlines()
+    assert lines[-2:] == ["", f"- {note.replace('one, t; two, t; two, u', 'two, t; two, u; one, t')}"]
+    lines = lines[:-2]
     assert [line.split(" | ")[0] for line in lines] == ["| experiment", "| ---", "| two", "| two", "| one"]
     assert len({line.count("|") for line in lines}) == 1
     records = json.loads(succeeds(scripts.run(*table, "--format", "json", cwd=exp)).stdout)
