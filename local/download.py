@@ -19,14 +19,15 @@ from tqdm import tqdm
 
 from exclusive import open_exclusive
 from server import SECONDS, Server
-from vouch.errors import VouchError
-from vouch.files import write_text
+from vouch.errors import VouchError, one_line
+from vouch.files import read_json, read_text, write_text
 
 TRIES = 5  # in a row without a byte more
 FIRST_WAIT = 1.0  # seconds before the second try; twice as long before each further one
 BLOCK = 1 << 18
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be others a moment later
+PASSING = {202, 408, 425, 429, 500, 502, 503, 504}  # statuses that may be others a moment later
 RECORD = ".verified.json"
+SIZE = "[0-9]{1,18}"  # of a file in bytes; Python refuses to read numbers of thousands of digits
 
 
 class _Passing(Exception):
@@ -90,9 +91,10 @@ def check_md5(path: Path, md5: str, advice: str) -> None:
 
 def _known(folder: Path) -> dict[str, list]:
     try:
-        return dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        known = read_json(folder / RECORD)
+    except VouchError:
         return {}  # then the checksums are computed again
+    return known if isinstance(known, dict) else {}
 
 
 def _remember(path: Path, md5: str) -> None:
@@ -122,7 +124,7 @@ def _fill(server: Server, name: str, part: Path, file: FileIO) -> None:
 def _receive(server: Server, name: str, part: Path, file: FileIO) -> None:
     """Send one request and write what comes behind, or in the place of, what is there."""
     have = os.fstat(file.fileno()).st_size
-    version = _mark(part).read_text(encoding="utf-8") if have and _mark(part).exists() else ""
+    version = _begun_version(part) if have else ""
     request = server.request(name)
     if have:
         request.add_header("Range", f"bytes={have}-")
@@ -145,6 +147,8 @@ def _receive(server: Server, name: str, part: Path, file: FileIO) -> None:
             end = _copy(response, file, part, total, progress)
     if total is not None and end < total:
         raise _Passing("the connection ended early")
+    if total is None and not end:
+        raise _Passing("it sent nothing, and no length")
     file.truncate(end)
 
 
@@ -166,6 +170,13 @@ def _open(server: Server, name: str, request: Request, have: int) -> HTTPRespons
         raise _Passing(f"cannot be reached ({_words(error.reason)})") from None
     except (HTTPException, OSError) as error:
         raise _Passing(f"cannot be reached ({_words(error)})") from None
+    except Exception as error:
+        # Our own address was checked; a redirection's, or that of a proxy, may be of any kind.
+        raise VouchError(f"{shown}: leads to no address that can be followed ({_words(error)})") from None
+    if response.status not in (200, 206):
+        response.close()
+        answer = f"the server answered {_status(response)} without the file"
+        raise _Passing(answer) if response.status in PASSING else VouchError(f"{shown}: {answer}; {server.advice()}")
     kind = response.headers.get_content_type()
     if kind == "text/html" and not name.endswith((".html", ".htm")):
         response.close()
@@ -175,7 +186,7 @@ def _open(server: Server, name: str, request: Request, have: int) -> HTTPRespons
 
 def _judge(error: HTTPError, shown: str, server: Server, have: int) -> Exception:
     """Say what an error status means, as the exception to raise."""
-    status = f"{error.code} {error.reason}".strip()
+    status = _status(error)
     if error.code in PASSING:
         return _Passing(f"the server answered {status}")
     if error.code in (401, 403):
@@ -191,22 +202,43 @@ def _judge(error: HTTPError, shown: str, server: Server, have: int) -> Exception
     return VouchError(f"{shown}: the server answered {status}")
 
 
+def _status(answer: HTTPResponse | HTTPError) -> str:
+    """Return number and words of an answer's first line."""
+    return f"{answer.status} {one_line(answer.reason or '')}".strip()
+
+
 def _place(response: HTTPResponse, have: int) -> tuple[int, int | None]:
     """Return the first byte's position and the size of the whole file, None when that is not known."""
     if response.status == 206:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
-        if found is None:
+        found = re.fullmatch(rf"bytes ({SIZE})-({SIZE})/({SIZE}|\*)", response.headers.get("Content-Range", "").strip())
+        if found is None or not int(found[1]) <= int(found[2]):
             raise _Passing("it sent a part of the file without saying which")
-        return int(found[1]), None if found[2] == "*" else int(found[2])
+        total = None if found[3] == "*" else int(found[3])
+        if total is not None and total <= int(found[2]):
+            raise _Passing("it sent a part that lies behind the file's end")
+        return int(found[1]), total
     # A server that knows no ranges sends the whole file: it is laid over what is there.
-    length = response.headers.get("Content-Length", "")
-    return 0, int(length) if length.isascii() and length.isdigit() else None
+    length = response.headers.get("Content-Length", "").strip()
+    if not length:
+        return 0, None
+    if not re.fullmatch(SIZE, length):
+        raise _Passing("it sent a length that is none")
+    return 0, int(length)
 
 
 def _version(response: HTTPResponse) -> str:
     """Return what changes when the file on the server does."""
     tag = response.headers.get("ETag", "")
     return response.headers.get("Last-Modified", "") if not tag or tag.startswith("W/") else tag
+
+
+def _begun_version(part: Path) -> str:
+    """Return the version of the file that was begun; empty when it is not known."""
+    try:
+        version = read_text(_mark(part), most=BLOCK)
+    except VouchError:
+        return ""
+    return version if version.isascii() and version.isprintable() else ""
 
 
 def _mark(part: Path) -> Path:
@@ -226,7 +258,8 @@ def _copy(response: HTTPResponse, file: FileIO, part: Path, total: int | None, p
     while total is None or position < total:
         try:
             block = response.read1(BLOCK if total is None else min(BLOCK, total - position))
-        except (HTTPException, OSError) as error:
+        except Exception as error:
+            # Chunks whose sizes are no numbers are among it.
             raise _Passing(f"the connection broke ({_words(error)})") from None
         if not block:
             break

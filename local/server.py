@@ -6,11 +6,12 @@ import string
 from base64 import b64encode
 from http.client import HTTPMessage, HTTPResponse
 from typing import IO
+from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from credentials import Credentials
-from vouch.errors import VouchError
+from vouch.errors import VouchError, reason
 
 SECONDS = 60.0  # without a byte, after which a connection counts as broken
 FIELDS = {"name", "key"}
@@ -29,21 +30,17 @@ class Server:
 
     Raises
     ------
-    VouchError : the template is not an http address with {name}
+    VouchError : the template is not an http address with {name}, or holds a user or password
     """
 
     def __init__(self, template: str, credentials: Credentials | None = None, option: str = "--url") -> None:
-        try:
-            fields = {field for _, field, _, _ in string.Formatter().parse(template) if field is not None}
-        except ValueError:
-            fields = set()
+        fields = _fields(template)
         plain = template.isprintable() and " " not in template and template.startswith(("http://", "https://"))
         if not plain or "name" not in fields or fields - FIELDS:
             raise VouchError(
                 f"{option}: must begin with http:// or https:// and hold {{name}}, and {{key}} for an access key"
             )
-        if urlsplit(template).username is not None:
-            raise VouchError(f"{option}: holds a user or password, which others can see; leave them out of it")
+        _check_address(template, option)
         if "key" in fields and credentials is None:
             raise VouchError(f"{option}: what is fetched from there needs no {{key}}")
         self._template = template
@@ -89,10 +86,35 @@ class _Redirections(HTTPRedirectHandler):
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
+        if urlsplit(newurl).scheme not in ("http", "https"):
+            raise HTTPError(req.full_url, code, "redirected to something else than a web server", headers, fp)
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
         if new is not None and _origin(new) == _origin(req) and req.has_header("Authorization"):
             new.add_unredirected_header("Authorization", req.get_header("Authorization"))
         return new
+
+
+def _fields(template: str) -> set[str]:
+    """Return what stands in braces, with the formats that nobody may ask for: {name:>9999999999} takes 10 GB."""
+    try:
+        parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
+    except ValueError:
+        return set()
+    return {f"{field}{f'!{conversion}' if conversion else ''}{spec}" for _, field, spec, conversion in parts}
+
+
+def _check_address(template: str, option: str) -> None:
+    try:
+        parts = urlsplit(template)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise VouchError(f"{option}: not an address ({reason(error)})") from None
+    if parts.username is not None:
+        raise VouchError(f"{option}: holds a user or password, which others can see; leave them out of it")
+    if not host or "{" in host or not template.isascii():
+        raise VouchError(
+            f"{option}: not an address: it needs a host before {{name}}, and other letters than English ones as %XX"
+        )
 
 
 def _origin(request: Request) -> tuple[str, str]:

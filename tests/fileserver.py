@@ -21,6 +21,8 @@ class FileServer:
     key, login : that it wants, in the query and as basic authorisation
     moved : addresses by name, to send clients on to
     kind : the content type
+    headers : of all answers, instead of or beside the right ones; with None a header is left out
+    reason : the words after the status
     """
 
     def __init__(self, files):
@@ -28,7 +30,7 @@ class FileServer:
         self.requests, self.cuts, self.statuses = [], [], []
         self.ranges, self.length, self.linger = True, True, False
         self.tag, self.key, self.login, self.kind = '"1"', None, None, "application/octet-stream"
-        self.moved = {}
+        self.moved, self.headers, self.reason = {}, {}, None
 
     def __enter__(self):
         server = self
@@ -90,9 +92,9 @@ class FileServer:
 
     def reply(self, handler, status, headers, body):
         """Send an answer, or its beginning."""
-        handler.send_response(status)
+        handler.send_response(status, self.reason)
         length = {"Content-Length": str(len(body))} if self.length else {}
-        for header, value in {"Content-Type": self.kind, "ETag": self.tag, **length, **headers}.items():
+        for header, value in {"Content-Type": self.kind, "ETag": self.tag, **length, **headers, **self.headers}.items():
             if value:
                 handler.send_header(header, value)
         handler.end_headers()

@@ -35,6 +35,12 @@ def shorten(text: str) -> str:
     return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
 
 
+def one_line(text: str) -> str:
+    """Return the first line of somebody else's text, short and without what would upset a terminal."""
+    lines = text.strip().splitlines() or [""]
+    return shorten("".join(character if character.isprintable() else "?" for character in lines[0]))
+
+
 @contextlib.contextmanager
 def about_file(path: str | Path, problem: str = "", advice: str = "") -> Iterator[None]:
     """Turn whatever a library raises about a file into a `VouchError` of one line that names the file.
@@ -83,7 +89,7 @@ def reason(error: BaseException) -> str:
     'nested too deeply'
     """
     if isinstance(error, OSError) and error.strerror:
-        return _line(error.strerror)
+        return one_line(error.strerror)
     if is_out_of_memory(error):
         return "more memory is needed than there is"
     if isinstance(error, RecursionError):
@@ -93,8 +99,8 @@ def reason(error: BaseException) -> str:
     if isinstance(error, UnicodeError):
         return f"not {'UTF-8' if getattr(error, 'encoding', '') in ('utf-8', 'utf8') else 'valid'} text"
     if isinstance(error, KeyError) and len(error.args) == 1:
-        return _line(f"it lacks '{error.args[0]}'")
-    return _line(str(error)) or type(error).__name__
+        return one_line(f"it lacks '{error.args[0]}'")
+    return one_line(str(error)) or type(error).__name__
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -133,12 +139,6 @@ def _asked_for(error: BaseException) -> str:
     """Return how much memory was asked for, as numpy and torch say it."""
     found = _ASKED_FOR.search(str(error))
     return f" ({found[1]} at once)" if found else ""
-
-
-def _line(text: str) -> str:
-    """Return the first line of a text, short enough to be quoted and without what would upset a terminal."""
-    lines = text.strip().splitlines() or [""]
-    return shorten("".join(character if character.isprintable() else "?" for character in lines[0]))
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

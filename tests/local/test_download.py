@@ -154,6 +154,70 @@ def test_refusals_are_final(web, tmp_path, status, words):
     assert len(web.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (204, "the server answered 204 No Content without the file; --url gives another address"),
+        (205, "the server answered 205 Reset Content without the file; --url gives another address"),
+        (202, "the server answered 202 Accepted without the file, 5 times in a row; 0 bytes are kept in"),
+    ],
+)
+def test_good_words_without_a_file(web, tmp_path, status, words):
+    web.statuses = [status] * 5
+    assert f"{web.address}/corpus/{NAME}: {words}" in complaint(web, tmp_path / NAME, md5=None)
+    assert not (tmp_path / NAME).exists()
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"Content-Length": "9" * 5000}, "it sent a length that is none"),
+        ({"Content-Length": "-1"}, "it sent a length that is none"),
+        ({"Content-Length": "1_0"}, "it sent a length that is none"),
+        ({"Content-Length": "²"}, "it sent a length that is none"),
+        ({"Content-Length": None, "Transfer-Encoding": "chunked"}, "the connection broke"),
+    ],
+)
+def test_lengths_that_are_none(web, tmp_path, headers, words):
+    web.headers = headers
+    web.files = {NAME: b"zz\r\nno number\r\n"}
+    assert words in complaint(web, tmp_path / NAME, md5=None)
+    assert not (tmp_path / NAME).exists()
+
+
+@pytest.mark.parametrize(
+    "placed",
+    [
+        *(f"bytes 100-{'9' * 5000}/*", f"bytes {'9' * 5000}-1/*", f"bytes 100-200/{'9' * 5000}", "bytes 100-99/200"),
+        *("bytes 100-200/150", "bytes -5-200/300", "bytes ²00-200/300"),
+    ],
+)
+def test_parts_that_are_none(web, tmp_path, placed):
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:100])
+    web.headers = {"Content-Range": placed}
+    assert "it sent a part " in complaint(web, tmp_path / NAME)
+    assert (tmp_path / f"{NAME}.part").read_bytes() == CONTENT[:100]
+
+
+def test_nothing_and_no_length(web, tmp_path):
+    web.length, web.files = False, {NAME: b""}
+    assert "it sent nothing, and no length, 5 times in a row" in complaint(web, tmp_path / NAME, md5=None)
+    assert not (tmp_path / NAME).exists()
+
+
+def test_words_of_the_server_are_shown_without_what_upsets_a_terminal(web, tmp_path):
+    web.statuses, web.reason = [418], "\x1b[2Jred"
+    assert complaint(web, tmp_path / NAME).endswith("the server answered 418 ?[2Jred")
+
+
+def test_a_record_of_a_version_that_is_damaged(web, tmp_path):
+    (tmp_path / f"{NAME}.part").write_bytes(b"x" * 500)
+    (tmp_path / f".{NAME}.part.version").write_bytes(b"\xff\r\nX: y")
+    web.ranges = False
+    get(web, tmp_path / NAME)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
 def test_nobody_there(tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -274,6 +338,28 @@ def test_redirection(web, tmp_path):
     assert "redirected in a circle" in complaint(web, tmp_path / "x", name="old")
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "http://[::1",
+            "http://h\u00e9\u00e9.example/x",
+            "http://a:99999999/",
+            "http://a:x/",
+            "http://",
+            "http://a..b/",
+        ),
+        *("file:///etc/passwd", "ftp://127.0.0.1/x", "javascript:x", "http://[::1]:0x/", f"http://{'a' * 300}/"),
+    ],
+)
+def test_redirections_to_nowhere(web, tmp_path, address):
+    web.moved = {NAME: address}
+    message = complaint(web, tmp_path / NAME, md5=None)
+    assert message.startswith(f"{web.address}/corpus/{NAME}: ")
+    assert "no address that can be followed" in message or "cannot be reached" in message
+    assert not (tmp_path / NAME).exists()
+
+
 def test_a_password_stays_with_its_server(web, tmp_path, monkeypatch):
     with FileServer({NAME: CONTENT}) as other:
         web.login = "me:secret"
@@ -288,11 +374,33 @@ def test_a_password_stays_with_its_server(web, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "template",
-    ["ftp://x/{name}", "http://x/corpus", "http://x/{name}/{other}", "http://x/{name", "http://x/ {name}", "{name}"],
+    [
+        *(
+            "ftp://x/{name}",
+            "http://x/corpus",
+            "http://x/{name}/{other}",
+            "http://x/{name",
+            "http://x/ {name}",
+            "{name}",
+        ),
+        *("http://x/{name:>9999999999}", "http://x/{name!r}", "http://x/{name.__class__}", "http://x/{name}{}"),
+    ],
 )
 def test_addresses_that_are_none(template):
     with pytest.raises(VouchError, match=r"^--url: must begin with http:// or https:// and hold \{name\}"):
         Server(template, Credentials("X"))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        *("http://[x/{name}", "http://[::1/{name}", "http://x:99999/{name}", "http://x:y/{name}", "http:///{name}"),
+        *("http://{name}/", "http://x.{name}/", "http://x/é/{name}", "https://é/{name}"),
+    ],
+)
+def test_addresses_that_nothing_can_be_fetched_from(template):
+    with pytest.raises(VouchError, match=r"^--url: not an address"):
+        Server(template)
 
 
 def test_secrets_do_not_belong_in_addresses():
