@@ -29,7 +29,13 @@ def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("file", type=Path, help="checkpoint of another toolkit")
     parser.add_argument("out", type=Path, help="model to write")
-    parser.add_argument("--from", dest="family", choices=FAMILIES, required=True, help="toolkit that made it")
+    parser.add_argument(
+        "--from",
+        dest="family",
+        choices=FAMILIES,
+        required=True,
+        help="toolkit that made it; keys do not tell a CAM++ of wespeaker from one of 3dspeaker, which are not alike",
+    )
     trainer = parser.add_argument_group("voxceleb_trainer")
     trainer.add_argument("--model", choices=NETWORKS, help="network, by default recognised from the keys")
     trainer.add_argument("--pooling", choices=("tap", "max"), help="of a VGGVox without attention")
@@ -45,8 +51,13 @@ def main() -> None:
     others = parser.add_argument_group("other toolkits")
     others.add_argument("--config", help="pyannote: config.yml, by default that of the experiment's folder")
     others.add_argument("--feature", help="ge2e: configuration of the front end, as in conf/features")
-    others.add_argument("--padding", choices=("reflect", "zeros"), help="ge2e, resemblyzer: librosa's, by its version")
-    others.add_argument("--num-bins", type=int, help="wespeaker: bins of the features, by default 80")
+    others.add_argument(
+        "--padding",
+        choices=("reflect", "zeros"),
+        help="beyond the ends of a recording, where librosa until 0.8 reflected and from 0.9 on pads zeros; by default"
+        " reflect for ge2e, zeros for resemblyzer",
+    )
+    others.add_argument("--num-bins", type=int, help="wespeaker, 3dspeaker: bins of the features, by default 80")
     args = parser.parse_args()
     if args.out.exists() and args.file.exists() and args.out.samefile(args.file):
         raise VouchError(f"{args.out}: would overwrite the checkpoint itself; give another name")

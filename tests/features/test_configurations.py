@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+from vouch.errors import VouchError
 from vouch.features import FEATURES, build_feature
 from vouch.features.extract import compute
 from vouch.options import read_yaml
@@ -61,11 +62,11 @@ def test_equals_ge2e():
 
 
 def test_equals_resemblyzer():
-    """Power under area-normalised triangles, frame by frame: no logarithm, 400 points."""
+    """Power under area-normalised triangles, frame by frame: no logarithm, 400 points, zeros beyond the ends."""
     rng = np.random.default_rng(1)
     wave = 0.1 * rng.standard_normal(1600)
     features = configured("resemblyzer40")(torch.from_numpy(wave.astype(np.float32))[None])[0]
-    padded = np.pad(wave, 200, "reflect")
+    padded = np.pad(wave, 200)
     corner_mels = np.linspace(0, 15 + 27 * np.log(8) / np.log(6.4), 42)
     corners = np.where(corner_mels < 15, corner_mels * 200 / 3, 1000 * 6.4 ** ((corner_mels - 15) / 27))
     hz = 40.0 * np.arange(201)
@@ -112,6 +113,47 @@ def test_speechbrain_by_its_description(level):
     assert (raised > expected).any() == (level == 0.3)
     assert (raised == -100).any() == (level == 1e-4)
     np.testing.assert_allclose(features, raised, rtol=0, atol=2e-3)
+
+
+def test_3dspeaker_is_kaldi_on_samples_of_amplitude_one():
+    """Where no band is near the floor, logarithms of Kaldi's own vectors less twice that of 32768."""
+    golden = np.load(GOLDEN / "kaldi_fbank.npz")
+    feature, compared = configured("3dspeaker80"), 0
+    for key in [key for key in golden.files if key.startswith("fbank80_sniptrue/") and golden[key].size]:
+        samples = golden[f"wav/{key.split('/')[1]}"].astype(np.float32) / 32768
+        got = feature(torch.from_numpy(samples)[None])[0].numpy()
+        expected = np.maximum(golden[key] - 2 * np.log(32768), np.log(2.0**-23))
+        assert got.shape == expected.shape
+        assert np.median(np.abs(got - expected)) <= 1e-4
+        compared += int((expected > np.log(2.0**-23)).sum())
+    assert compared > 1000
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"type": "fbank", "sample_rate": 300_000_000}, "sample_rate must be from 1 to 1000000 Hz, not 300000000"),
+        ({"type": "mfcc", "sample_rate": 300_000_000}, "sample_rate must be from 1 to"),
+        ({"type": "logmel", "sample_rate": 300_000_000}, "sample_rate must be from 1 to"),
+        ({"type": "waveform", "sample_rate": 300_000_000}, "sample_rate must be from 1 to"),
+        ({"type": "fbank", "num_mel_bins": 300_000}, "num_mel_bins must be from 1 to 1024, not 300000"),
+        ({"type": "mfcc", "num_mel_bins": 10**9, "num_ceps": 10**9}, "num_mel_bins must be from 1 to 1024"),
+        ({"type": "logmel", "num_mel_bins": 10**9}, "num_mel_bins must be from 1 to 1024"),
+        ({"type": "fbank", "frame_length": 1e12}, "frame_length must be at most 32768 samples, not 1.6e[+]13"),
+        ({"type": "mfcc", "frame_length": 1e308}, "frame_length must be at most 32768 samples, not inf"),
+        ({"type": "fbank", "frame_shift": 1e308}, "frame_shift must be at most 32768 samples"),
+        ({"type": "fbank", "frame_shift": -1e308}, "frame_shift must be at most 32768 samples"),
+        ({"type": "logmel", "frame_length": 1e308}, "frame_length must be at most 32768 samples"),
+        ({"type": "logmel", "frame_shift": 1e308}, "frame_shift must be at most 32768 samples"),
+        ({"type": "logmel", "n_fft": 10**9}, "n_fft must be at most 32768 samples"),
+    ],
+)
+def test_sizes_that_nobody_uses_cost_nothing(config, message, monkeypatch):
+    """A few digits of a configuration must not fill the memory: refused before anything of that size is made."""
+    for name in ("arange", "zeros", "linspace", "ones"):
+        monkeypatch.setattr(torch, name, lambda *_, **__: pytest.fail("made a tensor first"))
+    with pytest.raises(VouchError, match=message):
+        build_feature(config)
 
 
 def test_wespeaker_is_kaldi_with_a_hamming_window():

@@ -51,7 +51,7 @@ def test_equals_kaldi(name):
         assert np.median(difference) <= 1e-4, key
 
 
-def slow_fbank(wave, bins, snip, window, preemphasis, remove_dc, low=20.0, rate=16000):
+def slow_fbank(wave, bins, snip, window="povey", preemphasis=0.97, remove_dc=True, low=20.0, rate=16000):
     """Frame by frame and bin by bin, in double precision, from Kaldi's definition."""
     size, shift, fft = 400, 160, 512
     count = (1 + (len(wave) - size) // shift if len(wave) >= size else 0) if snip else (len(wave) + shift // 2) // shift
@@ -102,6 +102,30 @@ def test_equals_the_formula(length, snip, window, preemphasis, remove_dc):
     )
     expected = slow_fbank(wave, 23, snip, window, preemphasis, remove_dc)
     np.testing.assert_allclose(features_of(feature, wave), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("level", [0.1, 1e-5])
+def test_samples_of_amplitude_one(level):
+    """Kaldi's formula on samples as torchaudio reads them: quiet bands then rest on the floor under the logarithm."""
+    wave = (level * np.random.default_rng(5).standard_normal(1500)).astype(np.float32)
+    expected = slow_fbank(wave, 23, snip=True)
+    got = Fbank(num_mel_bins=23, snip_edges=True, input_scale=1.0)(torch.from_numpy(wave)[None])[0].numpy()
+    np.testing.assert_allclose(got, expected, atol=2e-3)
+    assert (expected == math.log(2.0**-23)).any() == (level == 1e-5)
+
+
+def test_energy_and_dither_belong_to_the_scaled_samples():
+    wave = 0.1 * torch.randn(1, 4000, generator=torch.Generator().manual_seed(3))
+    frame = wave[0, :400].double() - wave[0, :400].double().mean()
+    for scale in (1.0, 32768.0):
+        options = {"num_mel_bins": 20, "snip_edges": True, "use_energy": True, "input_scale": scale}
+        energy = float(Fbank(**options)(wave)[0, 0, 0])
+        assert energy == pytest.approx(float((scale * frame).square().sum().log()), abs=1e-4)
+        floored = Fbank(**options, energy_floor=1e12)(wave)[0, 0, 0]
+        assert float(floored) == pytest.approx(math.log(1e12), abs=1e-4)
+        noisy, silence = Fbank(**options, dither=1.0), torch.zeros(1, 16000)
+        generator = torch.Generator().manual_seed(0)
+        assert float(noisy(silence, generator)[..., 0].exp().mean()) == pytest.approx(400, rel=0.05)
 
 
 def test_a_batch_is_its_utterances_one_by_one():

@@ -233,7 +233,8 @@ def test_a_recording_always_gets_the_same_dither():
         ({"type": "fbank", "dither": -1.0}, "dither and energy_floor not negative"),
         ({"type": "fbank", "energy_floor": -1.0}, "dither and energy_floor not negative"),
         ({"type": "fbank", "preemphasis": 1.5}, "preemphasis must be from 0 to 1"),
-        ({"type": "fbank", "num_mel_bins": 0}, "num_mel_bins must be positive"),
+        ({"type": "fbank", "num_mel_bins": 0}, "num_mel_bins must be from 1 to 1024, not 0"),
+        ({"type": "fbank", "input_scale": 0.0}, "input_scale must be positive"),
         ({"type": "fbank", "window_type": "blackmann"}, "did you mean 'blackman'"),
     ],
 )

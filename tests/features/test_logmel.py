@@ -261,7 +261,7 @@ def test_another_front_end_is_not_taken_for_ours():
         ({"type": "log_mel"}, "did you mean 'logmel'"),
         ({"num_mel_bin": 40}, "did you mean 'num_mel_bins'"),
         ({"num_mel_bins": "all"}, "not of type int"),
-        ({"num_mel_bins": 0}, "must be positive"),
+        ({"num_mel_bins": 0}, "num_mel_bins must be from 1 to 1024, not 0"),
         ({"num_mel_bins": 500}, "num_mel_bins 500 is too large"),
         ({"window_type": "han"}, "did you mean 'hann'"),
         ({"padding": "zero"}, "did you mean 'zeros'"),

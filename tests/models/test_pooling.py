@@ -20,9 +20,9 @@ def slow_affine(conv, vector):
     return [sum(w * v for w, v in zip(row, vector, strict=True)) + b for row, b in zip(weight, bias, strict=True)]
 
 
-def slow_channel_weights(pooling, frames):
-    """Return the weights of "astp", a list over frames for each channel."""
-    context = slow(pooling, "tstp", frames)
+def slow_channel_weights(pooling, name, frames):
+    """Return the weights of "astp" or "local_astp", a list over frames for each channel."""
+    context = slow(pooling, "tstp", frames) if name == "astp" else []
     scores = [
         slow_affine(pooling.linear2, [math.tanh(value) for value in slow_affine(pooling.linear1, frame + context)])
         for frame in frames
@@ -33,8 +33,8 @@ def slow_channel_weights(pooling, frames):
 
 def slow(pooling, name, frames):
     """Pool one utterance given as a list of frame vectors, one number at a time."""
-    if name == "astp":
-        pairs = list(zip(slow_channel_weights(pooling, frames), zip(*frames, strict=True), strict=True))
+    if name in ("astp", "local_astp"):
+        pairs = list(zip(slow_channel_weights(pooling, name, frames), zip(*frames, strict=True), strict=True))
         means = [sum(w * v for w, v in zip(weights, channel, strict=True)) for weights, channel in pairs]
         squares = [sum(w * v * v for w, v in zip(weights, channel, strict=True)) for weights, channel in pairs]
         return means + [math.sqrt(max(s - m * m, 1e-7)) for s, m in zip(squares, means, strict=True)]

@@ -32,12 +32,19 @@ def slow_xvector(state, frames):
     stacked = np.stack(list(sequence.values()))
     spread = stacked.std(axis=0, ddof=1) if len(stacked) > 1 else np.zeros(stacked.shape[1])
     statistics = np.concatenate([stacked.mean(axis=0), spread])
-    return state["segment6.weight"] @ statistics + state["segment6.bias"]
+    first = state["segment6.weight"] @ statistics + state["segment6.bias"]
+    if "segment7.weight" not in state:
+        return first
+    mean, variance = state["segment6_bn.running_mean"], state["segment6_bn.running_var"]
+    return (
+        state["segment7.weight"] @ ((np.maximum(first, 0) - mean) / np.sqrt(variance + 1e-5)) + state["segment7.bias"]
+    )
 
 
 @pytest.mark.parametrize("frames", [15, 16, 40])
-def test_against_the_table(frames):
-    model = XVector(13, embedding_dim=21, channels=(16, 17, 18, 19, 20)).eval()
+@pytest.mark.parametrize("two_layers", [False, True])
+def test_against_the_table(frames, two_layers):
+    model = XVector(13, embedding_dim=21, channels=(16, 17, 18, 19, 20), two_layers=two_layers).eval()
     fill_state(model, "xvector")
     features = np.random.default_rng(frames).standard_normal((2, frames, 13))
     state = {key: value.double().numpy() for key, value in model.state_dict().items()}

@@ -29,7 +29,12 @@ def checkpoint(tmp_path):
 def test_help_is_for_people(scripts, tmp_path):
     done = succeeds(scripts.run(IMPORT, "--help", cwd=tmp_path))
     words = " ".join(done.stdout.split())
-    for word in ("voxceleb_trainer,pyannote,ge2e", "--log-input, --no-log-input", "before April 2021"):
+    for word in (
+        "voxceleb_trainer,pyannote,ge2e",
+        "--log-input, --no-log-input",
+        "before April 2021",
+        "keys do not tell a CAM++ of wespeaker from one of 3dspeaker",
+    ):
         assert word in words
 
 

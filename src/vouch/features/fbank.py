@@ -9,7 +9,7 @@ from torch import nn
 
 from vouch.errors import VouchError
 from vouch.features.frames import EPSILON, Frames
-from vouch.features.mel import BandSums, check_edges
+from vouch.features.mel import BandSums, check_edges, check_sizes
 
 
 class Fbank(nn.Module):
@@ -32,15 +32,19 @@ class Fbank(nn.Module):
     round_to_power_of_two : pad frames with zeros to the next power of two before the Fourier transform
     snip_edges : only frames that lie wholly inside the signal; otherwise one a frame shift, mirrored at the ends
     dither
-        standard deviation of the Gaussian noise that is added, 1 being the step of 16-bit integers. A sample gets one
-        number, where Kaldi draws one for each of the frames that share it: the noise in a frame is distributed alike
+        standard deviation of the Gaussian noise that is added to the scaled samples, so that by default 1 is the step
+        of 16-bit integers. A sample gets one number, where Kaldi draws one for each of the frames that share it: the
+        noise in a frame is distributed alike
     use_power : the power spectrum; otherwise its root
     use_log_fbank : take the logarithm
     use_energy : one more dimension, the first, with the logarithm of the frame's energy
     raw_energy : that of the frame before pre-emphasis and window; otherwise after them
-    energy_floor : energies are at least this, on the scale of 16-bit integers
+    energy_floor : energies of the scaled samples are at least this
     htk_compat : the energy is the last dimension instead of the first
     subtract_mean : subtract each dimension's mean over the utterance
+    input_scale
+        factor of the samples before anything else: 32768, as Kaldi reads 16-bit integers, or 1, as programs that give
+        torchaudio samples in [-1, 1]. It shifts logarithms, and moves the floor (1.2e-7) that quiet bands rest on
 
     Raises
     ------
@@ -69,10 +73,10 @@ class Fbank(nn.Module):
         energy_floor: float = 0.0,
         htk_compat: bool = False,
         subtract_mean: bool = False,
+        input_scale: float = 32768.0,
     ) -> None:
         super().__init__()
-        if num_mel_bins < 1:
-            raise VouchError("num_mel_bins must be positive")
+        check_sizes(sample_rate, num_mel_bins)
         self.sample_rate = sample_rate
         self.dim = num_mel_bins + use_energy
         self.frames = Frames(
@@ -88,6 +92,7 @@ class Fbank(nn.Module):
             dither,
             raw_energy,
             energy_floor,
+            input_scale,
         )
         self.use_power, self.use_log_fbank, self.subtract_mean = use_power, use_log_fbank, subtract_mean
         self.use_energy = use_energy

@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from vouch.errors import VouchError, pick
-from vouch.features.mel import BLOCK_FRAMES, blocks_of
+from vouch.features.mel import BLOCK_FRAMES, blocks_of, check_sizes
 
-# Kaldi works on 16-bit integers and floors energies at float32's epsilon on that scale.
-INT16_SCALE = 32768.0
+# Kaldi floors energies at float32's epsilon.
 EPSILON = torch.finfo(torch.float32).eps
 # Frames whose samples are worked on at once, before they are cut into blocks: an hour of audio needs no more memory.
 STRETCH_FRAMES = 8000
@@ -26,8 +25,8 @@ class FrameBlock(NamedTuple):
     ----------
     first, last : which ones; `last` is exclusive
     windowed
-        (batch, last - first, fft_size) float32, on the scale of 16-bit integers and padded with zeros; overwritten by
-        the next block
+        (batch, last - first, fft_size) float32, times `input_scale` and padded with zeros; overwritten by the next
+        block
     log_energy : (batch, last - first, 1) float32, or None where nobody asked for it
     """
 
@@ -75,22 +74,27 @@ class Frames(nn.Module):
         dither: float,
         raw_energy: bool,
         energy_floor: float,
+        input_scale: float,
     ) -> None:
         super().__init__()
+        per_ms = sample_rate * 0.001
+        check_sizes(sample_rate, None, frame_length=per_ms * frame_length, frame_shift=per_ms * frame_shift)
         self.window_size = int(sample_rate * 0.001 * frame_length)
         self.shift = int(sample_rate * 0.001 * frame_shift)
         if self.window_size < 2 or self.shift < 1:
             raise VouchError("frame_length and frame_shift must be positive: at least two samples and one")
         if not 0 <= preemphasis <= 1 or dither < 0 or energy_floor < 0:
             raise VouchError("preemphasis must be from 0 to 1, dither and energy_floor not negative")
+        if input_scale <= 0:
+            raise VouchError(f"input_scale must be positive, not {input_scale:g}")
         self.fft_size = 1 << (self.window_size - 1).bit_length() if round_to_power_of_two else self.window_size
         self.snip_edges, self.dither = snip_edges, dither
         self.preemphasis, self.remove_dc_offset = preemphasis, remove_dc_offset
-        self.raw_energy, self.energy_floor = raw_energy, energy_floor
+        self.raw_energy, self.energy_floor, self.input_scale = raw_energy, energy_floor, input_scale
         window = pick(WINDOWS, window_type, "window_type")(self.window_size, blackman_coeff)
         self.starts_at_zero = bool(window[0] == 0)
         # Fixed by the options: rebuilt, not stored with a model's weights.
-        self.register_buffer("window", (window * INT16_SCALE).float(), persistent=False)
+        self.register_buffer("window", (window * input_scale).float(), persistent=False)
 
     def num_frames(self, samples: int) -> int:
         """Return the number of frames that `samples` samples give."""
@@ -143,7 +147,7 @@ class Frames(nn.Module):
         out.mul_(self.window)
         if not needs_energy:
             return None
-        return self._log_energy((plain - means).mul_(INT16_SCALE) if self.raw_energy else out)
+        return self._log_energy((plain - means).mul_(self.input_scale) if self.raw_energy else out)
 
     def _stretch(self, samples: torch.Tensor, first: int, last: int) -> torch.Tensor:
         """Return the samples of frames `first` to `last`.
@@ -169,7 +173,7 @@ class Frames(nn.Module):
         if self.dither == 0:
             return signal
         noise = torch.randn(signal.shape, generator=generator, dtype=signal.dtype, device=signal.device)
-        return noise.mul_(self.dither / INT16_SCALE).add_(signal)
+        return noise.mul_(self.dither / self.input_scale).add_(signal)
 
     def _log_energy(self, frames: torch.Tensor) -> torch.Tensor:
         energy = frames.square().sum(dim=-1, keepdim=True)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from vouch.errors import VouchError, pick
-from vouch.features.mel import BLOCK_FRAMES, NORMS, SCALES, BandSums, blocks_of, triangles
+from vouch.features.mel import BLOCK_FRAMES, NORMS, SCALES, BandSums, blocks_of, check_sizes, triangles
 
 # Largest difference, of the largest weight, at which a stored window or mel matrix counts as one of ours: well above
 # the rounding of single (or half) precision, well below the step from a periodic to a symmetric window.
@@ -74,6 +74,10 @@ class LogMel(nn.Module):
         dynamic_range: float | None = None,
     ) -> None:
         super().__init__()
+        per_ms = sample_rate / 1000
+        check_sizes(
+            sample_rate, num_mel_bins, n_fft=n_fft, frame_length=per_ms * frame_length, frame_shift=per_ms * frame_shift
+        )
         self.sample_rate, self.n_fft = sample_rate, n_fft
         self.shift = int(sample_rate * frame_shift / 1000)
         window_size = int(sample_rate * frame_length / 1000)
@@ -82,8 +86,8 @@ class LogMel(nn.Module):
                 f"logmel: frame_length {frame_length:g} ms and frame_shift {frame_shift:g} ms are {window_size} and"
                 f" {self.shift} samples; needs 2 to n_fft = {n_fft}, and at least 1"
             )
-        if (num_mel_bins is not None and num_mel_bins < 1) or input_scale <= 0 or log_offset < 0:
-            raise VouchError("logmel: num_mel_bins and input_scale must be positive, log_offset not negative")
+        if input_scale <= 0 or log_offset < 0:
+            raise VouchError("logmel: input_scale must be positive, log_offset not negative")
         if log_floor < 0 or (dynamic_range is not None and dynamic_range <= 0):
             raise VouchError("logmel: log_floor must not be negative, dynamic_range must be positive")
         self.margin = pick(PADDINGS, padding, "padding")(n_fft)

@@ -15,6 +15,9 @@ BLOCK_FRAMES = 1000
 # Neighbouring triangles summed by one product, over the small part of the spectrum that they cover. As many numbers as
 # a processor's vector holds: products with fewer, or a few more, columns take longer.
 GROUP = 16
+# Far beyond what anybody computes features with. A configuration may come from a file that is not to be trusted, and
+# without limits a few digits would fill the memory.
+MAX_RATE, MAX_SAMPLES, MAX_BINS = 10**6, 2**15, 1024
 # The scale of Slaney's Auditory Toolbox: linear below a corner, logarithmic above.
 SLANEY_HZ_PER_MEL, SLANEY_CORNER_HZ, SLANEY_LOG_STEP = 200 / 3, 1000.0, math.log(6.4) / 27
 
@@ -59,6 +62,24 @@ class BandSums(nn.Module):
     def _sums(self, spectrum: torch.Tensor) -> torch.Tensor:
         parts = zip(self._parts, self._buffers.values(), strict=True)
         return torch.cat([spectrum[..., part] @ weights for part, weights in parts], dim=-1)[..., : self._bands]
+
+
+def check_sizes(sample_rate: int, bins: int | None, **samples: float) -> None:
+    """Raise `VouchError` when a front end is of no size that is ever used, before anything is made of that size.
+
+    Parameters
+    ----------
+    sample_rate : Hz
+    bins : number of triangles; None where there are none
+    samples : lengths in samples, by the name of the option that they follow from
+    """
+    if not 1 <= sample_rate <= MAX_RATE:
+        raise VouchError(f"sample_rate must be from 1 to {MAX_RATE} Hz, not {sample_rate}")
+    if bins is not None and not 1 <= bins <= MAX_BINS:
+        raise VouchError(f"num_mel_bins must be from 1 to {MAX_BINS}, not {bins}")
+    for name, length in samples.items():
+        if abs(length) > MAX_SAMPLES:
+            raise VouchError(f"{name} must be at most {MAX_SAMPLES} samples, not {length:.6g}")
 
 
 def check_edges(low: float, high: float, sample_rate: float) -> None:

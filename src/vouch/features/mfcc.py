@@ -9,6 +9,7 @@ from torch import nn
 
 from vouch.errors import VouchError
 from vouch.features.fbank import Fbank
+from vouch.features.mel import check_sizes
 
 
 class Mfcc(nn.Module):
@@ -59,6 +60,7 @@ class Mfcc(nn.Module):
         subtract_mean: bool = False,
     ) -> None:
         super().__init__()
+        check_sizes(sample_rate, num_mel_bins)
         if not 1 <= num_ceps <= num_mel_bins:
             raise VouchError(f"mfcc: num_ceps {num_ceps} is not from 1 to num_mel_bins, which is {num_mel_bins}")
         if cepstral_lifter < 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from vouch.errors import VouchError
+from vouch.features.mel import check_sizes
 
 
 class Waveform(nn.Module):
@@ -17,15 +17,14 @@ class Waveform(nn.Module):
 
     Raises
     ------
-    VouchError : a sample rate that is not positive
+    VouchError : a sample rate out of range
     """
 
     dim = 1
 
     def __init__(self, sample_rate: int = 16000) -> None:
         super().__init__()
-        if sample_rate < 1:
-            raise VouchError(f"waveform: sample_rate must be positive, not {sample_rate}")
+        check_sizes(sample_rate, None)
         self.sample_rate = sample_rate
 
     def num_frames(self, samples: int) -> int:

@@ -1,7 +1,7 @@
 """Checkpoints of other toolkits, turned into encoders. Adding a family is a file here and a line in `FAMILIES`.
 
 Each family is a function `read(weights, path, **options) -> (encoder, notes)` whose options are annotated and have
-defaults, and a key (a regular expression) that no other family has.
+defaults, and a key (a regular expression) that few other families have.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from vouch.encoder import Encoder, load_torch
 from vouch.errors import VouchError, pick
-from vouch.interop import ge2e, pyannote, resemblyzer, speechbrain, voxceleb_trainer, wespeaker
+from vouch.interop import ge2e, pyannote, resemblyzer, speechbrain, threedspeaker, voxceleb_trainer, wespeaker
 from vouch.interop.keys import Weights
 from vouch.options import resolve_options
 
@@ -28,7 +28,7 @@ class Family(NamedTuple):
     Parameters
     ----------
     read : `(weights, path, **options)` to an encoder and notes for the user
-    mark : regular expression that one of its keys matches from the start
+    mark : regular expression that one of its keys matches from the start; some keys are of more than one family
     """
 
     read: Callable[..., tuple[Encoder, list[str]]]
@@ -43,6 +43,7 @@ FAMILIES: dict[str, Family] = {
     "ge2e": Family(ge2e.read, r"LSTM_stack\."),
     "resemblyzer": Family(resemblyzer.read, r"lstm\."),
     "wespeaker": Family(wespeaker.read, r"seg_1\.|layer2\.se_res2block\.|xvector\."),
+    "3dspeaker": Family(threedspeaker.read, r"seg_1\.|xvector\."),
     "speechbrain": Family(speechbrain.read, r"blocks\.0\.conv\.conv\.|mfa\."),
 }
 
@@ -84,19 +85,18 @@ def import_checkpoint(path: str | Path, family: str, options: Mapping[str, objec
     content = _read_content(path)
     try:
         weights = Weights(content)
-        guess = recognise_family(weights)
-        if guess not in (None, family):
-            raise VouchError(f"not of {family}: its keys are those of {guess}")
+        guesses = recognise_families(weights)
+        if guesses and family not in guesses:
+            raise VouchError(f"not of {family}: its keys are those of {' or '.join(guesses)}")
         encoder, notes = reader.read(weights, path, **resolved)
     except VouchError as error:
         raise VouchError(f"{path}: {error}") from None
     return Imported(encoder, notes, weights.dropped)
 
 
-def recognise_family(weights: Weights) -> str | None:
-    """Return the only family that has such keys, or None."""
-    names = [name for name, family in FAMILIES.items() if any(re.match(family.mark, key) for key in weights)]
-    return names[0] if len(names) == 1 else None
+def recognise_families(weights: Weights) -> list[str]:
+    """Return the families that have such keys; WeSpeaker and 3D-Speaker, for one, call the parts of CAM++ alike."""
+    return [name for name, family in FAMILIES.items() if any(re.match(family.mark, key) for key in weights)]
 
 
 def _read_content(path: Path) -> dict[str, object]:

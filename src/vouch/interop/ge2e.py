@@ -43,7 +43,9 @@ def read(
     feature
         Path of a front end's configuration. By default 40 dimensions are the log-mel spectra of these programs, and
         others, such as 256 of PASE, are features of an unknown front end.
-    padding : "reflect" (the default) as librosa did until 0.9, "zeros" as from 0.10 on; of the default front end
+    padding
+        Of the default front end: "reflect" (the default) as librosa until 0.8, which these programs were published
+        with, or "zeros" as librosa from 0.9 on.
 
     Returns
     -------
@@ -70,7 +72,7 @@ def read(
 
 def padding_note(feature: Mapping[str, object]) -> str:
     """Say which version of librosa a front end follows."""
-    return f"padding '{feature['padding']}'; librosa's was 'reflect' until 0.9, and is 'zeros' from 0.10 on"
+    return f"padding '{feature['padding']}'; librosa's was 'reflect' until 0.8, and is 'zeros' from 0.9 on"
 
 
 def lstm_options(weights: Weights, lstm: str, linear: str) -> tuple[dict[str, object], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
 
@@ -88,6 +88,19 @@ class Weights:
             if bare in self._tensors:
                 raise VouchError(f"'{bare}' is there twice, once as '{key}'")
             self._tensors[bare] = self._tensors.pop(key)
+
+    def strip_module(self, marks: Collection[str]) -> None:
+        """Remove what stands before the first of the keys `marks` that is there, such as "model.", from all keys.
+
+        So the keys of a network are called in a module that holds it, as a Lightning module does.
+        """
+        if any(mark in self for mark in marks):
+            return
+        for mark in marks:
+            found = next((key for key in self if key.endswith(f".{mark}")), None)
+            if found is not None:
+                self.strip_prefix(found.removesuffix(mark))
+                return
 
     def match(self, wanted: Mapping[str, torch.Tensor], translate: Translate) -> dict[str, torch.Tensor]:
         """Return the state dict of a network, made of all tensors that are left.

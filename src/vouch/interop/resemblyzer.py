@@ -27,14 +27,16 @@ ADVICE = (
 )
 
 
-def read(weights: Weights, path: Path, padding: str = "reflect") -> tuple[Encoder, list[str]]:
+def read(weights: Weights, path: Path, padding: str = "zeros") -> tuple[Encoder, list[str]]:
     """Make an encoder of a checkpoint of Resemblyzer or Real-Time-Voice-Cloning.
 
     Parameters
     ----------
     weights : keys `lstm.*`, `linear.*`, and in the latter the loss's, which are left out
     path : of the file
-    padding : "reflect" as librosa did until 0.9, "zeros" as from 0.10 on
+    padding
+        "zeros" as librosa from 0.9 on, which is every librosa that Resemblyzer runs with; "reflect" as librosa until
+        0.8, with which Real-Time-Voice-Cloning once ran.
 
     Returns
     -------

@@ -1,8 +1,7 @@
 """Checkpoints of WeSpeaker (`avg_model.pt`): ResNets, ECAPA-TDNN, CAM++ and the x-vector network.
 
 Source: Wang et al., "Wespeaker: a research and production oriented speaker embedding learning toolkit" (ICASSP 2023).
-Checkpoints of 3D-Speaker have keys like these but another front end and other statistics: they are not for this
-module.
+3D-Speaker's CAM++ has the same keys but another front end and other statistics: see `vouch.interop.threedspeaker`.
 """
 
 from __future__ import annotations
@@ -19,6 +18,15 @@ from vouch.models.resnet import DEPTHS, STRIDES
 
 FEATURE = {"type": "fbank", "window_type": "hamming", "snip_edges": True}
 ADVICE = "published scores are cosines of embeddings from which the mean over the training set was subtracted"
+CAMPPLUS_ADVICE = "3D-Speaker's CAM++ has the same keys and needs --from 3dspeaker: who trained the file must be known"
+# Networks that there is none of here, by keys that tell them.
+OTHERS = {
+    "ERes2Net": r"layer1_downsample\.|fuse_mode\d",
+    "ERes2NetV2": r"fuse34\.",
+    "Res2Net": r"layer1\.0\.convs\.",
+    "SimAM-ResNet": r"front\.layer1\.",
+    "ReDimNet": r"backbone\.stage",
+}
 Configured = tuple[dict[str, object], int, Translate]
 
 
@@ -27,7 +35,9 @@ def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Enc
 
     Parameters
     ----------
-    weights : of the network; the classifier's, `projection.*`, are left out
+    weights
+        Of the network; the classifier's, `projection.*`, are left out. Keys may have a prefix, as that of a Lightning
+        module which holds the network.
     path : of the file
     num_bins : of the features, 80 by default; only two-dimensional networks do not tell it exactly
 
@@ -39,26 +49,65 @@ def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Enc
     ------
     VouchError : keys or shapes that fit no network
     """
+    weights.strip_module(NETWORKS)
     weights.drop("weights of the classifier", r"projection\.")
     model, bins, translate = configure(weights, num_bins or 80)
     if num_bins not in (None, bins):
         raise VouchError(f"the network takes {bins} bins, not {num_bins}")
     feature = {**FEATURE, "num_mel_bins": bins}
-    return build_encoder(weights, translate, model, bins, "mean", feature), [f"network {model['name']}", ADVICE]
+    notes = [f"network {model['name']}", ADVICE]
+    if model["name"] == "campplus":
+        notes.insert(1, CAMPPLUS_ADVICE)
+    return build_encoder(weights, translate, model, bins, "mean", feature), notes
 
 
 def configure(weights: Weights, num_bins: int) -> Configured:
-    """Return the options of our network that has such keys, its bins, and how its keys are translated."""
-    marks: dict[str, Callable[[Weights, int], Configured]] = {
-        "xvector.tdnn.linear.weight": _campplus,
-        "layer2.se_res2block.0.conv.weight": _ecapa,
-        "frame_1.conv_1d.weight": _xvector,
-        "layer1.0.conv1.weight": _resnet,
-    }
-    for key, read_options in marks.items():
+    """Return the options of our network that has such keys, its bins, and how its keys are translated.
+
+    Raises
+    ------
+    VouchError : there is none
+    """
+    refuse_others(weights)
+    for key, read_options in NETWORKS.items():
         if key in weights:
             return read_options(weights, num_bins)
     raise VouchError("no network of WeSpeaker known here (ResNet, ECAPA-TDNN, CAM++, x-vector) has such keys")
+
+
+def refuse_others(weights: Weights) -> None:
+    """Raise `VouchError` naming the network when the keys are those of one in `OTHERS`."""
+    for name, pattern in OTHERS.items():
+        found = next((key for key in weights if re.match(pattern, key)), None)
+        if found is not None:
+            raise VouchError(f"an {name}, as its key '{found}' tells: Vouch has no such network yet")
+
+
+def _pooling(weights: Weights, channels: int, what: str, otherwise: str = "") -> str:
+    """Return the name of the pooling of `channels` whose output `seg_1` takes.
+
+    Parameters
+    ----------
+    what : these channels, for messages
+    otherwise : what else the reason may be if their number does not fit, followed by ", "
+
+    Raises
+    ------
+    VouchError : a pooling that is not known here
+    """
+    pooled = weights.shape("seg_1.weight", 2)[1]
+    heads = next((key for key in weights if re.match(r"pool\.(heads_att_trans|queries)\.", key)), None)
+    if heads is not None:
+        raise VouchError(f"its pooling has several heads of attention (MHASTP), as '{heads}' tells: not known here")
+    if pooled != 2 * channels:
+        raise VouchError(
+            f"'seg_1.weight' takes {pooled} values; means and deviations of {what} are {2 * channels}: {otherwise}means"
+            f" or deviations alone (TAP, TSDP: keys do not tell which), or a pooling that is not known here"
+        )
+    if "pool.linear1.weight" not in weights:
+        return "tstp"
+    context = weights.shape("pool.linear1.weight", 3)[1]
+    return "local_astp" if context == channels else "astp"
 
 
 def _resnet(weights: Weights, num_bins: int) -> Configured:
@@ -69,25 +118,19 @@ def _resnet(weights: Weights, num_bins: int) -> Configured:
         kind = "bottlenecks" if bottleneck else "basic blocks"
         raise VouchError(f"stages of {blocks} {kind}; depths known here are {', '.join(map(str, DEPTHS))}")
     channels = weights.shape("conv1.weight", 4)[0]
-    embedding_dim, pooled = weights.shape("seg_1.weight", 2)
     maps = weights.shape(f"layer4.{blocks[-1] - 1}.conv{3 if bottleneck else 2}.weight", 4)[0]
     bins = num_bins
     for stride in STRIDES:
         bins = -(-bins // stride)
-    if pooled != 2 * maps * bins:
-        raise VouchError(
-            f"'seg_1.weight' takes {pooled} values; means and deviations of {maps} channels of {num_bins} bins are"
-            f" {2 * maps * bins}: another number of bins, or a pooling that is not known here"
-        )
     model = {
         "name": "resnet34",
-        "embedding_dim": embedding_dim,
+        "embedding_dim": weights.shape("seg_1.weight", 2)[0],
         "depth": depths[0],
         "channels": channels,
-        "pooling": "astp" if "pool.linear1.weight" in weights else "tstp",
+        "pooling": _pooling(weights, maps * bins, f"{maps} channels of {num_bins} bins", "another number of bins, "),
         "two_layers": "seg_2.weight" in weights,
     }
-    return model, num_bins, _unchanged
+    return model, num_bins, unchanged
 
 
 def _ecapa(weights: Weights, num_bins: int) -> Configured:
@@ -107,29 +150,39 @@ def _ecapa(weights: Weights, num_bins: int) -> Configured:
 
 
 def _campplus(weights: Weights, num_bins: int) -> Configured:
+    return campplus_options(weights, num_bins, "tstp"), num_bins, unchanged
+
+
+def campplus_options(weights: Weights, num_bins: int, pooling: str) -> dict[str, object]:
+    """Return the options of our CAM++ that has such shapes; of its pooling they tell nothing.
+
+    Raises
+    ------
+    VouchError : the number of bins does not fit
+    """
     channels, inputs, _ = weights.shape("xvector.tdnn.linear.weight", 3)
     head_channels = weights.shape("head.conv1.weight", 4)[0]
     if inputs != head_channels * -(-num_bins // 8):
         raise VouchError(f"'xvector.tdnn.linear.weight' takes {inputs} values, which {num_bins} bins do not give")
-    model = {
+    return {
         "name": "campplus",
         "embedding_dim": weights.shape("xvector.dense.linear.weight", 3)[0],
         "growth": weights.shape("xvector.block1.tdnnd1.cam_layer.linear_local.weight", 3)[0],
         "channels": channels,
         "head_channels": head_channels,
-        "pooling": "tstp",
+        "pooling": pooling,
     }
-    return model, num_bins, _unchanged
 
 
 def _xvector(weights: Weights, num_bins: int) -> Configured:
-    # Embeddings are read before these layers.
-    weights.drop("weights of segment7", r"seg_(bn_1|2)\.")
+    channels = [weights.shape(f"frame_{layer}.conv_1d.weight", 3)[0] for layer in (1, 2, 3, 4, 5)]
     model = {
         "name": "xvector",
         "embedding_dim": weights.shape("seg_1.weight", 2)[0],
-        "pooling": "tstp",
-        "channels": [weights.shape(f"frame_{layer}.conv_1d.weight", 3)[0] for layer in (1, 2, 3, 4, 5)],
+        "pooling": _pooling(weights, channels[-1], f"{channels[-1]} channels"),
+        "channels": channels,
+        # The network returns the outputs of both affine layers; training and extraction take the second.
+        "two_layers": True,
     }
     return model, weights.shape("frame_1.conv_1d.weight", 3)[1], renamed(xvector_key)
 
@@ -139,14 +192,29 @@ def xvector_key(wespeaker_key: str) -> str:
 
     Examples
     --------
-    >>> xvector_key("frame_2.conv_1d.bias"), xvector_key("frame_5.bn.running_var"), xvector_key("seg_1.weight")
-    ('frame2.conv.bias', 'frame5.bn.running_var', 'segment6.weight')
+    >>> xvector_key("frame_2.conv_1d.bias"), xvector_key("seg_bn_1.running_var"), xvector_key("seg_2.weight")
+    ('frame2.conv.bias', 'segment6_bn.running_var', 'segment7.weight')
     """
     key = re.sub(r"^frame_(\d)\.", r"frame\1.", wespeaker_key)
-    return key.replace(".conv_1d.", ".conv.").replace("seg_1.", "segment6.")
+    for theirs, ours in (
+        (".conv_1d.", ".conv."),
+        ("seg_1.", "segment6."),
+        ("seg_bn_1.", "segment6_bn."),
+        ("seg_2.", "segment7."),
+        ("pool.", "pooling."),
+    ):
+        key = key.replace(theirs, ours)
+    return key
 
 
-_unchanged: Translate = renamed(lambda key: key)
+unchanged: Translate = renamed(lambda key: key)
+# By a key that only this network has.
+NETWORKS: dict[str, Callable[[Weights, int], Configured]] = {
+    "xvector.tdnn.linear.weight": _campplus,
+    "layer2.se_res2block.0.conv.weight": _ecapa,
+    "frame_1.conv_1d.weight": _xvector,
+    "layer1.0.conv1.weight": _resnet,
+}
 
 
 def _count(weights: Weights, stage: str) -> int:

@@ -217,14 +217,13 @@ class TemporalStatisticsPooling(nn.Module):
         return torch.cat([mean, (variance + ADDED_VARIANCE).sqrt()], dim=1)
 
 
-class ContextAttentiveStatisticsPooling(nn.Module):
-    """Weighted mean and standard deviation, with weights for each channel that know the utterance ("astp").
+class ChannelAttentiveStatisticsPooling(nn.Module):
+    """Weighted mean and standard deviation, with weights for each channel ("local_astp").
 
-    The weights of channel c are softmax_t(V tanh(W [x_t, m, s] + b) + d)_c, where m and s are mean and standard
-    deviation of the utterance (its unbiased variance plus 1e-7). The weighted variance is floored at 1e-7.
-    Source: Desplanques, Thienpondt and Demuynck, "ECAPA-TDNN: emphasized channel attention, propagation and
-    aggregation in TDNN based speaker verification" (Interspeech 2020), section 3.1; parameters are named as in
-    WeSpeaker.
+    The weights of channel c are softmax_t(V tanh(W x_t + b) + d)_c: each frame's follow from that frame alone. The
+    weighted variance is floored at 1e-7. Source: Desplanques, Thienpondt and Demuynck, "ECAPA-TDNN: emphasized channel
+    attention, propagation and aggregation in TDNN based speaker verification" (Interspeech 2020), section 3.1, before
+    the context is added; parameters are named as in WeSpeaker, whose ResNets with ASTP have this one.
 
     Parameters
     ----------
@@ -239,29 +238,26 @@ class ContextAttentiveStatisticsPooling(nn.Module):
     """
 
     variance_floor, variance_ceiling = 1e-7, torch.inf
+    # Values that the weights of a frame follow from, for each channel.
+    inputs_per_channel = 1
 
     def __init__(self, channels: int, hidden: int = 128) -> None:
         super().__init__()
         self.out_channels = 2 * channels
-        self.linear1 = nn.Conv1d(3 * channels, hidden, kernel_size=1)
+        self.linear1 = nn.Conv1d(self.inputs_per_channel * channels, hidden, kernel_size=1)
         self.linear2 = nn.Conv1d(hidden, channels, kernel_size=1)
-
-    def context(self, x: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the weights know of the utterance: mean and standard deviation, `(batch, channels)` each."""
-        mean, variance = mean_and_variance(x, mask)
-        return mean, (variance + ADDED_VARIANCE).sqrt()
 
     def activation(self, hidden: torch.Tensor) -> torch.Tensor:
         """Apply what stands between the two affine maps."""
         return torch.tanh(hidden)
 
+    def hidden(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Apply the first affine map to `x : (batch, channels, frames)`: `(batch, hidden, frames)`."""
+        return self.linear1(x)
+
     def weights(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Attention weights `(batch, channels, frames)`, summing to one over real frames."""
-        frame_weight, context_weight = self.linear1.weight.split((x.shape[1], 2 * x.shape[1]), dim=1)
-        # The context is the same in all frames: its part of the sum is computed once.
-        context = torch.cat(self.context(x, mask), dim=1)[:, :, None]
-        hidden = functional.conv1d(x, frame_weight) + functional.conv1d(context, context_weight, self.linear1.bias)
-        scores = self.linear2(self.activation(hidden)).to(x.dtype)
+        scores = self.linear2(self.activation(self.hidden(x, mask))).to(x.dtype)
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None], -torch.inf)
         return scores.softmax(dim=2)
@@ -272,6 +268,29 @@ class ContextAttentiveStatisticsPooling(nn.Module):
         return weighted_statistics(x, self.weights(x, mask), self.variance_floor, self.variance_ceiling)
 
 
+class ContextAttentiveStatisticsPooling(ChannelAttentiveStatisticsPooling):
+    """Weighted mean and standard deviation, with weights for each channel that know the utterance ("astp").
+
+    The weights of channel c are softmax_t(V tanh(W [x_t, m, s] + b) + d)_c, where m and s are mean and standard
+    deviation of the utterance (its unbiased variance plus 1e-7). All else is as in
+    `ChannelAttentiveStatisticsPooling`.
+    """
+
+    inputs_per_channel = 3
+
+    def context(self, x: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the weights know of the utterance: mean and standard deviation, `(batch, channels)` each."""
+        mean, variance = mean_and_variance(x, mask)
+        return mean, (variance + ADDED_VARIANCE).sqrt()
+
+    def hidden(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Apply the first affine map to frames and context: `(batch, hidden, frames)`."""
+        frame_weight, context_weight = self.linear1.weight.split((x.shape[1], 2 * x.shape[1]), dim=1)
+        # The context is the same in all frames: its part of the sum is computed once.
+        context = torch.cat(self.context(x, mask), dim=1)[:, :, None]
+        return functional.conv1d(x, frame_weight) + functional.conv1d(context, context_weight, self.linear1.bias)
+
+
 POOLINGS: dict[str, type[nn.Module]] = {
     "sap": SelfAttentivePooling,
     "asp": AttentiveStatisticsPooling,
@@ -279,5 +298,6 @@ POOLINGS: dict[str, type[nn.Module]] = {
     "max": MaxPooling,
     "stats": StatisticsPooling,
     "tstp": TemporalStatisticsPooling,
+    "local_astp": ChannelAttentiveStatisticsPooling,
     "astp": ContextAttentiveStatisticsPooling,
 }

@@ -37,8 +37,9 @@ class XVector(nn.Module):
     """Five frame layers, statistics over time, and one affine layer whose output is the embedding.
 
     The original classifies through two more layers (`segment7` and the output layer). Here the loss sits
-    directly on `segment6`, whose output before any ReLU is the x-vector: what is trained is what is used. In
-    training mode batch normalisation averages over padded frames too: train on crops of one length.
+    directly on `segment6`, whose output before any ReLU is the x-vector: what is trained is what is used.
+    WeSpeaker's loss sits on `segment7`, whose output is its embedding. In training mode batch normalisation averages
+    over padded frames too: train on crops of one length.
 
     Parameters
     ----------
@@ -49,6 +50,9 @@ class XVector(nn.Module):
         A name in `POOLINGS`.
     channels : five ints
         Output channels of frame1 to frame5.
+    two_layers : bool
+        Whether ReLU, batch normalisation and a second affine layer (`segment7`) follow and give the embedding, as in
+        WeSpeaker.
 
     Attributes
     ----------
@@ -69,6 +73,7 @@ class XVector(nn.Module):
         embedding_dim: int = 512,
         pooling: str = "stats",
         channels: Sequence[int] = (512, 512, 512, 512, 1500),
+        two_layers: bool = False,
     ) -> None:
         super().__init__()
         if len(channels) != len(CONTEXTS) or min(channels) < 1:
@@ -82,6 +87,8 @@ class XVector(nn.Module):
         )
         self.pooling = pick(POOLINGS, pooling, "pooling")(channels[-1])
         self.segment6 = nn.Linear(self.pooling.out_channels, embedding_dim)
+        self.segment6_bn = nn.BatchNorm1d(embedding_dim, affine=False) if two_layers else None
+        self.segment7 = nn.Linear(embedding_dim, embedding_dim) if two_layers else None
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Embed a batch of utterances.
@@ -109,4 +116,7 @@ class XVector(nn.Module):
         if lengths is not None:
             # Nothing is padded inside, so the first outputs see real frames only; pooling takes just those.
             mask = length_mask(lengths.to(x.device) - CONTEXT_FRAMES, x.shape[2])
-        return self.segment6(self.pooling(x, mask))
+        embeddings = self.segment6(self.pooling(x, mask))
+        if self.segment7 is None:
+            return embeddings
+        return self.segment7(self.segment6_bn(torch.relu(embeddings)))

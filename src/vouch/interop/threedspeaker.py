@@ -1,0 +1,51 @@
+"""Checkpoints of 3D-Speaker: its CAM++.
+
+Source: Chen et al., "3D-Speaker-Toolkit: an open-source toolkit for multimodal speaker verification and diarization"
+(ICASSP 2025), and the network's own module. The keys are those of WeSpeaker's CAM++, and do not tell that other
+features go in (samples in [-1, 1] instead of 16-bit integers, Povey's window instead of Hamming's) and that the
+deviation over time is taken without anything added to the variance.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vouch.encoder import Encoder
+from vouch.errors import VouchError
+from vouch.interop.keys import Weights, build_encoder
+from vouch.interop.wespeaker import campplus_options, refuse_others, unchanged
+
+FEATURE = {"type": "fbank", "window_type": "povey", "snip_edges": True, "input_scale": 1.0}
+MARK = "xvector.tdnn.linear.weight"
+NOTES = (
+    "network campplus",
+    "WeSpeaker's CAM++ has the same keys and needs --from wespeaker: who trained the file must be known",
+    "published scores are cosines of embeddings of whole utterances",
+)
+
+
+def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Encoder, list[str]]:
+    """Make an encoder of a CAM++ of 3D-Speaker.
+
+    Parameters
+    ----------
+    weights : of the network, in some files with a prefix
+    path : of the file
+    num_bins : of the features, 80 by default
+
+    Returns
+    -------
+    the encoder, and notes for the user
+
+    Raises
+    ------
+    VouchError : another network, or shapes that do not fit
+    """
+    weights.strip_module([MARK])
+    if MARK not in weights:
+        refuse_others(weights)
+        raise VouchError(f"only its CAM++ is known here, which has a key '{MARK}'")
+    bins = num_bins or 80
+    model = campplus_options(weights, bins, "stats")
+    feature = {**FEATURE, "num_mel_bins": bins}
+    return build_encoder(weights, unchanged, model, bins, "mean", feature), list(NOTES)
