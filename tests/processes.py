@@ -96,11 +96,12 @@ class ScriptServer:
     Parameters
     ----------
     folder : for what the scripts print
+    variables : of the environment that the scripts' interpreter starts in, such as LD_PRELOAD
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **variables: str) -> None:
         self._folder, self._count = folder, 0
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **variables}
         # A script must find the library by itself.
         environment.pop("PYTHONPATH", None)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
