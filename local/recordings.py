@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from folders.headers import read_durations
 from folders.tree import Recording
 from prepared import DataSet, write_data_sets
-from vouch.audio import FFMPEG_SUFFIXES
+from vouch.audio import needs_ffmpeg
 from vouch.errors import VouchError
 from vouch.kaldi.trials import Trials
 from vouch.shards import describe_failures
@@ -20,6 +21,16 @@ MAX_FAILED = 0.05
 def warn(text: str) -> None:
     """Print a warning in the name of the script."""
     print(f"{Path(sys.argv[0]).name}: warning: {text}", file=sys.stderr)
+
+
+def check_ffmpeg(paths: Sequence[str], root: Path) -> None:
+    """Raise `VouchError` if there are files that only ffmpeg reads and it is not installed, before anything is done."""
+    needed = [path for path in paths if needs_ffmpeg(path)]
+    if needed and shutil.which("ffmpeg") is None:
+        raise VouchError(
+            f"{root}: {len(needed)} of {len(paths)} recordings need ffmpeg, which is not installed, the first is"
+            f" {needed[0]}; install it (apt install ffmpeg, conda install ffmpeg), or convert or remove them"
+        )
 
 
 def drop_unreadable(
@@ -41,8 +52,9 @@ def drop_unreadable(
 
     Raises
     ------
-    VouchError : more than 5 % are not readable
+    VouchError : ffmpeg is needed and missing; or more than 5 % are not readable
     """
+    check_ffmpeg([recording.path for recording in recordings], root)
     full = {str(root / recording.path): recording for recording in recordings}
     found, failed = read_durations(list(full), threads)
     left_out = {full[path].path: reason for path, reason in failed.items()}
@@ -55,8 +67,10 @@ def drop_unreadable(
         warn(f"{root / path}: left out: {reason}")
     unknown = [path for path, seconds in found.items() if seconds is None]
     if unknown:
-        tool = " (which takes ffprobe)" if Path(unknown[0]).suffix.lower() in FFMPEG_SUFFIXES else ""
-        warn(f"{len(unknown)} durations are not known, so utt2dur is not written; the first is of {unknown[0]}{tool}")
+        warn(
+            f"{len(unknown)} durations are not known, so utt2dur is not written; the first is of {unknown[0]} (which"
+            " takes ffprobe)"
+        )
     return [full[path] for path in found], {full[path].utterance: seconds for path, seconds in found.items()}, left_out
 
 

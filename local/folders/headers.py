@@ -1,4 +1,4 @@
-"""Durations of audio files from their headers."""
+"""Durations of audio files, from their headers where those know them, else by decoding."""
 
 from __future__ import annotations
 
@@ -7,27 +7,21 @@ import os
 import shutil
 import stat
 import subprocess
-import threading
 from collections.abc import Sequence
-from pathlib import Path
-
-import soundfile
 
 from threads import in_threads
-from vouch.audio import FFMPEG_SUFFIXES, read_audio
+from vouch.audio import needs_ffmpeg, read_length
 from vouch.errors import VouchError
 
-# libsndfile keeps the reason of a failed opening in one place for all threads.
-_OPENING = threading.Lock()
 PROBE = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", "stream=codec_name:format=duration"]
 
 
 def read_durations(paths: Sequence[str], threads: int) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Read the headers of many files at once.
+    """Find out how long many files are, several at once.
 
     Returns
     -------
-    durations : file to seconds; None where the header does not know, or ffprobe is needed and missing
+    durations : file to seconds; None where ffprobe is needed, and is missing or does not know
     failed : reason for each file that is not readable as audio
     """
     durations: dict[str, float | None] = {}
@@ -50,25 +44,13 @@ def read_duration(path: str) -> float | None:
         raise VouchError("not a regular file")
     if not status.st_size:
         raise VouchError("0 bytes")
-    if Path(path).suffix.lower() in FFMPEG_SUFFIXES:
+    if needs_ffmpeg(path):
         return _probe(path)
     try:
-        with _OPENING, soundfile.SoundFile(path) as file:
-            frames, rate = file.frames, file.samplerate
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        raise VouchError(f"not readable as audio ({_reason(error)})") from None
-    if not frames:
-        return _decoded_duration(path, rate)
-    # A count at the top of the range means that the header did not know it.
-    return frames / rate if frames < 2**62 else None
-
-
-def _decoded_duration(path: str, rate: int) -> float:
-    """Decode a file whose header says that it is empty: programs that write to a pipe leave a 0 there."""
-    try:
-        return len(read_audio(path, rate).samples) / rate
+        samples, rate = read_length(path)
     except VouchError as error:
         raise VouchError(str(error).removeprefix(f"{path}: ")) from None
+    return samples / rate
 
 
 def _try_duration(path: str) -> float | VouchError | None:
@@ -76,11 +58,6 @@ def _try_duration(path: str) -> float | VouchError | None:
         return read_duration(path)
     except VouchError as error:
         return error
-
-
-def _reason(error: Exception) -> str:
-    """The library's own words, without the path that it puts before them."""
-    return str(getattr(error, "error_string", error)).strip().rstrip(".")
 
 
 def _probe(path: str) -> float | None:

@@ -6,12 +6,14 @@ The folders are those of voxceleb_trainer, so that a corpus made by it, or for i
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from conversion import convert_tree
 from obtain import Archive, obtain
 from recordings import warn
 from server import Server
+from vouch.errors import VouchError
 
 URL = "https://cn01.mmai.io/download/voxceleb?file={name}&key={key}"
 ENCODINGS = ("wav", "flac", "m4a")
@@ -59,6 +61,9 @@ def vox2_folder(root: Path, server: Server, encoding: str, threads: int) -> Path
     converted = root / CONVERTED / encoding
     if encoding != "m4a" and converted.is_dir() and not (root / AAC).is_dir():
         return converted
+    if encoding != "m4a" and not (root / AAC).is_dir() and shutil.which("ffmpeg") is None:
+        # Before hours of downloading; how many files there are is known after it.
+        raise VouchError(f"{root}: VoxCeleb2 comes as m4a files, and ffmpeg, which converts them, is not installed")
     aac = obtain(VOX2_DEV, root, server)
     if encoding == "m4a":
         return aac

@@ -4,26 +4,78 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from vouch.errors import VouchError
+from vouch.errors import VouchError, shorten
+
+# Bytes that are taken of what a command writes: 18 hours of one 16-bit channel at 16 kHz.
+MAX_BYTES = 2 << 30
+_BLOCK = 1 << 20
+# Of what a command says on stderr, so much from the beginning and from the end is looked at.
+_WORDS_KEPT = 1 << 16
+# Lines in which programs say what went wrong; a usage message may follow them.
+_COMPLAINT = re.compile(
+    rb"\b(?:fail|error|fatal|cannot|can't|could not|not found|no such|unable|denied)", re.IGNORECASE
+)
 
 
 def read_pipe(command: str) -> bytes:
-    """Return all that a command writes to its standard output.
+    """Return all that a command writes to its standard output, at most 2 GiB.
 
     Raises
     ------
-    VouchError : the command ends with another status than 0; its last line on stderr is quoted
+    VouchError
+        the command ends with another status than 0; the line on stderr that says why is quoted, or else its last. Or
+        it writes more than 2 GiB, and is stopped.
     """
-    done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        raise VouchError(f"'{command.strip()} |' failed with status {done.returncode}: {last[0]}")
-    return done.stdout
+    words: list[bytes] = []
+    with subprocess.Popen(
+        command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        # Read at the same time, or a command that says much would wait for ever.
+        listening = threading.Thread(target=_listen, args=(process.stderr, words), daemon=True)
+        listening.start()
+        blocks: list[bytes] = []
+        size = 0
+        try:
+            while block := process.stdout.read(_BLOCK):
+                blocks.append(block)
+                size += len(block)
+                if size > MAX_BYTES:
+                    raise VouchError(
+                        f"'{command.strip()} |' writes more than {MAX_BYTES >> 30} GiB, which no recording or matrix"
+                        " has; it was stopped"
+                    )
+            listening.join()
+        except BaseException:
+            # What the shell started cannot write any more, and ends of that.
+            process.stdout.close()
+            process.kill()
+            listening.join(1)
+            raise
+    if process.returncode:
+        raise VouchError(f"'{command.strip()} |' failed with status {process.returncode}: {_telling_line(words)}")
+    return b"".join(blocks)
+
+
+def _listen(stream: BinaryIO, words: list[bytes]) -> None:
+    words.append(stream.read(_WORDS_KEPT))
+    end = b""
+    while block := stream.read(_WORDS_KEPT):
+        end = (end + block)[-_WORDS_KEPT:]
+    words.append(end)
+
+
+def _telling_line(words: Sequence[bytes]) -> str:
+    lines = [line.strip() for line in b"".join(words).splitlines() if line.strip()]
+    line = next(filter(_COMPLAINT.search, lines), lines[-1] if lines else b"no message")
+    return shorten(line.decode(errors="replace"))
 
 
 @contextlib.contextmanager

@@ -57,12 +57,14 @@ def test_all_of_a_recording_is_what_read_audio_gives(tmp_path):
     np.testing.assert_array_equal(read_excerpt(str(tmp_path / "x.flac"), 6000, RATE, 0.0), whole)
 
 
-@pytest.mark.parametrize("content", [b"", b"text\n" * 50, None])
-def test_unreadable_files_are_named(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "no audio, 0 bytes"), (b"text\n" * 50, "not readable as audio"), (None, "No such file")],
+)
+def test_unreadable_files_are_named(tmp_path, content, reason):
     path = tmp_path / "x.wav"
     if content is not None:
         path.write_bytes(content)
-    reason = "No such file" if content is None else "not readable as audio"
     with pytest.raises(VouchError, match=rf"x\.wav: {reason}") as caught:
         read_excerpt(str(path), 100, RATE, 0.0)
     assert "\n" not in str(caught.value)

@@ -1,7 +1,7 @@
 import pytest
 
 from vouch.errors import VouchError
-from vouch.kaldi.rxfilename import Source, parse_rxfilename, resolve_range
+from vouch.kaldi.rxfilename import Source, parse_place, parse_rxfilename, resolve_range
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,21 @@ def test_names(text, source):
 
 
 @pytest.mark.parametrize(
-    "text", ["x[]", "x[1]", "x[1:]", "x[:3]", "x[-1:3]", "x[a:b]", "x[1:2:3]", "x]", "[1:2]", "x[٣:٤]"]
+    "text",
+    [
+        "x[]",
+        "x[1]",
+        "x[1:]",
+        "x[:3]",
+        "x[-1:3]",
+        "x[a:b]",
+        "x[1:2:3]",
+        "x]",
+        "[1:2]",
+        "x[٣:٤]",
+        "x[0:" + "9" * 5000 + "]",
+        "x[²:³]",
+    ],
 )
 def test_malformed_ranges(text):
     with pytest.raises(VouchError, match="a range is "):
@@ -35,9 +49,24 @@ def test_malformed_ranges(text):
 
 
 @pytest.mark.parametrize("text", ["", "-", "| cat"])
-def test_what_names_nothing_to_read(text):
+@pytest.mark.parametrize("parse", [parse_rxfilename, parse_place])
+def test_what_names_nothing_to_read(parse, text):
     with pytest.raises(VouchError, match="neither a file nor a command"):
-        parse_rxfilename(text)
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("x[0:9]", Source("x[0:9]")),
+        ("x.wav:17", Source("x.wav", 17)),
+        ("x.wav:²", Source("x.wav:²")),
+        (":17", Source(":17")),
+        ("sox x.wav -t wav - |  ", Source("sox x.wav -t wav - ", is_pipe=True)),
+    ],
+)
+def test_names_of_recordings_have_no_ranges(text, source):
+    assert parse_place(text) == source
 
 
 def test_ranges_backwards():

@@ -81,3 +81,17 @@ def test_segments_of_a_coded_recording(data):
     np.testing.assert_array_equal(got["s0-0"], whole[:800])
     np.testing.assert_array_equal(got["s0-1"], whole[800:1440])
     assert "outside recording" in str(got["s0-2"])
+
+
+@pytest.mark.parametrize("end", ["1e308", "1e18", "1e9"])
+def test_segments_of_absurd_times_are_named(data, end):
+    recording = next(iter(read_table(data / "wav.scp")))
+    (data / "segments").write_text(f"s0-0 {recording} 0 {end}\ns0-1 {recording} 0 0.05\ns0-2 {recording} 1e300 {end}\n")
+    if end != "1e308":
+        (data / "segments").write_text(f"s0-0 {recording} 0 {end}\ns0-1 {recording} 0 0.05\n")
+    names = list(read_table(data / "segments"))
+    write_table(data / "utt2spk", dict.fromkeys(names, "s0"))
+    got = dict(WaveReader(DataDir.load(data, need=["wav.scp"]), RATE).read_each(names))
+    assert len(got.pop("s0-1")) == 800
+    for reason in got.values():
+        assert isinstance(reason, VouchError) and "is outside recording" in str(reason)

@@ -480,6 +480,19 @@ def test_too_many_unusable_files(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+def test_flac_without_a_count_and_truncated_files(tmp_path):
+    """What stage 0 says of a file is what reading it says."""
+    content = bytearray(sound(tmp_path / "x.flac", seconds=1).read_bytes())
+    content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])
+    (tmp_path / "x.flac").write_bytes(content)
+    assert read_duration(str(tmp_path / "x.flac")) == 1
+    for name in ("x.flac", "x.wav", "x.ogg", "x.mp3"):
+        content = sound(tmp_path / name, seconds=1).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+        _, failed = read_durations([str(tmp_path / name)], 1)
+        assert failed[str(tmp_path / name)].startswith("truncated")
+
+
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
 def test_durations_are_those_of_the_samples(tmp_path, suffix):
     path = sound(tmp_path / f"x.{suffix}", seconds=1.25, rate=8000, channels=2)
@@ -504,6 +517,7 @@ def probe(folder, answer, status=0):
     program = folder / "ffprobe"
     program.write_text(f"#!/bin/sh\ncat <<'END'\n{answer}\nEND\necho 'moov atom not found' >&2\nexit {status}\n")
     program.chmod(0o700)
+    (folder / "ffmpeg").symlink_to(program)
     return folder
 
 
@@ -534,6 +548,18 @@ def test_no_utt2dur_when_a_duration_is_not_known(tmp_path, monkeypatch):
         f"1 durations are not known, so utt2dur is not written; the first is of {root}/s0/x.m4a (which takes ffprobe)"
     ]
     assert not list((tmp_path / "data").rglob("utt2dur"))
+
+
+def test_without_ffmpeg_stage_0_says_how_many_files_need_it_before_it_looks_at_any(tmp_path, monkeypatch):
+    root = tree(tmp_path / "tree", speakers=2)
+    for number, suffix in enumerate((".m4a", ".MP4", ".opus")):
+        (root / "s0" / f"x{number}{suffix}").write_bytes(b"some")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert refusal(tmp_path / "data", "--root", root, "--test-only") == (
+        f"{root}: 2 of 9 recordings need ffmpeg, which is not installed, the first is s0/x0.m4a; install it"
+        " (apt install ffmpeg, conda install ffmpeg), or convert or remove them"
+    )
+    assert not (tmp_path / "data").exists()
 
 
 def test_without_ffprobe_m4a_durations_are_not_known(tmp_path, monkeypatch):

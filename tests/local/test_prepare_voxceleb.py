@@ -229,6 +229,15 @@ def test_own_trials_of_trained_speakers(tmp_path, corpus):
     assert done.warnings == ["trials_own: 2 of 2 trials are labelled against their folders"]
 
 
+def test_without_ffmpeg_nothing_is_downloaded_that_it_would_have_to_convert(tmp_path, monkeypatch):
+    root = tmp_path / "corpus"
+    speakers(root / "voxceleb1/test/wav", TEST)
+    trial_list(root / "meta/veri_test2.txt", TEST)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    message = refusal(prepare_voxceleb, tmp_path / "data", "--root", root, "--trials", "O")
+    assert message == f"{root}: VoxCeleb2 comes as m4a files, and ffmpeg, which converts them, is not installed"
+
+
 def test_m4a_as_it_is_and_recordings_that_are_left_out(tmp_path, monkeypatch):
     root = tmp_path / "corpus"
     speakers(root / "voxceleb1/test/wav", TEST)
@@ -239,6 +248,7 @@ def test_m4a_as_it_is_and_recordings_that_are_left_out(tmp_path, monkeypatch):
     answer = '{"streams": [{"codec_name": "aac"}], "format": {"duration": "2.5"}}'
     (probe / "ffprobe").write_text(f"#!/bin/sh\necho '{answer}'\n")
     (probe / "ffprobe").chmod(0o700)
+    (probe / "ffmpeg").symlink_to(probe / "ffprobe")
     monkeypatch.setenv("PATH", f"{probe}:{os.environ['PATH']}")
     (root / "voxceleb2/dev/aac" / VOX2[0] / VIDEOS[0] / "00001.m4a").write_bytes(b"")
     options = ("--root", root, "--encoding", "m4a", "--trials", "O")

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from vouch.errors import VouchError
+from vouch.errors import VouchError, shorten
 
-_RANGE = re.compile(r"(?a:(\d+:\d+|:)?(?:,(\d+:\d+|:))?)")
+# Of offsets and ranges. Larger numbers are in no file; they would not fit into an index.
+MAX_DIGITS = 18
+_SPAN = rf"(\d{{1,{MAX_DIGITS}}}:\d{{1,{MAX_DIGITS}}}|:)"
+_RANGE = re.compile(rf"(?a:{_SPAN}?(?:,{_SPAN})?)")
+_OFFSET = re.compile(rf"(?s:(.+)):(?a:(\d{{1,{MAX_DIGITS}}}))")
 # So many rows more than there are a range may end at: frame counts of two programs differ by that much.
 RANGE_SLACK = 2
 
@@ -15,7 +19,7 @@ Span = tuple[int, int]
 
 
 class Source(NamedTuple):
-    """Where one matrix or vector is read from; see `parse_rxfilename`.
+    """Where one matrix, vector or recording is read from; see `parse_rxfilename` and `parse_place`.
 
     Attributes
     ----------
@@ -45,23 +49,30 @@ def parse_rxfilename(rxfilename: str) -> Source:
     ------
     VouchError : the range is malformed, `|` is at the wrong end, there is no name, or it is the standard input's
     """
-    rows = cols = None
-    name = rxfilename
-    if name.endswith("]"):
-        name, _, text = name[:-1].rpartition("[")
-        found = _RANGE.fullmatch(text)
-        if found is None or not text or not name:
-            raise VouchError(f"'{rxfilename}': a range is [first:last] or [first:last,first:last], counted from 0")
-        rows, cols = _parse_span(found[1], rxfilename), _parse_span(found[2], rxfilename)
+    if not rxfilename.endswith("]"):
+        return parse_place(rxfilename)
+    name, _, text = rxfilename[:-1].rpartition("[")
+    found = _RANGE.fullmatch(text)
+    if found is None or not text or not name:
+        raise VouchError(f"'{shorten(rxfilename)}': a range is [first:last] or [first:last,first:last], counted from 0")
+    rows, cols = _parse_span(found[1], rxfilename), _parse_span(found[2], rxfilename)
+    return parse_place(name)._replace(rows=rows, cols=cols)
+
+
+def parse_place(rxfilename: str) -> Source:
+    """Take `file`, `file:offset` or `command |` apart: what `wav.scp` has, where brackets are part of a name.
+
+    Raises
+    ------
+    VouchError : `|` is at the wrong end, there is no name, or it is the standard input's
+    """
+    name = rxfilename.rstrip()
     if name.endswith("|"):
-        return Source(name[:-1], 0, True, rows, cols)
+        return Source(name[:-1], is_pipe=True)
     if name in ("", "-") or name.startswith("|"):
         raise VouchError(f"'{rxfilename}': neither a file nor a command that ends in '|'")
-    path, colon, offset = name.rpartition(":")
-    # Longer offsets are in no file; taken as numbers they would not fit into an index.
-    if colon and path and offset.isascii() and offset.isdigit() and len(offset) < 19:
-        return Source(path, int(offset), False, rows, cols)
-    return Source(name, 0, False, rows, cols)
+    found = _OFFSET.fullmatch(rxfilename)
+    return Source(rxfilename) if found is None else Source(found[1], int(found[2]))
 
 
 def _parse_span(text: str | None, rxfilename: str) -> Span | None:

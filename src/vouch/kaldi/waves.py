@@ -14,12 +14,18 @@ from vouch.kaldi.datadir import DataDir, Segment
 
 # Times in `segments` are rounded when they are written: this much beyond the end of a recording is forgiven.
 SEGMENT_OVERSHOOT = 0.5
+# No recording has so many samples; times in `segments` may be of any size.
+MAX_POSITION = 2**53
 
 
 def sample_bounds(segment: Segment, sample_rate: int) -> tuple[int, int | None]:
     """Return where a segment begins and ends in the samples of its recording; None: with the recording."""
-    first = int(segment.start * sample_rate + 0.5)
-    return first, None if segment.end is None else int(segment.end * sample_rate + 0.5)
+    first = _to_samples(segment.start, sample_rate)
+    return first, None if segment.end is None else _to_samples(segment.end, sample_rate)
+
+
+def _to_samples(seconds: float, sample_rate: int) -> int:
+    return int(min(seconds * sample_rate, MAX_POSITION) + 0.5)
 
 
 class WaveReader:

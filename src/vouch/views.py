@@ -1,0 +1,56 @@
+"""Part of a file as if it were a file of its own."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+
+class View(io.RawIOBase):
+    """The bytes of a file from `start` to `end`, read where they are.
+
+    It is for libraries that are called back for the bytes and cannot be told of an error: reading gives nothing then,
+    and `failure` has the error.
+
+    Attributes
+    ----------
+    length : bytes that it has
+    position : the next one
+    failure : what went wrong; None: nothing
+    """
+
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+        self._file, self._start, self._end = file, start, max(start, end)
+        self.length = self._end - start
+        self.position = 0
+        self.failure: OSError | None = None
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a byte; see `io.IOBase`."""
+        self.position = max(0, offset + (0, self.position, self.length)[whence])
+        return self.position
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self.position
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill a buffer as far as there is something; see `io.RawIOBase`."""
+        at = self._start + self.position
+        try:
+            self._file.seek(at)
+            content = self._file.read(max(0, min(len(buffer), self._end - at)))
+        except OSError as error:
+            self.failure = error
+            return 0
+        buffer[: len(content)] = content
+        self.position += len(content)
+        return len(content)
