@@ -3,19 +3,27 @@
 # first on PATH, makes that environment if there is none, and sets PYTHONPATH and the sorting order that Kaldi's files
 # have. It sets no shell options, since it may be sourced by an interactive shell.
 
-vouch_root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+vouch_root=${BASH_SOURCE[0]}
+[ ! -L "$vouch_root" ] || vouch_root=$(readlink -f "$vouch_root")
+# With CDPATH, which some people export, cd prints where it went, or goes somewhere else.
+vouch_root=$(unset CDPATH && cd "$(dirname "$vouch_root")" && pwd)
 export LC_ALL=C
 export PYTHONPATH="$vouch_root/src${PYTHONPATH:+:$PYTHONPATH}"
 
-# An environment that is active already and has the packages is used as it is.
-if ! python3 "$vouch_root/utils/environment.py" --check 2>/dev/null; then
+# A Python that is active already and has the packages, in versions that do, is used as it is.
+if ! vouch_wrong=$(python3 "$vouch_root/utils/environment.py" --check 2>&1); then
+  # Somebody who activated an environment wants to know why it is not used.
+  [ -z "${VIRTUAL_ENV:-${CONDA_PREFIX:-}}" ] ||
+    echo "path.sh: not the environment that is active, but $vouch_root/.venv: ${vouch_wrong##*$'\n'}" >&2
+  # The first one for which the packages have wheels; environment.py knows which those are.
   for vouch_python in python3 python3.13 python3.12 python3.11 python3.10 none; do
-    "$vouch_python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break
+    "$vouch_python" "$vouch_root/utils/environment.py" --check-python 2>/dev/null && break
   done
   if [ "$vouch_python" = none ]; then
-    echo "path.sh: error: needs Python 3.10 or later on PATH" >&2
+    echo "path.sh: error: needs Python 3.10 to 3.13 on PATH: there are no packages for others yet" >&2
     return 1
   fi
   "$vouch_python" "$vouch_root/utils/environment.py" "$vouch_root/.venv" || return 1
   export PATH="$vouch_root/.venv/bin:$PATH"
 fi
+unset vouch_root vouch_wrong vouch_python

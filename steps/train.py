@@ -14,7 +14,6 @@ Any option of the configuration can be set on the command line: --train.epochs 3
 import fcntl
 import hashlib
 import json
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -30,7 +29,7 @@ guard_imports(__name__)
 import yaml
 from tqdm import tqdm
 
-from command_line import Parser, run_main
+from command_line import Parser, catch_stops, run_main
 from stage import pick_device
 from vouch.encoder import waveform_feature
 from vouch.errors import VouchError
@@ -60,13 +59,14 @@ def main() -> None:
     parser.add_argument("--print-name", action="store_true", help="only check the options and print name and input")
     args, overrides = parser.parse_with_overrides(("model", "loss", "normalization", "train"))
 
-    config = resolve_config(read_yaml(args.config) if args.config else {}, overrides)
+    file = read_yaml(args.config) if args.config else {}
+    config = resolve_config(file, overrides)
     start = load_start(args.finetune) if args.finetune else None
     if start is not None:
         config = configure(start, config, overrides)
     if args.print_name:
         check_networks(config)
-        name = experiment_name(config, overrides) + ("_finetuned" if start else "")
+        name = experiment_name(file, config, overrides) + ("_finetuned" if start else "")
         print(name, "waveform" if waveform_feature(config.model) else "features")
         return
     if args.data is None or args.exp is None:
@@ -104,8 +104,7 @@ def main() -> None:
 def run(exp: Path, make_trainer: Callable[[Callbacks], Trainer]) -> None:
     """Train with a log file, a progress bar, and signals that stop after the batch in hand."""
     signals: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, frame: signals.append(received))
+    catch_stops(signals.append)
     with open_log(exp) as log, tqdm(unit="batch", disable=None) as bar:
 
         def write(line: str) -> None:

@@ -3,6 +3,7 @@
 
     utils/environment.py .venv       make or complete it
     utils/environment.py --check     exit with 0 if this Python has all packages, else say what is wrong with it
+    utils/environment.py --check-python     the same of this Python alone, whether it could have them
 
 A package may be newer than requirements.txt says, up to the next major version, but not older. Needs nothing but
 Python's standard library, and can be read by Pythons that are too old for the rest.
@@ -97,6 +98,8 @@ def run(command: list[str], hint: str) -> None:
 def main() -> None:
     if sys.argv[1:] == ["--check"]:
         sys.exit(wrong_python() or wrong_package())
+    if sys.argv[1:] == ["--check-python"]:
+        sys.exit(wrong_python())
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
     wrong = wrong_python()

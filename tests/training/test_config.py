@@ -9,7 +9,7 @@ from vouch.errors import VouchError
 from vouch.losses import LOSSES
 from vouch.models import MODELS
 from vouch.options import read_yaml
-from vouch.training.config import check_networks, experiment_name, resolve_config
+from vouch.training.config import LONGEST_NAME, check_networks, experiment_name, resolve_config
 from vouch.training.options import TrainOptions
 
 FILE = {
@@ -129,7 +129,7 @@ def test_a_sum_of_losses_from_the_file_and_from_the_command_line():
     over = {"loss": "aamsoftmax+angleproto", "loss.aamsoftmax.margin": "0.3", "loss.angleproto.weight": "0.5"}
     assert resolve_config(FILE, over) == resolve_config({**FILE, "loss": parts}, {})
     assert resolve_config({"loss": parts}, {"loss.aamsoftmax.margin": "0.4"}).loss["angleproto"]["weight"] == 0.5
-    assert experiment_name(config, {}) == "resnetse34l_aamsoftmax+angleproto"
+    assert experiment_name({}, config, {}) == "resnetse34l_aamsoftmax+angleproto"
     assert resolve_config(config.as_dict(), {}) == config
 
 
@@ -170,15 +170,45 @@ def test_options_cannot_be_changed_afterwards():
         ({"train.epochs": "3", "loss.margin": "0.3"}, "resnetse34l_aamsoftmax_loss.margin0.3_train.epochs3"),
         ({"loss.margin": "0.3", "train.epochs": "3"}, "resnetse34l_aamsoftmax_loss.margin0.3_train.epochs3"),
         ({"normalization": "none"}, "resnetse34l_aamsoftmax_normalizationnone"),
+        ({"loss": "softmax+ge2e", "loss.ge2e.weight": "0.5"}, "resnetse34l_softmax+ge2e_loss.ge2e.weight0.5"),
+        # What is there already, however it is written, makes no other experiment.
+        ({"train.epochs": "40", "train.learning_rate": "1e-3", "normalization": "mean"}, "resnetse34l_aamsoftmax"),
+        ({"train.learning_rate": "5e-4"}, "resnetse34l_aamsoftmax_train.learning_rate0.0005"),
+        ({"model.channels": "[8, 8,8, 16]"}, "resnetse34l_aamsoftmax_model.channels8-8-8-16"),
     ],
 )
 def test_the_name_of_an_experiment(over, name):
-    assert experiment_name(resolve_config({}, over), over) == name
+    assert experiment_name({}, resolve_config({}, over), over) == name
+
+
+def test_the_recipe_is_no_part_of_the_name():
+    over = {"train.epochs": "7", "loss.margin": "0.2", "model.embedding_dim": "64"}
+    assert experiment_name(FILE, resolve_config(FILE, over), over) == "xvector_aamsoftmax_loss.margin0.2"
+    # The options of the recipe are those of its own network.
+    over = {"model": "resnetse34l", "model.embedding_dim": "64"}
+    name = experiment_name(FILE, resolve_config(FILE, over), over)
+    assert name == "resnetse34l_aamsoftmax_model.embedding_dim64"
+
+
+def test_long_names_end_in_a_digest():
+    """Twelve options, one at a time another: a file system refuses names of more than 255 bytes."""
+    over = {
+        "loss": "aamsoftmax+angleproto+softmax",
+        **{f"loss.{part}.weight": "0.123456789" for part in ("aamsoftmax", "angleproto", "softmax")},
+        **{"train.learning_rate": "0.00123456", "train.weight_decay": "0.000123456", "train.warmup": "0.123456"},
+        **{"train.margin_begin": "0.123456", "train.margin_end": "0.23456", "train.clip_norm": "1.23456"},
+    }
+    overs = [over, *({**over, key: "0.2"} for key in over if key != "loss")]
+    names = [experiment_name({}, resolve_config({}, one), one) for one in overs]
+    assert len(set(names)) == len(overs)
+    assert {len(name) for name in names} == {LONGEST_NAME}
+    assert all(name.startswith("resnetse34l_aamsoftmax+angleproto+softmax_loss.aamsoftmax.weight0.") for name in names)
+    assert experiment_name({}, resolve_config({}, over), dict(reversed(over.items()))) == names[0]
 
 
 def test_names_of_different_experiments_differ_and_are_single_folders():
-    values = ["[8,8,8,8]", "[16, 8, 8, 8]", "[8,16,8,8]", "[88,8,8,8]"]
+    values = ["[8,8,8,8]", "[16, 8, 8, 8]", "[8,16,8,8]", "[88,8,8,8]", "[8,88,8,8]"]
     overs = [{"model.channels": value} for value in values] + [{"train.learning_rate": rate} for rate in ("1e-3", "13")]
-    names = [experiment_name(resolve_config({}, over), over) for over in overs]
+    names = [experiment_name({}, resolve_config({}, over), over) for over in overs]
     assert len(set(names)) == len(names)
     assert not any(set(name) & set("/ []'\"") for name in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,9 @@ from vouch.training.sampler import Demand
 SECTIONS = ("model", "loss", "normalization", "train")
 # Sizes to build networks and losses with before the data are known.
 PLACEHOLDER_BINS, PLACEHOLDER_SPEAKERS = 40, 1000
+# Characters of the name of an experiment, and of the digest that ends a longer one. File systems take 255 bytes, of
+# which others are put around a name: what else was chosen, the names of scores.
+LONGEST_NAME, DIGEST = 100, 8
 
 
 @dataclass(frozen=True)
@@ -166,16 +170,45 @@ def _set(options: dict[str, object], name: str, value: object) -> None:
     options[part] = {**(below if isinstance(below, Mapping) else {}), inner: value}
 
 
-def experiment_name(config: Config, overrides: Mapping[str, object]) -> str:
+def experiment_name(file: Mapping[str, object], config: Config, overrides: Mapping[str, object]) -> str:
     """Return a folder name that tells experiments apart: model, loss, and what else was set by hand.
+
+    Parameters
+    ----------
+    file, overrides : of `resolve_config`
+    config : what they give; an override that changes nothing is no part of the name
+
+    Returns
+    -------
+    At most `LONGEST_NAME` characters: letters, digits, and `_`, `.`, `+`, `-`. The end of a longer one is replaced by
+    a digest of all of it.
 
     Examples
     --------
-    `resnetse34l_aamsoftmax`, `xvector_ge2e_train.epochs3`
+    `resnetse34l_aamsoftmax`, `xvector_ge2e_train.epochs3`, `xvector_softmax_model.channels8-8-8-8-16`
     """
-    set_by_hand = (f"{key}{overrides[key]}" for key in sorted(overrides) if key not in ("model", "loss"))
-    parts = [str(config.model["name"]), str(config.loss["name"]), *set_by_hand]
-    return "_".join(re.sub(r"[^A-Za-z0-9_.+-]", "", part) for part in parts)
+    named = {key: value for key, value in overrides.items() if key in ("model", "loss")}
+    ours, usual = (_dotted(part.as_dict()) for part in (config, resolve_config(file, named)))
+    set_by_hand = (f"{key}{_plain(ours[key])}" for key in sorted(overrides) if ours.get(key) != usual.get(key))
+    name = "_".join([str(config.model["name"]), str(config.loss["name"]), *set_by_hand])
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:DIGEST]
+    return f"{name[: LONGEST_NAME - DIGEST - 1]}_{digest}"
+
+
+def _dotted(section: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Return the values of nested mappings by dotted name: `{"train": {"epochs": 3}}` is `{"train.epochs": 3}`."""
+    flat: dict[str, object] = {}
+    for name, value in section.items():
+        flat |= _dotted(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _plain(value: object) -> str:
+    """Write a value with the characters that a folder name has: `[8, 16]` is `8-16`."""
+    text = "-".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return re.sub(r"[^A-Za-z0-9_.+-]", "", text)
 
 
 def _named(value: object, what: str) -> dict[str, object]:
