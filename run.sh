@@ -1,19 +1,30 @@
 #!/usr/bin/env bash
 # Vouch from raw audio to an equal error rate, in stages; ./run.sh --help lists them.
 set -euo pipefail
-# The folder of this script as it was called, so that paths given to it mean what they mean there; '' when called as ./run.sh.
-top=$(dirname "${BASH_SOURCE[0]}")/
+unset CDPATH # cd would follow it, and print where it went
+
+# The folder of this script, as it was called, so that paths given to it mean what they mean there; '' for ./run.sh.
+top=${BASH_SOURCE[0]}
+[ ! -L "$top" ] || top=$(readlink -f "$top")
+top=$(dirname "$top")/
 [ "$top" != ./ ] || top=''
 
-corpus=demo stage=0 stop_stage=7 nj=1 cmd='' device=auto feature=fbank40 protocol=default norm='' name=''
-dry_run=false suffix='' overrides=() prepare_values=() made_with=()
+# What the options below change. Those of stages 4 to 7 come from the protocol, those of the corpus from its corpus.sh.
+corpus=demo stage=0 stop_stage=7 nj=1 cmd='' device=auto
+feature=fbank40 named_feature=false protocol=default norm='' name='' dry_run=false
+overrides=()      # of the recipe: --model NAME, --loss.margin 0.3, ...
+prepare_values=() # for stage 0
 
 names() { # KIND: the names that files of this kind have in conf/, one a line
-  (cd "${top}conf/${1}s" && printf '%s\n' * | sed 's/\.[^.]*$//')
+  local file
+  for file in "${top}conf/${1}s"/*.{yaml,sh}; do
+    [ ! -f "$file" ] || basename "${file%.*}"
+  done
 }
 
 usage() {
-  cat <<HELP
+  say "$(
+    cat <<HELP
 usage: ./run.sh [options]         walks the stages on a corpus; without options on the demo corpus
 
   stage  script                         makes, in egs/CORPUS
@@ -31,25 +42,27 @@ which stages, on what
   --stage N               first stage (0)
   --stop-stage N          last stage (7)
   --dry-run               print the command of each stage and do nothing
-  --OPTION VALUE          whatever egs/CORPUS/corpus.sh passes on to stage 0, such as --root DIR of folders
+  --OPTION VALUE          whatever egs/CORPUS/corpus.sh passes on to stage 0, such as --root DIR of folders;
+                          --OPTION=VALUE is the same, of all options
 how
-  --model NAME            resnetse34l, xvector, ... (what the recipe says); utils/model_info.py --all lists them
-  --loss NAME             softmax, amsoftmax, aamsoftmax, subcenter_aamsoftmax, ge2e, proto, angleproto, softmaxproto,
-                          triplet, contrastive, center, coco, or a sum: aamsoftmax+angleproto (what the recipe says)
+  --model NAME            such as resnetse34l or xvector (what the recipe says); steps/train.py --help lists them all
+  --loss NAME             such as aamsoftmax, ge2e, triplet, or a sum: aamsoftmax+angleproto (what the recipe says)
   --finetune FILE         start from this model: final.pt, or checkpoints/last.pt, which has the loss too
   --recipe NAME           conf/recipes/NAME.yaml (what corpus.sh says)
-  --model.X, --loss.X, --train.X VALUE    an option of the recipe, such as --loss.margin 0.3 or --train.epochs 10
+  --model.X, --loss.X, --train.X VALUE    an option of the recipe, such as --loss.margin 0.3 or --train.epochs 10;
+                          steps/train.py --loss triplet --help lists those of a model and a loss
   --feature NAME          conf/features/NAME.yaml (fbank40)
   --musan DIR             MUSAN-shaped folder of noises for stage 2; '': no augmentation (what corpus.sh says)
   --protocol NAME         how stages 4 to 7 evaluate, in conf/protocols/NAME.sh: $(names protocol | xargs)
                           (default); of another they write to embeddings_NAME/, scores_NAME/, results_NAME/
   --norm NAME             score normalisation: none, znorm, tnorm, snorm or asnorm (what the protocol says)
-  --name NAME             folder of the experiment in exp/ (model_loss and what else was set by hand)
+  --name NAME             folder of the experiment in exp/ (model_loss and what else differs from the recipe)
 where
   --nj N                  jobs that stages 1, 2 and 4 are split into (1)
   --cmd 'LAUNCHER ...'    who runs the jobs (utils/run.py: this machine)
   --device NAME           auto, cpu, cuda (each job of stage 4 takes another GPU) or cuda:N (auto)
 HELP
+  )"
 }
 
 die() {
@@ -57,143 +70,321 @@ die() {
   exit 1
 }
 
+say() { # WORD...: print them. A stage that cannot even be announced, as on a full disk, must not pass for a finished one.
+  printf '%s\n' "$*" 2>/dev/null || die "the standard output cannot be written to; is it closed, or a disk full?"
+}
+
 nearest() { # WORD CHOICE...: a hint that names the choice that was probably meant
-  PYTHONPATH=${top}src python3 -c 'import sys; from vouch.errors import nearest; print(nearest(sys.argv[1], sys.argv[2:]))' "$@"
+  PYTHONPATH=${top}src python3 -c 'import sys; from vouch.errors import nearest; print(nearest(sys.argv[1], sys.argv[2:]))' \
+    "$@" 2>/dev/null || true
 }
 
-one_of() { # WHAT NAME CHOICE...: fail unless the name is one of the choices
-  [[ $'\n'$(printf '%s\n' "${@:3}")$'\n' == *$'\n'"$2"$'\n'* ]] || die "unknown $1 '$2'$(nearest "$2" "${@:3}")"
+is_one_of() { # NAME CHOICE...
+  local name=$1 choice
+  shift
+  for choice; do
+    [ "$name" != "$choice" ] || return 0
+  done
+  return 1
 }
 
-run() { # COMMAND...: run it, or only print it
-  if $dry_run; then
-    printf ' %q' "$@" && echo
+check_name() { # WHAT NAME CHOICE...: fail unless the name is one of the choices
+  is_one_of "${@:2}" || die "unknown $1 '$2'$(nearest "${@:2}")"
+}
+
+check_option() { # OPTION: fail unless it exists; what follows the dot of --train.epochs is left to stage 3
+  local section=${1%%.*} name=${1#*.}
+  if is_one_of "$1" "${known[@]}"; then
+    return
+  elif [[ $1 != *.* ]]; then
+    die "unknown option '$1'$(nearest "$1" "${known[@]}" --train.epochs)"
+  elif is_one_of "$section" --model --loss --train; then
+    return
+  elif is_one_of "$section" "${known[@]}"; then
+    die "unknown option '$1' (did you mean '$section'?)"
   else
-    "$@"
+    die "unknown option '$1'$(nearest "$1" "--model.$name" "--loss.$name" "--train.$name")"
   fi
 }
 
-begin() { # STAGE TITLE: whether this stage is asked for; announces it
-  [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2"
+running='' # process id of the command that is running
+run() { # COMMAND...: run it and wait for it, or only print it
+  if $dry_run; then
+    say "$(printf ' %q' "$@")"
+    return
+  fi
+  # In the background, since bash answers signals only when a command in the foreground has ended. Should this script be
+  # killed without a chance to answer, the kernel tells the command.
+  "${top}utils/end_with_parent.py" $$ "$@" <&3 3<&- &
+  running=$!
+  wait "$running"
+  running=''
 }
 
-# The corpus comes first: it says which further options there are.
+stop() { # SIGNAL: end what is running, wait until it has put away what it computed, and end by the same signal
+  trap '' HUP INT TERM
+  if [ -n "$running" ]; then
+    # Always SIGTERM: a command in the background takes no notice of the Ctrl-C that all processes of a terminal get.
+    kill -TERM "$running" 2>/dev/null || true
+    wait "$running" || true
+  fi
+  echo "run.sh: stopped by SIG$1; the same command goes on from here" >&2
+  trap - "$1"
+  kill -s "$1" $$
+}
+
+wanted() { # STAGE: whether this stage is asked for
+  [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]
+}
+
+# The corpus comes first: its corpus.sh says which further options there are.
 words=("$@")
 for i in "${!words[@]}"; do
-  [ "${words[i]}" != --corpus ] || corpus=${words[i + 1]-$corpus}
+  case ${words[i]} in
+    --corpus) corpus=${words[i + 1]-$corpus} ;;
+    --corpus=*) corpus=${words[i]#*=} ;;
+  esac
 done
-mapfile -t there < <(cd "${top}egs" && printf '%s\n' */ | tr -d /)
-one_of corpus "$corpus" "${there[@]}"
+corpora=()
+for folder in "${top}egs"/*/; do
+  corpora+=("$(basename "$folder")")
+done
+check_name corpus "$corpus" "${corpora[@]}"
 data=${top}egs/$corpus/data
 prepare='' prepare_options=() train_set=train valid_set=valid test_sets=(test) recipe=default musan=''
-# shellcheck source=egs/demo/corpus.sh
-[ ! -f "${top}egs/$corpus/corpus.sh" ] || . "${top}egs/$corpus/corpus.sh"
+if [ -f "${top}egs/$corpus/corpus.sh" ]; then
+  # shellcheck source=egs/demo/corpus.sh
+  . "${top}egs/$corpus/corpus.sh"
+fi
+usual_recipe=$recipe usual_musan=$musan
 
-known=(--help --corpus --stage --stop-stage --dry-run --model --loss --finetune --normalization --train --recipe --feature --musan
+known=(--help --corpus --stage --stop-stage --dry-run --model --loss --finetune --normalization --recipe --feature --musan
   --protocol --norm --name --nj --cmd --device "${prepare_options[@]/#/--}")
 while [ $# -gt 0 ]; do
-  option=$1
-  case $option in
-    -h | --help) usage && exit 0 ;;
-    --dry-run) dry_run=true && shift && continue ;;
-    --*) ;;
-    *) die "unexpected argument '$option'; options begin with --" ;;
-  esac
-  [[ " ${known[*]} " == *" ${option%%.*} "* ]] || die "unknown option '$option'$(nearest "$option" "${known[@]}")"
-  [ $# -ge 2 ] && [[ $2 != --* ]] || die "option '$option' needs a value"
-  case $option in
-    --corpus) ;;
-    --recipe) recipe=$2 suffix+=_$2 ;;
-    --feature) feature=$2 suffix+=_$2 made_with=(--feature "${top}conf/features/$2.yaml") ;;
-    --musan)
-      [ -z "$2" ] || [ -d "$2" ] || die "--musan $2: no such folder"
-      musan=$2 suffix+=${2:+_noise} && [ -n "$2" ] || suffix+=_clean
+  option=${1%%=*}
+  case $1 in
+    -h | --help)
+      usage
+      exit 0
       ;;
-    --stage | --stop-stage | --protocol | --norm | --name | --nj | --cmd | --device)
-      option=${option#--} && printf -v "${option//-/_}" %s "$2" # the variable of that name
+    --dry-run)
+      dry_run=true
+      shift
+      continue
       ;;
-    --model | --loss | --finetune | --normalization | --model.* | --loss.* | --train.*) overrides+=("$option" "$2") ;;
-    *) prepare_values+=("$option" "$2") ;;
+    --*) check_option "$option" ;;
+    *) die "unexpected argument '$1'; options begin with --" ;;
   esac
-  shift 2
+  if [[ $1 == *=* ]]; then
+    value=${1#*=}
+    shift
+  else
+    [ $# -ge 2 ] && [[ $2 != --* ]] || die "option '$option' needs a value"
+    value=$2
+    shift 2
+  fi
+  case $option in
+    --corpus) ;; # read above
+    --recipe) recipe=$value ;;
+    --feature) feature=$value named_feature=true ;;
+    --musan) musan=$value ;;
+    --stage) stage=$value ;;
+    --stop-stage) stop_stage=$value ;;
+    --protocol) protocol=$value ;;
+    --norm) norm=$value ;;
+    --name) name=$value ;;
+    --nj) nj=$value ;;
+    --cmd) cmd=$value ;;
+    --device) device=$value ;;
+    --model | --loss | --finetune | --normalization | --model.* | --loss.* | --train.*) overrides+=("$option" "$value") ;;
+    *) prepare_values+=("$option" "$value") ;;
+  esac
 done
+
+# All that can be wrong is told now, not after hours of other stages.
+{ exec 3<&0; } 2>/dev/null || exec 3</dev/null # for commands in the background, which bash lets read nothing otherwise
 for number in stage stop_stage nj; do
-  [[ ${!number} =~ ^[0-9]+$ ]] || die "--${number//_/-} needs a number, not '${!number}'"
+  [[ ${!number} =~ ^[0-9]{1,6}$ ]] || die "--${number//_/-} needs a number, not '${!number}'"
 done
 [ "$stop_stage" -le 7 ] && [ "$stage" -le "$stop_stage" ] || die "stages are 0 to 7; --stage $stage --stop-stage $stop_stage"
 [ "$nj" -ge 1 ] || die "--nj $nj: needs at least 1 job"
-[[ $device =~ ^cuda:[0-9]+$ ]] || one_of device "$device" auto cpu cuda
-one_of normalisation "${norm:-none}" none znorm tnorm snorm asnorm
+[ -z "$musan" ] || [ "$musan" = "$usual_musan" ] || [ -d "$musan" ] || die "--musan $musan: no such folder"
+check_name normalisation "${norm:-none}" none znorm tnorm snorm asnorm
 for kind in recipe feature protocol; do
   mapfile -t there < <(names "$kind")
-  one_of "$kind" "${!kind}" "${there[@]}"
+  check_name "$kind" "${!kind}" "${there[@]}"
 done
 
 # shellcheck source=path.sh
 . "${top:-./}path.sh"
-train_options=(--config "${top}conf/recipes/$recipe.yaml" "${overrides[@]}")
-# Checks the options of stage 3 now, not after hours of other stages.
-experiment=$("${top}steps/train.py" --print-name "${train_options[@]}")
-input=${experiment#* } experiment=${experiment% *} no_noise='there is no folder of noises (--musan DIR)'
-[ "$input" = features ] || musan='' no_noise='noisy copies are features, and the network takes waveforms'
-name=${name:-$experiment$suffix}
-exp=${top}egs/$corpus/exp/$name
-jobs=(--nj "$nj" ${cmd:+--cmd "$cmd"})
-trained_on=$train_set${musan:+_aug}
-valid=() && [ ! -d "$data/$valid_set" ] && [ -z "$prepare" ] || valid=("$valid_set")
+train_options=(--config "${top}conf/recipes/$recipe.yaml" "${overrides[@]}" --device "$device")
+described=$("${top}steps/train.py" --print-name "${train_options[@]}")
+input=${described#* } # features or waveform
 
-# What one protocol makes is kept apart from what others do.
-apart='' && [ "$protocol" = default ] || apart=_$protocol
-embeddings=$exp/embeddings$apart by=${apart/_/, protocol } # _NAME; , protocol NAME
+# An experiment is called after its model, its loss, and what differs from what the corpus usually takes.
+if [ -z "$name" ]; then
+  name=${described% *}
+  [ "$recipe" = "$usual_recipe" ] || name+=_$recipe
+  [ "$feature" = fbank40 ] || name+=_$feature
+  if [ "$input" = features ] && [ "$musan" != "$usual_musan" ]; then
+    if [ -n "$musan" ]; then name+=_noise; else name+=_clean; fi
+  fi
+fi
+IFS=/ read -ra parts <<<"$name"
+for part in "${parts[@]}"; do
+  # File systems take 255 bytes; names of scores and of experiments that are moved aside are longer than this.
+  [ ${#part} -le 200 ] || die "the name '$name' of the experiment is too long (200 characters); choose one with --name"
+done
+exp=${top}egs/$corpus/exp/$name
+
+# Noisy copies are features: they are of no use to a network that takes waveforms.
+no_noise='there is no folder of noises (--musan DIR)'
+if [ "$input" = waveform ]; then
+  musan='' no_noise='noisy copies are features, and the network takes waveforms'
+fi
+trained_on=$train_set${musan:+_aug}
+jobs=(--nj "$nj" ${cmd:+--cmd "$cmd"})
+
+# A corpus that was made by hand may have no validation set; what stage 0 makes is not there yet.
+valid=()
+if [ -n "$prepare" ] || [ -d "$data/$valid_set" ]; then
+  valid=("$valid_set")
+fi
+
+# What one protocol makes is kept apart from what others do: embeddings_NAME, scores_NAME, results_NAME.
+apart='' by=''
+if [ "$protocol" != default ]; then
+  apart=_$protocol by=", protocol $protocol"
+fi
+embeddings=$exp/embeddings$apart scores=$exp/scores$apart results=$exp/results$apart
 # shellcheck source=conf/protocols/default.sh
 . "${top}conf/protocols/$protocol.sh"
-to_embed=("$train_set" "${test_sets[@]}")
-# Without normalisation nobody needs the training speakers, unless the scoring does, for their mean.
-[[ $norm != none || ${score_options[*]} == *"$embeddings/$train_set/"* ]] || to_embed=("${test_sets[@]}")
 
-if begin 0 "prepare the corpus"; then
-  [ -n "$prepare" ] || echo "egs/$corpus has no corpus.sh that prepares data: $data is used as it is"
-  [ -z "$prepare" ] || run "$top$prepare" "$data" "${prepare_values[@]}"
+trap 'stop HUP' HUP
+trap 'stop INT' INT
+trap 'stop TERM' TERM
+
+# Stage 0 brings any corpus into one form, Kaldi's data directories: nothing after it knows where the recordings came from.
+if wanted 0; then
+  say "== stage 0: prepare the corpus"
+  if [ -n "$prepare" ]; then
+    run "$top$prepare" "$data" "${prepare_values[@]}"
+  else
+    say "egs/$corpus has no corpus.sh that prepares data: $data is used as it is"
+  fi
 fi
-if begin 1 "features"; then
-  [ "$input" = features ] || echo "no features: the network takes waveforms, straight from the recordings"
-  for set in "$train_set" "${valid[@]}" "${test_sets[@]}"; do
-    [ "$input" = waveform ] || run "${top}steps/make_fbank.py" "$data/$set" --config "${top}conf/features/$feature.yaml" "${jobs[@]}"
-  done
+
+# Stage 1 computes features once, so that training need not do so in every epoch.
+if wanted 1; then
+  say "== stage 1: features"
+  if [ "$input" = features ]; then
+    for set in "$train_set" "${valid[@]}" "${test_sets[@]}"; do
+      run "${top}steps/make_fbank.py" "$data/$set" --config "${top}conf/features/$feature.yaml" "${jobs[@]}"
+    done
+  else
+    say "no features: the network takes waveforms, straight from the recordings"
+  fi
 fi
-if begin 2 "augmentation"; then
-  [ -n "$musan" ] || echo "no augmentation: $no_noise"
-  [ -z "$musan" ] || run "${top}steps/augment_data.py" "$data/$train_set" "$data/$trained_on" --musan "$musan" "${jobs[@]}"
+
+# Stage 2 adds copies with noise, music and other voices, so that the network learns to hear the speaker behind them.
+if wanted 2; then
+  say "== stage 2: augmentation"
+  if [ -n "$musan" ]; then
+    run "${top}steps/augment_data.py" "$data/$train_set" "$data/$trained_on" --musan "$musan" "${jobs[@]}"
+  else
+    say "no augmentation: $no_noise"
+  fi
 fi
-if begin 3 "training"; then
-  run "${top}steps/train.py" "$data/$trained_on" "$exp" "${valid[@]/#/--valid=$data/}" "${made_with[@]}" \
-    --device "$device" "${train_options[@]}"
+
+# Stage 3 trains the network; the speakers of the validation set, which it never hears, choose the best epoch.
+if wanted 3; then
+  say "== stage 3: training"
+  features=()
+  if [ "$input" = features ] || $named_feature; then
+    # Those of another run may still lie there.
+    features=(--feature "${top}conf/features/$feature.yaml")
+  fi
+  run "${top}steps/train.py" "$data/$trained_on" "$exp" "${valid[@]/#/--valid=$data/}" "${features[@]}" "${train_options[@]}"
 fi
-if begin 4 "embeddings$by"; then
+
+# Stage 4 makes one vector of each utterance, so that the stages after it need neither audio nor network.
+if wanted 4; then
+  say "== stage 4: embeddings$by"
+  to_embed=("${test_sets[@]}")
+  # The training speakers are wanted by the normalisation, or by a scoring that subtracts their mean.
+  if [ "$norm" != none ] || [[ ${score_options[*]} == *"$embeddings/$train_set/"* ]]; then
+    to_embed=("$train_set" "${test_sets[@]}")
+  fi
   for set in "${to_embed[@]}"; do
     run "${top}steps/extract_embeddings.py" "$data/$set" "$exp/final.pt" "$embeddings/$set" "${extract_options[@]}" \
       --device "$device" "${jobs[@]}"
   done
 fi
-for set in "${test_sets[@]}"; do
-  compare=("${score_options[@]}")
-  [ ! -f "$data/$set/enrol_map" ] || compare+=(--enrol-map "$data/$set/enrol_map" "${enrol_options[@]}")
-  for trials in "$data/$set"/trials*; do
-    # A test set may have several lists: trials, trials_hard, ... The name stays a pattern where there is none yet.
-    list=${trials##*/} && list=${set}_${list%\*}
-    scores=$exp/scores$apart/$list.txt normalized=$exp/scores$apart/${list}_$norm.txt
-    if begin 5 "scores of $list$by"; then
-      run "${top}steps/score_trials.py" "${trials%\*}" "$embeddings/$set/embedding.scp" "$scores" "${compare[@]}"
-    fi
-    if begin 6 "normalised scores of $list$by"; then
-      [ "$norm" != none ] || echo "no normalisation: protocol $protocol has none, or --norm is none"
-      [ "$norm" = none ] || run "${top}steps/normalize_scores.py" "$scores" "$embeddings/$set/embedding.scp" \
-        "$embeddings/$train_set/embedding.scp" "$normalized" --method "$norm" "${norm_options[@]}" "${compare[@]}"
-    fi
-    if begin 7 "results on $list$by"; then
-      judged=("$scores") && [ "$norm" = none ] || judged+=("$normalized")
-      run "${top}steps/compute_metrics.py" "${trials%\*}" "${judged[@]}" --out-dir "$exp/results$apart" "${metrics_options[@]}"
-      echo "log: $exp/train.log"
-    fi
+
+# The trial lists: trials, and if a set has several trials_NAME. By number: its set, its file, and what its scores are
+# called. Copies that editors leave beside them are not meant.
+list_sets=() list_files=() list_names=()
+if wanted 5 || wanted 6 || wanted 7; then
+  for set in "${test_sets[@]}"; do
+    files=()
+    for file in "$data/$set"/trials*; do
+      if [[ ${file##*/} =~ ^trials(_[A-Za-z0-9_-]+)?$ ]]; then
+        files+=("$file")
+      elif [ -f "$file" ]; then
+        echo "run.sh: $file is taken for no trial list: they are called trials or trials_NAME, of letters, digits, _ and -" >&2
+      fi
+    done
+    # Where there is none yet, stage 5 says so.
+    [ ${#files[@]} -gt 0 ] || files=("$data/$set/trials")
+    for file in "${files[@]}"; do
+      [[ $file != */trials_"$norm" ]] || die "$file: the normalised scores of trials are called so too; rename it"
+      list_sets+=("$set") list_files+=("$file") list_names+=("${set}_${file##*/}")
+    done
   done
-done
+fi
+
+# Stages 5 and 6 compare embeddings alike: as the protocol says, and enrolments of several utterances as a set says.
+compare_as() { # SET: sets compare
+  compare=("${score_options[@]}")
+  if [ -f "$data/$1/enrol_map" ]; then
+    compare+=(--enrol-map "$data/$1/enrol_map" "${enrol_options[@]}")
+  fi
+}
+
+# Stage 5 says how alike the two sides of each trial are.
+if wanted 5; then
+  for i in "${!list_files[@]}"; do
+    say "== stage 5: scores of ${list_names[i]}$by"
+    compare_as "${list_sets[i]}"
+    run "${top}steps/score_trials.py" "${list_files[i]}" "$embeddings/${list_sets[i]}/embedding.scp" \
+      "$scores/${list_names[i]}.txt" "${compare[@]}"
+  done
+fi
+
+# Stage 6 measures each score by those of other speakers, so that one threshold does for all voices and recordings.
+if wanted 6; then
+  for i in "${!list_files[@]}"; do
+    say "== stage 6: normalised scores of ${list_names[i]}$by"
+    if [ "$norm" = none ]; then
+      say "no normalisation: protocol $protocol has none, or --norm is none"
+      continue
+    fi
+    compare_as "${list_sets[i]}"
+    run "${top}steps/normalize_scores.py" "$scores/${list_names[i]}.txt" "$embeddings/${list_sets[i]}/embedding.scp" \
+      "$embeddings/$train_set/embedding.scp" "$scores/${list_names[i]}_$norm.txt" --method "$norm" \
+      "${norm_options[@]}" "${compare[@]}"
+  done
+fi
+
+# Stage 7 judges the scores by the answers that the trial list holds. Whose the utterances are it reads beside the list.
+if wanted 7; then
+  for i in "${!list_files[@]}"; do
+    say "== stage 7: results on ${list_names[i]}$by"
+    judged=("$scores/${list_names[i]}.txt")
+    if [ "$norm" != none ]; then
+      judged+=("$scores/${list_names[i]}_$norm.txt")
+    fi
+    run "${top}steps/compute_metrics.py" "${list_files[i]}" "${judged[@]}" --out-dir "$results" "${metrics_options[@]}"
+    say "log: $exp/train.log"
+  done
+fi

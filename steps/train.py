@@ -30,7 +30,7 @@ import yaml
 from tqdm import tqdm
 
 from command_line import Parser, catch_stops, run_main
-from stage import pick_device
+from stage import check_device, pick_device
 from vouch.encoder import waveform_feature
 from vouch.errors import VouchError
 from vouch.features import read_feature, resolve_feature
@@ -64,6 +64,7 @@ def main() -> None:
     start = load_start(args.finetune) if args.finetune else None
     if start is not None:
         config = configure(start, config, overrides)
+    check_device(args.device)
     if args.print_name:
         check_networks(config)
         name = experiment_name(file, config, overrides) + ("_finetuned" if start else "")

@@ -1,10 +1,13 @@
 """The recipe as its users run it: all stages on a tiny demo corpus, then other losses, stages and corpora."""
 
 import json
+import shlex
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
-from recipe import copy_project, run
+from recipe import copy_project, environment, replace_training, run
 
 TINY = [
     "--model.channels",
@@ -22,6 +25,12 @@ TINY_CORPUS = ["--speakers", "8,3,4", "--sessions", "2", "--utterances", "2"]
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     return copy_project(tmp_path_factory.mktemp("with blank") / "vouch")
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """The project with a stage 3 that can be asked at once, for what run.sh does by itself."""
+    return replace_training(copy_project(tmp_path_factory.mktemp("quick one") / "vouch"))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +133,106 @@ def test_dry_run_prints_the_commands_and_does_nothing(clone):
     for script in ("prepare_folders", "make_fbank", "train", "extract_embeddings", "score_trials", "compute_metrics"):
         assert f"/{script}.py" in done.stdout
     assert "--root some\\ where" in done.stdout
+    assert "/exp/resnetse34l_ge2e_train.epochs3 " in done.stdout
     assert sorted(path for path in clone.rglob("*") if "__pycache__" not in path.parts) == before
+
+
+def commands(done):
+    """The words of each command that a dry run prints."""
+    return [shlex.split(line) for line in done.stdout.splitlines() if line.startswith(" ")]
+
+
+def test_an_equals_sign_stands_for_the_blank(quick):
+    words = ["--corpus=folders", "--root=some where", "--train.epochs=3", "--nj=2", "--feature=fbank80", "--loss=ge2e"]
+    blank = [word for pair in words for word in pair.split("=")]
+    assert commands(run(quick, "--dry-run", *words)) == commands(run(quick, "--dry-run", *blank))
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ([], "xvector_aamsoftmax"),
+        # What is so anyway, whichever way it is said.
+        (["--recipe", "demo", "--feature=fbank40"], "xvector_aamsoftmax"),
+        (["--feature", "fbank80"], "xvector_aamsoftmax_fbank80"),
+        (["--musan", "egs"], "xvector_aamsoftmax_noise"),
+        (["--musan", ""], "xvector_aamsoftmax_clean"),
+        (["--recipe", "folders"], "xvector_aamsoftmax_folders"),
+        # A network that takes waveforms is trained without noisy copies, whatever folder of noises there is.
+        (["--recipe=sinctdnn", "--musan=egs"], "sinctdnn_aamsoftmax_sinctdnn"),
+        (["--recipe=sinctdnn", "--musan="], "sinctdnn_aamsoftmax_sinctdnn"),
+    ],
+)
+def test_the_folder_is_called_after_what_differs_from_the_defaults(quick, options, name):
+    (train,) = (words for words in commands(run(quick, "--dry-run", *options)) if words[0] == "steps/train.py")
+    assert train[2] == f"egs/demo/exp/{name}"
+
+
+def test_the_features_that_run_sh_asks_for_are_those_it_trains_on(quick):
+    """The default ones as well: those of another run may lie there still."""
+    for options, feature in (([], "fbank40"), (["--feature", "fbank80"], "fbank80")):
+        (train,) = (w for w in commands(run(quick, "--dry-run", *options)) if w[0] == "steps/train.py")
+        assert train[train.index("--feature") + 1] == f"conf/features/{feature}.yaml"
+    (train,) = (w for w in commands(run(quick, "--dry-run", "--recipe", "sinctdnn")) if w[0] == "steps/train.py")
+    assert "--feature" not in train
+
+
+def test_only_trial_lists_are_taken_for_trial_lists(quick):
+    """Copies that editors and people leave beside them are named, and scored by nobody."""
+    test = quick / "egs/copies/data/test"
+    test.mkdir(parents=True)
+    for name in ("trials", "trials_hard-2", "trials~", "trials.bak", "trials_old.txt", "trials#1", "trialsfoo"):
+        (test / name).write_text("a b target\n")
+    done = run(quick, "--corpus", "copies", "--dry-run", "--stage", "5")
+    assert [words[1] for words in commands(done) if words[0] == "steps/score_trials.py"] == [
+        f"egs/copies/data/test/{name}" for name in ("trials", "trials_hard-2")
+    ]
+    told = [line.split()[1] for line in done.stderr.splitlines() if "is taken for no trial list" in line]
+    assert sorted(told) == sorted(
+        f"egs/copies/data/test/{name}" for name in ("trials~", "trials.bak", "trials_old.txt", "trials#1", "trialsfoo")
+    )
+    (test / "trials_asnorm").write_text("a b target\n")
+    done = run(quick, "--corpus", "copies", "--dry-run", "--stage", "5", status=1)
+    assert "the normalised scores of trials are called so too" in done.stderr
+
+
+def test_it_runs_through_a_link_and_with_cdpath(quick, tmp_path):
+    """People link scripts into their folders, and export CDPATH for their shells."""
+    (tmp_path / "walk").symlink_to(quick / "run.sh")
+    linked = subprocess.run(
+        ["./walk", "--dry-run", "--stop-stage", "0"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert linked.returncode == 0 and linked.stderr == ""
+    assert commands(linked) == [[f"{quick}/local/prepare_demo.py", f"{quick}/egs/demo/data"]]
+    # From the folder above, without ./ before the name.
+    for line in (
+        f"{quick.name}/run.sh --dry-run --stop-stage 0 && exit",
+        f'. {quick.name}/path.sh && [ "$PYTHONPATH" = "$PWD/{quick.name}/src" ] && exit',
+    ):
+        environment_with = {**environment(), "CDPATH": f".:{tmp_path}"}
+        environment_with.pop("PYTHONPATH", None)
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=quick.parent, env=environment_with, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    assert not (quick / ".venv").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("options", [[], ["--dry-run"], ["--help"]])
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+def test_an_output_that_cannot_be_written_is_an_error(quick, options, redirection):
+    """A stage that could not be announced was taken for one that was not asked for."""
+    done = subprocess.run(
+        ["bash", "-c", f'./run.sh "$@" {redirection}', "x", *options],
+        cwd=quick,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == ("run.sh: error: the standard output cannot be written to; is it closed, or a disk full?\n")
 
 
 def test_help_has_the_stage_table(clone):
@@ -145,7 +253,7 @@ def test_help_has_the_stage_table(clone):
         (["--train.epocs", "3"], "unknown option 'epocs' of train (did you mean 'epochs'?)"),
         (["--model.channels", "[8,8]"], "channels must be five positive numbers"),
         (["--norm", "asnrm"], "did you mean 'asnorm'?"),
-        (["--device", "gpu"], "unknown device 'gpu'"),
+        (["--device", "gpu"], "unknown device 'gpu' (did you mean 'cuda'?)"),
         (["--device", "cuda:x"], "unknown device 'cuda:x' (did you mean 'cuda'?)"),
         (["--stage", "three"], "--stage needs a number"),
         (["--stage", "9"], "stages are 0 to 7"),
@@ -157,6 +265,18 @@ def test_help_has_the_stage_table(clone):
         (["demo"], "unexpected argument 'demo'"),
         (["--musan", "/no/such/folder"], "no such folder"),
         (["--nj", "0"], "--nj"),
+        # What only looks like an option of the recipe.
+        (["--train", "5"], "unknown option '--train' (did you mean '--train.epochs'?)"),
+        (["--norm.method", "none"], "unknown option '--norm.method' (did you mean '--norm'?)"),
+        (["--nj.x", "4"], "unknown option '--nj.x' (did you mean '--nj'?)"),
+        (["--finetune.rate", "0.1"], "unknown option '--finetune.rate' (did you mean '--finetune'?)"),
+        (["--seed.x", "1"], "unknown option '--seed.x' (did you mean '--seed'?)"),
+        (["--modl.channels", "[8]"], "unknown option '--modl.channels' (did you mean '--model.channels'?)"),
+        (["--normalization.x=mean"], "did you mean '--normalization'?"),
+        (["--los=ge2e"], "unknown option '--los' (did you mean '--loss'?)"),
+        (["--corpus=folder"], "unknown corpus 'folder' (did you mean 'folders'?)"),
+        (["--train.epochs=x"], "option 'epochs' of train: 'x' is not of type int"),
+        (["--name", "x" * 244], "is too long (200 characters); choose one with --name"),
     ],
 )
 def test_a_mistake_is_one_line_before_any_stage(clone, options, message):

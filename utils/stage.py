@@ -27,7 +27,9 @@ KEPT_BYTES = 31 << 20
 def check_device(name: str) -> None:
     """Raise `VouchError` when this can be the name of no device, whether there is one here or not."""
     if not re.fullmatch("auto|cpu|cuda(:[0-9]+)?", name):
-        raise VouchError(f"unknown device '{name}'{nearest(name, ['auto', 'cpu', 'cuda', 'cuda:0', 'cuda:1'])}")
+        # By its letters "gpu" is nearer to "cpu" than to what it means.
+        meant = re.sub("^gpu", "cuda", name)
+        raise VouchError(f"unknown device '{name}'{nearest(meant, ['auto', 'cpu', 'cuda', 'cuda:0', 'cuda:1'])}")
 
 
 def pick_device(name: str, job: str = "") -> torch.device:
