@@ -209,7 +209,8 @@ def store_embedder(
         used = []
         for utterance in utterances:
             frames = int(store.num_frames[position[utterance]])
-            if repeat_short or isinstance(cut, Crops) or _is_long_enough(shard, encoder, utterance, frames):
+            repeats = frames > 0 and (repeat_short or isinstance(cut, Crops))
+            if repeats or _is_long_enough(shard, encoder, utterance, frames):
                 used.append(utterance)
         indices = np.array([position[utterance] for utterance in used], np.int64)
         if cut is None:

@@ -127,7 +127,7 @@ def _entry(tmp_path, key):
 
 @pytest.mark.parametrize("name", ["mats", "comp1", "comp2", "comp3", "comp5"])
 def test_rows_equal_a_slice_of_the_whole(name):
-    buffer = map_file(REFERENCE / f"{name}.ark")
+    buffer = np.frombuffer(map_file(REFERENCE / f"{name}.ark"), np.uint8)
     for key, offset in entries(name).items():
         layout, _ = parse_header(bytes(buffer[offset : offset + HEADER_BYTES]), offset, len(buffer), key)
         whole = read_matrix(f"{REFERENCE / name}.ark:{offset}")

@@ -1,4 +1,5 @@
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,7 @@ def test_problems_name_the_utterance(tmp_path):
         FeatureStore(tmp_path / "x.scp")
     (tmp_path / "x.ark").write_bytes(b"a \0BFM \4\0\0\0\0\4\0\0\0\0")
     (tmp_path / "x.scp").write_text(f"a {tmp_path}/x.ark:2\n")
-    with pytest.raises(VouchError, match=r"x\.scp: 'a': the matrix is empty"):
+    with pytest.raises(VouchError, match=r"x\.scp: no matrix in it has a frame, the first is that of 'a'"):
         FeatureStore(tmp_path / "x.scp")
     (tmp_path / "x.ark").unlink()
     with pytest.raises(VouchError, match=r"x\.ark: No such file"):
@@ -158,7 +159,7 @@ def test_pipes_that_fail_name_the_utterance(tmp_path):
         "exit 3 |": "'exit 3 |' failed with status 3",
         "true |": "nothing here",
         "echo hello |": r"'hello' begins no matrix or vector",
-        "echo 1 2 3 |": "integers, not a matrix",
+        "echo 1 2 3 |": "'1 2 3' begins no matrix",
     }.items():
         with pytest.raises(VouchError, match=rf"feats\.scp: 'key': .*{message}"):
             write_lines(tmp_path, key=command)
@@ -179,6 +180,68 @@ def test_lengths_of_int32_do_not_limit_offsets(tmp_path):
     np.testing.assert_array_equal(store.matrix(0), np.arange(6).reshape(2, 3))
 
 
+@pytest.mark.parametrize("shape", [(0, 0), (0, 6), (6, 0)])
+@pytest.mark.parametrize("place", ["a", "m", "z"])
+@pytest.mark.parametrize("kind", ["archive", "npy", "text"])
+def test_an_empty_matrix_is_an_utterance_of_no_frames(tmp_path, archive, shape, place, kind):
+    """Kaldi writes such for recordings that are too short; the dimension is that of the others."""
+    if kind == "archive":
+        (tmp_path / "empty.ark").write_bytes(b"\0BFM " + struct.pack("<bibi", 4, shape[0], 4, shape[1]))
+    elif kind == "npy":
+        np.save(tmp_path / "empty.npy", np.zeros(shape, np.float32))
+    else:
+        (tmp_path / "empty.ark").write_text(" [ ]\n")
+    empty = f"{tmp_path}/empty.{'npy' if kind == 'npy' else 'ark'}"
+    store = write_lines(tmp_path, **{"k": archive["none"], "n": archive["8bit"], place: empty})
+    assert store.dim == 6
+    index = store.utterances.index(place)
+    assert store.num_frames.tolist() == [0 if row == index else 20 for row in range(3)]
+    assert store.matrix(index).shape == (0, 6)
+    with pytest.raises(VouchError, match=rf"feats\.scp: '{place}' has 0 frames"):
+        store.crop(index, 0, np.empty((3, 6), np.float32))
+
+
+def test_vectors_are_no_features(tmp_path, archive):
+    with open_ark(tmp_path / "vad.ark", tmp_path / "vad.scp") as writer:
+        writer.write("v", np.ones(20, np.float32))
+    vector = (tmp_path / "vad.scp").read_text().split()[1]
+    message = r"feats\.scp: 'v': .*: holds 'vector', where 'matrix' is expected"
+    for name in (vector, f"{vector}[0:5]"):
+        with pytest.raises(VouchError, match=message):
+            write_lines(tmp_path, v=name)
+        with pytest.raises(VouchError, match=message):
+            write_lines(tmp_path, k=archive["none"], v=name)
+    # Embeddings may be crops, matrices, or vectors: that is for the reader to say.
+    assert FeatureStore(tmp_path / "vad.scp", vectors=True).num_frames.tolist() == [1]
+
+
+def test_an_archive_that_is_cut_short_while_it_is_in_use_is_named(tmp_path, start_python):
+    """In a process of its own: one that reads beyond the end of a mapped file is killed by a signal."""
+    with open_ark(tmp_path / "x.ark", tmp_path / "feats.scp") as writer:
+        for name in "abc":
+            writer.write(name, np.ones((5000, 20), np.float32))
+    code = """
+import os, sys
+import numpy as np
+from vouch.errors import VouchError
+from vouch.kaldi.feats import FeatureStore
+folder = sys.argv[1]
+store = FeatureStore(folder + "/feats.scp")
+assert store.matrix(2).all()
+os.truncate(folder + "/x.ark", 500000)
+assert store.matrix(0).all(), "what is still there can be read"
+for read in (lambda: store.matrix(2), lambda: store.crop(1, 4000, np.empty((200, 20), np.float32))):
+    try:
+        read()
+    except VouchError as error:
+        print(error, flush=True)
+"""
+    done = start_python(code, tmp_path)
+    output = done.communicate(timeout=60)[0]
+    assert done.returncode == 0
+    assert output.splitlines() == [f"{tmp_path}/x.ark: it has become shorter since it was opened"] * 2
+
+
 @pytest.mark.parametrize("kind", ["none", "npy"])
 def test_an_archive_that_has_become_shorter_is_named(tmp_path, archive, kind):
     store = write_lines(tmp_path, key=archive[kind])
@@ -193,7 +256,7 @@ def test_more_archives_than_files_may_be_open(tmp_path, start_python):
     lines = []
     for number in range(400):
         with open(tmp_path / f"{number:03d}.ark", "wb") as file:
-            file.write(b"\0BFV \4\1\0\0\0" + np.float32(number).tobytes())
+            file.write(b"\0BFM \4\1\0\0\0\4\1\0\0\0" + np.float32(number).tobytes())
         lines.append(f"{number:03d} {tmp_path}/{number:03d}.ark\n")
     (tmp_path / "feats.scp").write_text("".join(lines))
     code = """

@@ -12,7 +12,7 @@ from corpus import read_features, write_features, write_recordings
 from vouch.errors import VouchError
 from vouch.kaldi.feats import FeatureStore
 from vouch.kaldi.tables import read_table, write_table
-from vouch.training.batches import QUEUED_BATCHES, TrainingSet, frames_per_second, prefetch
+from vouch.training.batches import QUEUED_BATCHES, TrainingSet, find_not_finite, frames_per_second, prefetch
 
 FRAMES = 33
 
@@ -33,6 +33,43 @@ def places(matrix, frames):
     if len(matrix) <= frames:
         return [np.concatenate([matrix] * (frames // len(matrix) + 1))[:frames]]
     return [matrix[start : start + frames] for start in range(len(matrix) - frames + 1)]
+
+
+def test_utterances_without_a_frame_are_left_out_and_counted(data, tmp_path):
+    """One of a speaker among others, and all of another speaker, who is no class then."""
+    table = read_table(tmp_path / "feats.scp")
+    (tmp_path / "empty.ark").write_bytes(b"\0BFM \4\0\0\0\0\4\x08\0\0\0")
+    empty = ["s1-2", *(name for name in table if name.startswith("s3-"))]
+    write_table(tmp_path / "feats.scp", table | dict.fromkeys(empty, f"{tmp_path}/empty.ark:0"))
+    assert data.left_out == ""
+    found = TrainingSet(tmp_path)
+    assert found.speakers == ["s0", "s1", "s2"]
+    assert np.bincount(found.labels).tolist() == [6, 5, 6]
+    assert (found.num_frames > 0).all()
+    assert [found.name(index) for index in range(17)] == [name for name in table if name not in empty]
+    assert found.left_out == f"{tmp_path}/feats.scp: 7 utterances of 0 frames left out: s1-2"
+
+
+def test_crops_that_are_not_finite_are_named(tmp_path):
+    write_features(tmp_path)
+    matrices = read_features(tmp_path / "feats.scp")
+    for name, value in (("s1-3", np.nan), ("s2-0", -np.inf)):
+        matrices[name][len(matrices[name]) // 2, 3] = value
+        np.save(tmp_path / f"{name}.npy", matrices[name])
+    table = read_table(tmp_path / "feats.scp")
+    changed = {name: f"{tmp_path}/{name}.npy" for name in ("s1-3", "s2-0")}
+    write_table(tmp_path / "feats.scp", table | changed)
+    data, names = TrainingSet(tmp_path), list(table)
+    batches = np.array([[0, 1], [names.index("s1-3"), 2], [3, names.index("s2-0")], [4, 5]])
+    # Crops of 60 frames hold all of an utterance.
+    assert find_not_finite(data, batches, 0, 4, 60, (5, 0)) == ["s1-3", "s2-0"]
+    assert find_not_finite(data, batches, 2, 4, 60, (5, 0)) == ["s2-0"]
+    assert find_not_finite(data, batches, 3, 4, 60, (5, 0)) == []
+    # They are the crops that training had.
+    for seed in range(20):
+        bad = [not torch.isfinite(batch.features).all() for batch in prefetch(data, batches, 0, 8, (5, seed))]
+        named = find_not_finite(data, batches, 0, 4, 8, (5, seed))
+        assert named == [name for name, is_bad in (("s1-3", bad[1]), ("s2-0", bad[2])) if is_bad]
 
 
 def test_crops_are_slices_and_every_place_is_drawn(data, tmp_path):

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from corpus import TINY, TINY_BINS, tiny_encoder, write_all_trials, write_features
+from corpus import TINY, TINY_BINS, read_features, tiny_encoder, write_all_trials, write_features
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vouch.encoder import load_encoder, load_torch
 from vouch.errors import VouchError
+from vouch.kaldi.tables import read_table, write_table
 from vouch.losses import LOSSES
 from vouch.models import MODELS
 from vouch.training.batches import TrainingSet
@@ -378,4 +379,34 @@ def test_validation_sets_that_do_not_fit_are_refused(sets, tmp_path):
         make_trainer(tmp_path, tmp_path / "exp")
     (tmp_path / "valid/trials").write_text("s0-0 s0-1 target\ns0-0 s9-1 nontarget\n")
     with pytest.raises(VouchError, match=r"trials:2: 's9-1' is not in .*valid/feats\.scp"):
+        ValidationSet(tmp_path / "valid")
+
+
+def test_features_that_are_not_finite_are_named_and_not_the_optimizer(tmp_path):
+    """Only crops that hold the number spoil the loss, and it is read once in many batches."""
+    write_features(tmp_path / "train")
+    table = read_table(tmp_path / "train/feats.scp")
+    matrix = read_features(tmp_path / "train/feats.scp")["s2-3"]
+    matrix[len(matrix) // 2, 1] = np.nan
+    np.save(tmp_path / "x.npy", matrix)
+    write_table(tmp_path / "train/feats.scp", table | {"s2-3": str(tmp_path / "x.npy")})
+    trainer, _ = make_trainer(tmp_path, tmp_path / "exp", valid=False, epochs=20)
+    with pytest.raises(VouchError, match=r"train/feats\.scp: 's2-3' holds NaN or infinite values; utils/validate"):
+        trainer.run()
+
+
+def test_what_has_no_frames_is_logged_and_left_out(tmp_path):
+    (tmp_path / "empty.ark").write_bytes(b"\0BFM \4\0\0\0\0\4\0\0\0\0")
+    for name, utterances in (("train", range(6)), ("valid", range(6, 10))):
+        write_features(tmp_path / name, utterances=utterances)
+        table = read_table(tmp_path / name / "feats.scp")
+        write_table(tmp_path / name / "feats.scp", table | {f"s1-{utterances[0]}": f"{tmp_path}/empty.ark:0"})
+    write_all_trials(tmp_path / "valid")
+    trainer, lines = make_trainer(tmp_path, tmp_path / "exp", epochs=1)
+    trainer.run()
+    assert f"{tmp_path}/train/feats.scp: 1 utterances of 0 frames left out: s1-0" in lines
+    expected = f"{tmp_path}/valid/feats.scp: 15 of 120 trials have an utterance of 0 frames and are left out"
+    assert expected in lines
+    (tmp_path / "valid/trials").write_text("s1-6 s0-6 nontarget\n")
+    with pytest.raises(VouchError, match="1 of 1 trials have an utterance of 0 frames; none is left"):
         ValidationSet(tmp_path / "valid")

@@ -42,10 +42,16 @@ def vad_work(data: DataDir, options: Mapping[str, float], progress: Callable[[in
 
     def decide(utterances: Sequence[str], shard: ShardWriter) -> None:
         for utterance in utterances:
-            voiced = energy_vad(features.matrix(utterance)[:, 0], **options)
-            shard.write(utterance, voiced.astype(np.float32))
-            if not voiced.any():
-                shard.notes["without a voiced frame"] += 1
+            try:
+                log_energy = features.matrix(utterance)[:, 0]
+                if not np.isfinite(log_energy).all():
+                    raise VouchError("its energies hold NaN or infinite values")
+                voiced = energy_vad(log_energy, **options)
+                shard.write(utterance, voiced.astype(np.float32))
+                if not voiced.any():
+                    shard.notes["without a voiced frame"] += 1
+            except VouchError as error:
+                shard.failed[utterance] = str(error)
             progress(1)
 
     return decide
@@ -108,7 +114,11 @@ class _Features:
         self.speaker_stats = functools.lru_cache(maxsize=1)(self._speaker_stats)
 
     def matrix(self, utterance: str) -> np.ndarray:
-        return self._store.matrix(self._positions[utterance])
+        matrix = self._store.matrix(self._positions[utterance])
+        if not len(matrix):
+            raise VouchError("0 frames")
+        return matrix
 
     def _speaker_stats(self, speaker: str) -> np.ndarray:
-        return sum(cmvn_stats(self.matrix(utterance)) for utterance in self._utterances[speaker])
+        positions = [self._positions[utterance] for utterance in self._utterances[speaker]]
+        return sum(cmvn_stats(self._store.matrix(index)) for index in positions if self._store.num_frames[index])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import stat
+import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -15,25 +14,23 @@ from vouch.errors import VouchError, pick
 from vouch.files import atomic_write
 from vouch.kaldi.archives import read_entry
 from vouch.kaldi.compression import METHODS
+from vouch.kaldi.headers import Headers
 from vouch.kaldi.layout import (
-    HEADER_BYTES,
     Layout,
     allow_open_files,
     map_file,
-    npy_layout,
-    parse_header,
     read_npy,
     read_rows,
     to_float32,
 )
 from vouch.kaldi.objects import write_object
-from vouch.kaldi.rxfilename import parse_rxfilename
 from vouch.kaldi.tables import read_table
 
 # What archives of features can hold, by name: those compressed matrices whose range follows that of the values.
 COMPRESSION = ("none", "auto", *(name for name, method in METHODS.items() if method.low is None))
-# Archives that stay open while their headers are read: the lines of an scp may change between those of several jobs.
-_FILES_OPEN = 64
+
+# What is said of a vector in a table of features.
+NO_MATRIX = "holds 'vector', where 'matrix' is expected"
 
 
 class Archives:
@@ -43,12 +40,21 @@ class Archives:
         # By number: a path, the bytes of a mapped archive, or those of a matrix that was read whole.
         self._buffers: list[str | np.ndarray] = []
         self._numbers: dict[str, int] = {}
-        self._num_mapped = 0
+        # Of those that are mapped, by number: path and map.
+        self._maps: dict[int, tuple[str, mmap.mmap]] = {}
 
-    def locate(self, table: Mapping[str, str], where: str | Path) -> Iterator[tuple[str, int, Layout]]:
+    def locate(
+        self, table: Mapping[str, str], where: str | Path, vectors: bool = True
+    ) -> Iterator[tuple[str, int, Layout]]:
         """Find the matrices that a table of extended file names lists; a vector is a matrix of one row.
 
         What a pipe writes, and text, is read now and kept in memory as float32.
+
+        Parameters
+        ----------
+        table : keys to extended file names
+        where : the table, for messages
+        vectors : whether vectors may be among them
 
         Yields
         ------
@@ -56,40 +62,31 @@ class Archives:
 
         Raises
         ------
-        VouchError : naming the table `where` and the key: it cannot be read
+        VouchError : naming the table `where` and the key: it cannot be read, or it is a vector and may not be one
         """
         # The headers are read, not mapped: a page of each entry would come into memory with its neighbours.
-        with contextlib.ExitStack() as stack:
-            opened: dict[str, tuple[int, int]] = {}
+        with Headers() as headers:
             for key, rxfilename in table.items():
                 try:
-                    number, layout = self._locate(rxfilename, stack, opened)
+                    number, layout = self._locate(rxfilename, headers, vectors)
                 except VouchError as error:
                     raise VouchError(f"{where}: '{key}': {error}") from None
                 yield key, number, layout
 
-    def _locate(
-        self, rxfilename: str, stack: contextlib.ExitStack, opened: dict[str, tuple[int, int]]
-    ) -> tuple[int, Layout]:
-        source = parse_rxfilename(rxfilename)
-        if source.is_npy:
-            return self._add(source.name), npy_layout(source.name).select(source, False)
-        if not source.is_pipe:
-            if source.name not in opened:
-                if len(opened) == _FILES_OPEN:
-                    stack.close()
-                    opened.clear()
-                opened[source.name] = _open(source.name, stack)
-            descriptor, size = opened[source.name]
-            head = os.pread(descriptor, HEADER_BYTES, source.offset)
-            if head[:1] == b"\0":
-                layout, is_vector = parse_header(head, source.offset, size, rxfilename)
-                if source.name not in self._numbers:
-                    self._numbers[source.name] = self._add(source.name)
-                return self._numbers[source.name], layout.select(source, is_vector)
-        matrix = read_matrix(rxfilename)
-        number = self._add(matrix.reshape(-1).view(np.uint8))
-        return number, Layout("F", 0, *matrix.shape, *matrix.shape)
+    def _locate(self, rxfilename: str, headers: Headers, vectors: bool) -> tuple[int, Layout]:
+        header = headers.read(rxfilename)
+        if header is None:
+            matrix = read_matrix(rxfilename, vectors)
+            number = self._add(matrix.reshape(-1).view(np.uint8))
+            return number, Layout("F", 0, *matrix.shape, *matrix.shape)
+        if header.is_vector and not vectors:
+            raise VouchError(f"{rxfilename}: {NO_MATRIX}")
+        name = header.source.name
+        if header.source.is_npy:
+            return self._add(name), header.layout
+        if name not in self._numbers:
+            self._numbers[name] = self._add(name)
+        return self._numbers[name], header.layout
 
     def _add(self, buffer: str | np.ndarray) -> int:
         self._buffers.append(buffer)
@@ -98,45 +95,37 @@ class Archives:
     def read(self, number: int, layout: Layout, first: int, out: np.ndarray) -> None:
         """Copy rows `first` ... of a matrix into `out`, (rows, layout.cols) float32."""
         buffer = self._buffers[number]
-        if not isinstance(buffer, str):
-            read_rows(buffer, layout, first, out)
-        elif buffer.endswith(".npy"):
+        if isinstance(buffer, str) and buffer.endswith(".npy"):
             # One map an utterance would exhaust the process's maps; the file is opened at each read instead.
             rows = read_npy(buffer, layout._replace(top=layout.top + first, rows=len(out)))
             out[:] = to_float32(rows[:, layout.left : layout.left + layout.cols])
         else:
-            self._num_mapped += 1
-            allow_open_files(self._num_mapped)
-            mapped = map_file(buffer)
-            if len(mapped) < layout.start + layout.data_bytes():
-                raise VouchError(f"{buffer}: it has become shorter since it was opened")
-            self._buffers[number] = mapped
-            read_rows(mapped, layout, first, out)
+            if isinstance(buffer, str):
+                allow_open_files(len(self._maps) + 1)
+                mapped = map_file(buffer)
+                self._maps[number] = buffer, mapped
+                self._buffers[number] = buffer = np.frombuffer(mapped, np.uint8)
+            if number in self._maps:
+                path, mapped = self._maps[number]
+                # A read beyond the end of a file that was cut short meanwhile would end the process without a word.
+                if mapped.size() < layout.start + layout.data_bytes():
+                    raise VouchError(f"{path}: it has become shorter since it was opened")
+            read_rows(buffer, layout, first, out)
 
 
-def _open(path: str, stack: contextlib.ExitStack) -> tuple[int, int]:
-    """Return descriptor and size of a file that `stack` closes."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-        stack.callback(os.close, descriptor)
-        status = os.fstat(descriptor)
-    except OSError as error:
-        raise VouchError(f"{path}: {error.strerror}") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise VouchError(f"{path}: not a file in which a place can be looked up")
-    if not status.st_size:
-        raise VouchError(f"{path}: the file is empty")
-    return descriptor, status.st_size
-
-
-def read_matrix(rxfilename: str) -> np.ndarray:
+def read_matrix(rxfilename: str, vectors: bool = True) -> np.ndarray:
     """Read one matrix from `file.ark:offset`, `file.npy` or `command |`, or the part of it that a range names.
+
+    Parameters
+    ----------
+    rxfilename : extended file name
+    vectors : whether it may be a vector
 
     Returns
     -------
     (rows, cols) float32 ndarray; a vector has one row
     """
-    array = np.atleast_2d(read_entry(rxfilename))
+    array = np.atleast_2d(read_entry(rxfilename, "any" if vectors else "matrix"))
     if array.dtype.kind != "f":
         raise VouchError(f"{rxfilename}: integers, not a matrix or vector")
     return to_float32(array).copy()

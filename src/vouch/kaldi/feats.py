@@ -35,35 +35,40 @@ class FeatureStore:
     ----------
     feats_scp : table of `utterance file.ark:offset`, `utterance file.npy` or `utterance command |`, with ranges or not
     table : its content, where it has been read already
+    vectors : whether vectors may be among the matrices, each as one frame; what is meant for features has none
 
     Attributes
     ----------
     utterances : list of str, in file order
-    num_frames : (utterances,) int64 ndarray
+    num_frames : (utterances,) int64 ndarray; 0 where a matrix is empty, as Kaldi's are of too short recordings
     dim : number of feature dimensions, the same for all
 
     Raises
     ------
     VouchError
-        naming the utterance: an archive is missing or truncated, a matrix is empty, or the dimensions differ
+        naming the utterance: an archive is missing or truncated, it holds vectors, or the dimensions differ; or no
+        matrix has a frame
     """
 
-    def __init__(self, feats_scp: str | Path, table: Mapping[str, str] | None = None) -> None:
+    def __init__(self, feats_scp: str | Path, table: Mapping[str, str] | None = None, vectors: bool = False) -> None:
         table = read_table(feats_scp) if table is None else table
         self.path = Path(feats_scp)
         self.utterances = list(table)
         self._archives = Archives()
         self._entries = np.empty(len(table), _ENTRY)
         self.dim = 0
-        for index, (utterance, number, layout) in enumerate(self._archives.locate(table, feats_scp)):
+        for index, (utterance, number, layout) in enumerate(self._archives.locate(table, feats_scp, vectors)):
             if layout.rows == 0 or layout.cols == 0:
-                raise VouchError(f"{feats_scp}: '{utterance}': the matrix is empty")
-            if layout.cols != self.dim and index:
+                self._entries[index] = (*layout._replace(rows=0, cols=0), number)
+                continue
+            if self.dim and layout.cols != self.dim:
                 raise VouchError(
                     f"{feats_scp}: '{utterance}': {layout.cols} dimensions; the utterances before it have {self.dim}"
                 )
             self.dim = layout.cols
             self._entries[index] = (*layout, number)
+        if not self.dim:
+            raise VouchError(f"{feats_scp}: no matrix in it has a frame, the first is that of '{self.utterances[0]}'")
         self.num_frames = self._entries["rows"].astype(np.int64)
 
     def __len__(self) -> int:
@@ -72,16 +77,19 @@ class FeatureStore:
     def matrix(self, index: int) -> np.ndarray:
         """Return utterance `index` as (frames, dim) float32."""
         out = np.empty((int(self.num_frames[index]), self.dim), np.float32)
-        self._read(index, 0, out)
+        if len(out):
+            self._read(index, 0, out)
         return out
 
     def crop(self, index: int, first: int, out: np.ndarray) -> None:
         """Fill `out`, (frames, dim) float32, with the frames of utterance `index` from `first` on.
 
         An utterance that ends before the crop does is repeated from its beginning: padding with zeros
-        would be something the network never meets at test time.
+        would be something the network never meets at test time. `VouchError` when it has no frame.
         """
         frames = int(self.num_frames[index])
+        if not frames:
+            raise VouchError(f"{self.path}: '{self.utterances[index]}' has 0 frames")
         if first + len(out) <= frames:
             self._read(index, first, out)
         else:

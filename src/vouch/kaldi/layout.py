@@ -73,7 +73,7 @@ class Layout(NamedTuple):
 
     def data_bytes(self) -> int:
         """Return how many bytes the stored numbers take."""
-        marks = 8 * self.width if self.kind == "CM" else 0
+        marks = 8 * self.width if self.kind == "CM" and self.height else 0
         return marks + _BYTES[self.kind] * self.height * self.width
 
     def select(self, source: Source, is_vector: bool) -> Layout:
@@ -132,7 +132,7 @@ def decode_header(token: bytes, rest: bytes, position: int, where: str) -> tuple
         # Of an empty matrix Kaldi leaves the range uninitialised.
         is_sound = sizes[0] == 0 or (math.isfinite(low) and span >= 0 and abs(low) + span < _LARGEST)
     height, width = sizes if axes == 2 else (1, sizes[0])
-    if not is_sound or height < 0 or width < 0 or (axes == 2 and (height == 0) != (width == 0)):
+    if not is_sound or height < 0 or width < 0:
         raise VouchError(f"{where}: damaged header: it promises {height} x {width} values")
     return Layout(kind, position + form.size, height, width, height, width, 0, 0, low, span), axes == 1
 
@@ -173,17 +173,16 @@ def read_rows(buffer: np.ndarray, layout: Layout, first: int, out: np.ndarray) -
         out += np.float32(layout.minimum)
 
 
-def map_file(path: str | Path) -> np.ndarray:
-    """Memory-map a file as (bytes,) uint8; `VouchError` when it is missing or empty."""
+def map_file(path: str | Path) -> mmap.mmap:
+    """Memory-map a file for reading; `VouchError` when it is missing or empty."""
     try:
         with open(path, "rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         more = "; allow more (ulimit -n) or join archives" if error.errno == errno.EMFILE else ""
         raise VouchError(f"{path}: {error.strerror}{more}") from None
     except ValueError:
         raise VouchError(f"{path}: the file is empty") from None
-    return np.frombuffer(mapped, np.uint8)
 
 
 def allow_open_files(count: int) -> None:
@@ -215,7 +214,7 @@ def npy_layout(path: str) -> Layout:
     if kind is None or len(shape) != 2 or (is_fortran and 1 not in shape):
         raise VouchError(f"{path}: needs a C-ordered float32 or float64 matrix, not {dtype} {shape}")
     layout = Layout(kind, start, *shape, *shape)
-    if min(shape) < 1 or size < start + layout.data_bytes():
+    if min(shape) < 0 or size < start + layout.data_bytes():
         raise VouchError(f"{path}: not a readable .npy file (it promises {shape[0]} x {shape[1]} values)")
     return layout
 

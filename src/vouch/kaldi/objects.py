@@ -154,8 +154,8 @@ def write_object(file: IO[bytes], array: np.ndarray, compression: str = "none", 
         file.write(b"\0B")
         file.write(compressed)
     elif array.dtype.kind == "f":
-        # An empty matrix too: compressed, not even Kaldi reads it.
-        _write_floats(file, array)
+        # An empty matrix too: compressed, not even Kaldi reads it, nor with one of its two sizes only being 0.
+        _write_floats(file, array if array.size or array.ndim == 1 else array[:0, :0])
     else:
         write_array(file, array)
 

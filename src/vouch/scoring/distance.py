@@ -38,7 +38,7 @@ def load_crops(embedding_scp: str | Path, normalize: bool = True) -> tuple[list[
     ------
     VouchError : a matrix cannot be read, has another number of crops than the first, NaN, or a crop that is zero
     """
-    store = FeatureStore(embedding_scp)
+    store = FeatureStore(embedding_scp, vectors=True)
     crops = int(store.num_frames[0])
     other = np.flatnonzero(store.num_frames != crops)
     if len(other):

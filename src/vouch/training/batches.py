@@ -49,6 +49,7 @@ class TrainingSet:
     num_frames : (utterances,) int64; of waveforms a frame is a sample
     frames_per_second : of the features
     store : the features or waveforms, those of speakers who were left out included
+    left_out : a line about utterances without a frame, which are left out; empty when there are none
 
     Raises
     ------
@@ -70,14 +71,22 @@ class TrainingSet:
         labels = np.fromiter(each, np.int64, len(self.store))
         chosen = np.arange(len(names)) < int(len(names) * data_ratio)
         frames = np.bincount(labels, self.store.num_frames, len(names))
-        chosen &= frames >= min_speaker_seconds * self.frames_per_second
+        # A speaker of whom nothing is left is no class.
+        chosen &= frames >= max(1, min_speaker_seconds * self.frames_per_second)
         if chosen.sum() < 2:
             left = "" if len(names) < 2 else f" left of {len(names)} by train.data_ratio and train.min_speaker_seconds"
             raise VouchError(f"{path}: training needs at least 2 speakers, there is {chosen.sum()}{left}")
         self.speakers = [names[label] for label in np.flatnonzero(chosen)]
-        self._position = np.flatnonzero(chosen[labels])
+        is_empty = self.store.num_frames == 0
+        empty = [self.store.utterances[index] for index in np.flatnonzero(is_empty)]
+        self.left_out = f"{self.store.path}: {len(empty)} utterances of 0 frames left out: {empty[0]}" if empty else ""
+        self._position = np.flatnonzero(chosen[labels] & ~is_empty)
         self.labels = (np.cumsum(chosen) - 1)[labels[self._position]]
         self.num_frames = self.store.num_frames[self._position]
+
+    def name(self, index: int) -> str:
+        """Return the id of utterance `index`."""
+        return self.store.utterances[self._position[index]]
 
     def gather(self, indices: np.ndarray, frames: int, rng: np.random.Generator, pin: bool = False) -> Batch:
         """Cut a random crop out of each utterance.
@@ -96,6 +105,18 @@ class TrainingSet:
         for row, (index, start) in enumerate(zip(self._position[indices].tolist(), starts.tolist(), strict=True)):
             self.store.crop(index, start, out[row])
         return Batch(features, torch.from_numpy(self.labels[indices]))
+
+
+def find_not_finite(
+    data: TrainingSet, batches: np.ndarray, first: int, last: int, frames: int, seed: tuple[int, ...]
+) -> list[str]:
+    """Return the utterances whose crops in `batches[first:last]`, drawn as by `prefetch`, hold NaN or infinity."""
+    found = {}
+    for number in range(first, last):
+        features = data.gather(batches[number], frames, np.random.default_rng((*seed, number))).features
+        bad = ~torch.isfinite(features).flatten(1).all(dim=1)
+        found |= dict.fromkeys(data.name(index) for index in batches[number][bad.numpy()])
+    return list(found)
 
 
 def frames_per_second(feature: Mapping[str, object] | None) -> float:

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from vouch.encoder import Encoder, load_torch, save_encoder
 from vouch.errors import VouchError
 from vouch.losses import build_loss
-from vouch.training.batches import Batch, TrainingSet, prefetch
+from vouch.training.batches import Batch, TrainingSet, find_not_finite, prefetch
 from vouch.training.checkpoint import Progress, TrainingState, restore_checkpoint, save_checkpoint
 from vouch.training.config import Config, batch_demand, check_crops, frozen_modules, margin_losses
 from vouch.training.finetune import Start, transfer_loss
@@ -116,6 +116,9 @@ class Trainer:
             self.calls.log(f"continuing after epoch {self.progress.epoch}, batch {self.progress.batch}")
         elif self.started_from:
             self.calls.log(self.started_from)
+        for left_out in (self.data.left_out, self.valid.left_out if self.valid else ""):
+            if left_out:
+                self.calls.log(left_out)
         board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.progress.epoch + 1)
         while self.progress.epoch < self.options.epochs:
             clock = _Clock()
@@ -169,7 +172,7 @@ class Trainer:
             due = stop or clock.minutes_since_checkpoint() > options.checkpoint_minutes
             if due or progress.batch % BATCHES_BETWEEN_READINGS == 0 or progress.batch == len(batches):
                 progress.loss_sum, progress.correct = sums.tolist()
-                self._show(progress.loss_sum / progress.rows, len(batches))
+                self._show(progress.loss_sum / progress.rows, batches)
             if due:
                 save_checkpoint(self.state, self.fingerprint, self.last)
                 clock.checkpoint_written()
@@ -201,13 +204,30 @@ class Trainer:
         accuracy = (result.logits.detach().argmax(dim=1) == result.targets).double().mean()
         return torch.stack([result.loss.detach().double(), accuracy]) * len(batch.labels)
 
-    def _show(self, loss: float, batches: int) -> None:
+    def _show(self, loss: float, batches: np.ndarray) -> None:
         if not math.isfinite(loss):
+            self._blame_data(batches)
             raise VouchError(
                 f"the loss became {loss} in epoch {self.progress.epoch + 1}, batch {self.progress.batch}; "
                 f"try a smaller train.learning_rate or train.clip_norm"
             )
-        self.calls.progress(self.progress.epoch + 1, self.progress.batch, batches, loss)
+        self.calls.progress(self.progress.epoch + 1, self.progress.batch, len(batches), loss)
+
+    def _blame_data(self, batches: np.ndarray) -> None:
+        """Raise `VouchError` if one of the batches since the loss was last read holds NaN or infinite numbers.
+
+        Looking at every batch before it is used would cost time in every training; its crops can be drawn again.
+        """
+        options, last = self.options, self.progress.batch
+        seed = (options.seed, self.progress.epoch)
+        first = max(0, last - BATCHES_BETWEEN_READINGS)
+        names = find_not_finite(self.data, batches, first, last, options.crop_frames, seed)
+        if names:
+            more = f", and {len(names) - 1} more utterances of these batches do" if len(names) > 1 else ""
+            raise VouchError(
+                f"{self.data.store.path}: '{names[0]}' holds NaN or infinite values{more};"
+                f" utils/validate_data_dir.py --features finds all such"
+            )
 
     def _validate(self) -> float | None:
         """EER on the validation set, 0 to 1, in the epochs that have one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from vouch.embedding import embed_store
 from vouch.encoder import Encoder
 from vouch.errors import VouchError
-from vouch.kaldi.trials import read_trials
+from vouch.kaldi.trials import Trials, read_trials
 from vouch.kaldi.wavestore import open_store
 from vouch.metrics import equal_error_rate
 from vouch.scoring.cosine import normalize_length, score_trials
@@ -23,6 +24,15 @@ class ValidationSet:
     ----------
     path : data directory with trials and feats.scp, or wav.scp for waveforms
     feature : see `vouch.training.batches.TrainingSet`
+
+    Attributes
+    ----------
+    dim : number of feature dimensions
+    left_out : a line about trials with utterances without a frame, which are left out; empty when there are none
+
+    Raises
+    ------
+    VouchError : a trial names an unknown utterance; no trial is left
     """
 
     def __init__(self, path: str | Path, feature: Mapping[str, object] | None = None) -> None:
@@ -35,11 +45,25 @@ class ValidationSet:
                 if utterance not in position:
                     raise VouchError(f"{path}/trials:{number}: '{utterance}' is not in {self._store.path}")
         self.dim = self._store.dim
+        trials, self.left_out = self._leave_out_empty(trials, position)
         self._used = np.array(sorted({position[u] for u in (*trials.enrol, *trials.test)}))
         row = {int(index): row for row, index in enumerate(self._used)}
         self._enrol = np.array([row[position[utterance]] for utterance in trials.enrol])
         self._test = np.array([row[position[utterance]] for utterance in trials.test])
         self._is_target = trials.is_target
+
+    def _leave_out_empty(self, trials: Trials, position: Mapping[str, int]) -> tuple[Trials, str]:
+        frames = self._store.num_frames
+        is_whole = [frames[position[a]] > 0 < frames[position[b]] for a, b in zip(*trials[:2], strict=True)]
+        if all(is_whole):
+            return trials, ""
+        left_out = (
+            f"{self._store.path}: {is_whole.count(False)} of {len(is_whole)} trials have an utterance of 0 frames"
+        )
+        if not any(is_whole):
+            raise VouchError(f"{left_out}; none is left")
+        enrol, test = (list(compress(column, is_whole)) for column in trials[:2])
+        return Trials(enrol, test, trials.is_target[is_whole]), f"{left_out} and are left out"
 
     def eer(self, encoder: Encoder) -> float:
         """Return the equal error rate, 0 to 1, of cosine scores; `encoder` must be in evaluation mode.
@@ -53,10 +77,13 @@ class ValidationSet:
         length = np.linalg.norm(embeddings, axis=1)
         useless = np.flatnonzero(~(np.isfinite(length) & (length > 0)))
         if len(useless):
+            first = names[useless[0]]
+            if not np.isfinite(self._store.matrix(int(self._used[useless[0]]))).all():
+                raise VouchError(f"{self._store.path}: '{first}' holds NaN or infinite values; mend or remove it")
             raise VouchError(
                 f"the embeddings of {len(useless)} of {len(names)} validation utterances are zero, NaN or infinite, the"
-                f" first is that of '{names[useless[0]]}': try a smaller train.learning_rate, or look for NaN in"
-                f" {self._store.path}"
+                f" first is that of '{first}', whose features in {self._store.path} are not: try a smaller"
+                " train.learning_rate"
             )
         unit = normalize_length(embeddings, names)
         return equal_error_rate(score_trials(unit, self._enrol, self._test), self._is_target).value
