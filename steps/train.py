@@ -8,7 +8,8 @@ folder is moved aside.
 
     steps/train.py egs/demo/data/train egs/demo/exp/mine --valid egs/demo/data/valid --config conf/recipes/demo.yaml
 
-Any option of the configuration can be set on the command line: --train.epochs 3 --loss.margin 0.3
+Any option of the configuration can be set on the command line: --train.epochs 3 --loss.margin 0.3. With --model NAME,
+--loss NAME or --config FILE beside it, --help lists the options of these.
 """
 
 import fcntl
@@ -16,6 +17,7 @@ import hashlib
 import json
 import sys
 import time
+from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -30,6 +32,7 @@ import yaml
 from tqdm import tqdm
 
 from command_line import Parser, catch_stops, run_main
+from recipe_help import describe_recipe
 from stage import check_device, pick_device
 from vouch.encoder import waveform_feature
 from vouch.errors import VouchError
@@ -39,7 +42,7 @@ from vouch.kaldi.tables import read_lines
 from vouch.options import read_yaml
 from vouch.training.batches import TrainingSet
 from vouch.training.checkpoint import read_fingerprint
-from vouch.training.config import Config, check_networks, experiment_name, resolve_config
+from vouch.training.config import SECTIONS, Config, check_networks, experiment_name, resolve_config
 from vouch.training.finetune import check_features, configure, load_start
 from vouch.training.trainer import Callbacks, Interrupted, Trainer
 from vouch.training.validation import ValidationSet
@@ -57,7 +60,7 @@ def main() -> None:
     parser.add_argument("--feature", type=Path, help="configuration that the features must have been made with")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or such as cuda:1")
     parser.add_argument("--print-name", action="store_true", help="only check the options and print name and input")
-    args, overrides = parser.parse_with_overrides(("model", "loss", "normalization", "train"))
+    args, overrides = parser.parse_with_overrides(SECTIONS, describe_options)
 
     file = read_yaml(args.config) if args.config else {}
     config = resolve_config(file, overrides)
@@ -100,6 +103,14 @@ def main() -> None:
         return
     write_text(args.exp / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
     run(args.exp, lambda calls: Trainer(config, data, valid, feature, start, args.exp, fingerprint, device, calls))
+
+
+def describe_options(words: list[str], overrides: dict[str, str]) -> str:
+    """Return what --help says of the options of the recipe that the command line chooses."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path)
+    chosen = parser.parse_known_args(words)[0].config
+    return describe_recipe(resolve_config(read_yaml(chosen) if chosen else {}, overrides))
 
 
 def run(exp: Path, make_trainer: Callable[[Callbacks], Trainer]) -> None:

@@ -39,12 +39,15 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unexpected argument '{unknown[0]}'")
         return known
 
-    def parse_with_overrides(self, sections: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+    def parse_with_overrides(
+        self, sections: Sequence[str], describe: Callable[[list[str], dict[str, str]], str] | None = None
+    ) -> tuple[argparse.Namespace, dict[str, str]]:
         """Parse a command line on which configuration options such as `--loss.margin 0.3` may stand anywhere.
 
         Parameters
         ----------
         sections : of the configuration; `--SECTION VALUE` and `--SECTION.OPTION VALUE` are taken out
+        describe : given the other words and the configuration options, returns what --help says of the sections
 
         Returns
         -------
@@ -64,6 +67,8 @@ class Parser(argparse.ArgumentParser):
             if following is None or (not equals and following.startswith("--")):
                 self.error(f"option '{word}' needs a value")
             overrides[name] = following
+        if describe is not None and ("-h" in words or "--help" in words):
+            self.epilog = describe(words, overrides)
         return self.parse_args(words), overrides
 
     def error(self, message: str) -> NoReturn:

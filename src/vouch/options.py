@@ -56,6 +56,37 @@ def resolve_options(
     return resolved
 
 
+def describe_parameters(documented: object) -> dict[str, str]:
+    """Return what a NumPy docstring says of each parameter (or attribute, of a dataclass), on one line each.
+
+    Parameters
+    ----------
+    documented : class or function
+        Its entries are `name, name : type`, with a description in indented lines, or `name : description`.
+
+    Returns
+    -------
+    Names to descriptions, which begin with the type where there are both.
+    """
+    found: dict[str, tuple[str, list[str]]] = {}
+    names: list[str] = []
+    section = ""
+    lines = (inspect.getdoc(documented) or "").splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if following and set(following) == {"-"}:
+            section = line
+        elif section not in ("Parameters", "Attributes") or not line.strip("- "):
+            continue
+        elif line.startswith(" "):
+            for name in names:
+                found[name][1].append(line.strip())
+        else:
+            head, _, text = line.partition(" : ")
+            names = [name.strip() for name in head.split(",")]
+            found |= {name: (text, []) for name in names}
+    return {name: ": ".join(filter(None, (text, " ".join(rest)))) for name, (text, rest) in found.items()}
+
+
 def convert(value: object, kind: object, what: str) -> object:
     """Convert a value from YAML or the command line to an annotated type; `VouchError` when it does not fit.
 
