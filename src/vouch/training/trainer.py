@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from vouch.encoder import Encoder, load_torch, save_encoder
 from vouch.errors import VouchError
@@ -18,6 +17,7 @@ from vouch.losses import build_loss
 from vouch.training.batches import Batch, TrainingSet, find_not_finite, prefetch
 from vouch.training.checkpoint import Progress, TrainingState, restore_checkpoint, save_checkpoint
 from vouch.training.config import Config, batch_demand, check_crops, frozen_modules, margin_losses
+from vouch.training.curves import Curves
 from vouch.training.finetune import Start, transfer_loss
 from vouch.training.sampler import Sampling, epoch_batches
 from vouch.training.schedule import learning_rate_factor, margin_share
@@ -119,16 +119,16 @@ class Trainer:
         for left_out in (self.data.left_out, self.valid.left_out if self.valid else ""):
             if left_out:
                 self.calls.log(left_out)
-        board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.progress.epoch + 1)
+        curves = Curves(self.folder / "tensorboard", self.progress.epoch + 1)
         while self.progress.epoch < self.options.epochs:
             clock = _Clock()
             mean_loss, accuracy = self._train_epoch(clock)
             eer = self._validate()
             self._keep_if_best(eer)
-            self._report(board, clock, mean_loss, accuracy, eer)
+            self._report(curves, clock, mean_loss, accuracy, eer)
             self._start_next_epoch()
             save_checkpoint(self.state, self.fingerprint, self.last)
-        board.close()
+        curves.close()
         final = self.folder / "final.pt"
         save_encoder(Encoder.from_state(load_torch(self.best), self.best), final)
         self.calls.log(f"{final}: the encoder of epoch {self.progress.best_epoch}")
@@ -245,9 +245,7 @@ class Trainer:
         if progress.best_epoch == progress.epoch + 1:
             save_encoder(self.state.encoder, self.best)
 
-    def _report(
-        self, board: SummaryWriter, clock: _Clock, mean_loss: float, accuracy: float, eer: float | None
-    ) -> None:
+    def _report(self, curves: Curves, clock: _Clock, mean_loss: float, accuracy: float, eer: float | None) -> None:
         epoch, rate = self.progress.epoch + 1, self.state.optimizer.param_groups[-1]["lr"]
         speed, waiting = clock.utterances_per_second(), clock.waiting_share()
         line = (
@@ -259,9 +257,7 @@ class Trainer:
         if eer is not None:
             line += f"; validation EER {100 * eer:.2f} % (best {100 * self.progress.best_eer:.2f} %)"
             scalars["valid/eer"] = eer
-        for name, value in scalars.items():
-            board.add_scalar(name, value, epoch)
-        board.flush()
+        curves.add(scalars, epoch)
         self.calls.log(line)
 
     def _start_next_epoch(self) -> None:
