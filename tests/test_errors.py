@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from vouch.errors import VouchError, about_file, mishap, nearest, pick, reason
+from vouch.errors import VouchError, about_file, mishap, nearest, pick, reason, visible
 
 
 def test_nearest_names_the_close_one():
@@ -98,7 +98,7 @@ def test_our_own_messages_and_interruptions_pass_as_they_are():
 
 
 def test_reasons_are_one_short_printable_line():
-    assert reason(ValueError("first\x1b[31m line\nsecond")) == "first?[31m line"
+    assert reason(ValueError("first\x1b[31m line\nsecond")) == "first\\x1b[31m line"
     assert reason(ValueError("\n")) == reason(ValueError()) == "ValueError"
     assert len(reason(ValueError("x" * 10_000))) < 120
     assert len(reason(KeyError("x" * 10_000))) < 120
@@ -125,3 +125,15 @@ def test_short_memory_is_a_mishap():
 def test_bugs_are_no_mishaps():
     for error in (ValueError("x"), RuntimeError("x"), OSError("without a number"), OSError(errno.EBADF, "Bad")):
         assert mishap(error) is None
+
+
+def test_what_would_upset_a_terminal_or_end_the_line_is_shown_as_python_writes_it():
+    assert str(VouchError("x\x1b[2J.scp:1: 'a\nb\u202e\udcff'")) == r"x\x1b[2J.scp:1: 'a\nb\u202e\udcff'"
+    assert str(VouchError("naïve 話者.scp: no such file")) == "naïve 話者.scp: no such file"
+    assert visible("\r\x85\ufeff") == r"\r\x85\ufeff"
+
+
+def test_messages_keep_beginning_and_end_when_a_name_is_a_megabyte():
+    message = str(VouchError(f"x.scp:1: '{'a' * (1 << 20)}' has no value; each line is '<key> <value>'"))
+    assert len(message) < 2000
+    assert message.startswith("x.scp:1: 'aaa") and message.endswith("aaa' has no value; each line is '<key> <value>'")

@@ -21,13 +21,32 @@ T = TypeVar("T")
 CHOICES_SHOWN = 40
 # Of a line or a name that is quoted in a message.
 QUOTED = 100
+LONGEST_MESSAGE = 2000
 # What the operating system says of a program that is wrong; all its other errors are about disks, rights and memory.
 _BUGS = {errno.EBADF, errno.EFAULT, errno.ENOTSOCK}
 _ASKED_FOR = re.compile(r"allocate ([\d.]+ [A-Za-z]+)")
 
 
 class VouchError(Exception):
-    """Something a user can cause and mend; its message is one line that scripts print before they exit with 1."""
+    """Something a user can cause and mend; its message is one line that scripts print before they exit with 1.
+
+    Messages quote names and lines of files, which may hold anything: what would upset a terminal, or end the line, is
+    shown as Python writes it, such as \\x1b, and the middle of what is longer than 2000 characters is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        if len(message) > LONGEST_MESSAGE:
+            message = f"{message[: LONGEST_MESSAGE // 2]} ... {message[-LONGEST_MESSAGE // 4 :]}"
+        super().__init__(visible(message))
+
+
+def visible(text: str) -> str:
+    """Return a text of one line in which characters that cannot be printed are shown as Python writes them."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 def shorten(text: str) -> str:
@@ -38,7 +57,7 @@ def shorten(text: str) -> str:
 def one_line(text: str) -> str:
     """Return the first line of somebody else's text, short and without what would upset a terminal."""
     lines = text.strip().splitlines() or [""]
-    return shorten("".join(character if character.isprintable() else "?" for character in lines[0]))
+    return shorten(visible(lines[0]))
 
 
 @contextlib.contextmanager

@@ -207,7 +207,7 @@ def test_nothing_and_no_length(web, tmp_path):
 
 def test_words_of_the_server_are_shown_without_what_upsets_a_terminal(web, tmp_path):
     web.statuses, web.reason = [418], "\x1b[2Jred"
-    assert complaint(web, tmp_path / NAME).endswith("the server answered 418 ?[2Jred")
+    assert complaint(web, tmp_path / NAME).endswith("the server answered 418 \\x1b[2Jred")
 
 
 def test_a_record_of_a_version_that_is_damaged(web, tmp_path):

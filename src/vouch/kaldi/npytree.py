@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vouch.errors import VouchError
+from vouch.errors import VouchError, about_file
 from vouch.kaldi.layout import npy_layout
 
 SUFFIX = ".npy"
@@ -64,10 +64,8 @@ def count_frames(path: Path, dim: int) -> int:
 
 def read_bins_first(path: Path) -> np.ndarray:
     """Read a file that holds (bins, frames) or (1, bins, frames) numbers as (frames, bins) float32."""
-    try:
+    with about_file(path, "not a readable .npy file"):
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
-        raise VouchError(f"{path}: not a readable .npy file ({error})") from None
     if array.ndim == 3 and len(array) == 1:
         array = array[0]
     if array.ndim != 2 or array.dtype.kind != "f" or not array.size:
