@@ -1,9 +1,11 @@
+import errno
 import shutil
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from corpus import write_features
 
 from vouch.errors import VouchError
 from vouch.kaldi.archives import open_entries
@@ -273,3 +275,14 @@ except Exception as error:
     assert outputs[0] == str(float(sum(range(400))))
     assert outputs[1].startswith(f"VouchError {tmp_path}/")
     assert "Too many open files; allow more" in outputs[1]
+
+
+def test_a_disk_that_fails_while_headers_are_read_is_named(tmp_path, monkeypatch):
+    write_features(tmp_path)
+
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("os.pread", broken)
+    with pytest.raises(VouchError, match=rf"'s0-0': {tmp_path}/feats\.ark: Input/output error$"):
+        FeatureStore(tmp_path / "feats.scp")

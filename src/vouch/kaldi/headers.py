@@ -7,7 +7,7 @@ import os
 import stat
 from typing import NamedTuple
 
-from vouch.errors import VouchError
+from vouch.errors import VouchError, about_file, reason
 from vouch.kaldi.layout import HEADER_BYTES, Layout, npy_layout, parse_header
 from vouch.kaldi.rxfilename import Source, parse_rxfilename
 
@@ -55,7 +55,10 @@ class Headers(contextlib.ExitStack):
                 self._opened.clear()
             self._opened[source.name] = self._open(source.name)
         descriptor, size = self._opened[source.name]
-        head = os.pread(descriptor, HEADER_BYTES, source.offset)
+        try:
+            head = os.pread(descriptor, HEADER_BYTES, source.offset)
+        except OSError as error:  # there may be a million headers: no `about_file`, which costs as much as the reading
+            raise VouchError(f"{source.name}: {reason(error)}") from None
         if head[:1] != b"\0":
             return None
         layout, is_vector = parse_header(head, source.offset, size, rxfilename)
@@ -63,12 +66,10 @@ class Headers(contextlib.ExitStack):
 
     def _open(self, path: str) -> tuple[int, int]:
         """Return descriptor and size of a file."""
-        try:
+        with about_file(path):
             descriptor = os.open(path, os.O_RDONLY)
             self.callback(os.close, descriptor)
             status = os.fstat(descriptor)
-        except OSError as error:
-            raise VouchError(f"{path}: {error.strerror}") from None
         if not stat.S_ISREG(status.st_mode):
             raise VouchError(f"{path}: not a file in which a place can be looked up")
         if not status.st_size:
