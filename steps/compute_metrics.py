@@ -67,7 +67,9 @@ def parse_options() -> Namespace:
         help="leave out trials without a score, and say how many, instead of failing",
     )
     parser.add_argument(
-        "--config", type=Path, help="file to show in report.html (default: ../config.yaml of --out-dir, if it is there)"
+        "--experiment-config",
+        type=Path,
+        help="file to show in report.html (default: ../config.yaml of --out-dir, if it is there)",
     )
     parts = parser.add_argument_group("parts of the list, each with all figures")
     parts.add_argument("--utt2dur", type=Path, help="durations: figures for ranges of them")
@@ -133,7 +135,7 @@ def main() -> None:
         pictures.append(options.out_dir / f"{stems[0]}_det.all.png")
         plot_det(pictures[-1], systems)
     config = options.out_dir.parent / "config.yaml"
-    config = options.config or (config if config.exists() else None)
+    config = options.experiment_config or (config if config.exists() else None)
     report = write_report(options.out_dir, title_of(options.out_dir), config)
     print(format_table([system.result for system in systems]), end="")
     print(f"report: {report}")

@@ -49,7 +49,9 @@ def main() -> None:
     )
     trainer.add_argument("--sinc-stride", type=int, help="of RawNet3, in samples, by default 10")
     others = parser.add_argument_group("other toolkits")
-    others.add_argument("--config", help="pyannote: config.yml, by default that of the experiment's folder")
+    others.add_argument(
+        "--experiment-config", dest="config", help="pyannote: config.yml, by default that of the experiment's folder"
+    )
     others.add_argument("--feature", help="ge2e: configuration of the front end, as in conf/features")
     others.add_argument(
         "--padding",

@@ -133,7 +133,7 @@ def test_degenerate_lists(scripts, exp):
         (["--utt2dur", "../../data/utt2spk"], "is not a number"),
         (["--utt2dur", "../../data/utt2dur", "--duration-edges", 3, 2], "positive ascending edges"),
         (["--conditions", "../../data/utt2dur"], "is not '<enrol-id> <test-id> <name>=<value> ...'"),
-        (["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["--experiment-config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],
 )
 def test_impossible_options_are_one_line(scripts, exp, options, message):
