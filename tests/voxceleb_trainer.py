@@ -74,8 +74,12 @@ class Case:
         return features(self.facts["model"], ARRAYS[wave], self.facts["bins"], self.facts["log"])
 
     def stored_features(self):
-        """Features the original made of other waveforms; batch normalisation of a batch of two needs them exactly."""
-        return torch.from_numpy(ARRAYS[f"features/{self.facts['model']}_mel{self.facts['bins']}_log"]).transpose(1, 2)
+        """Features the original made of other waveforms; batch normalisation of a batch of two needs them exactly.
+
+        They are contiguous, as a batch of training is.
+        """
+        stored = torch.from_numpy(ARRAYS[f"features/{self.facts['model']}_mel{self.facts['bins']}_log"])
+        return stored.transpose(1, 2).contiguous()
 
     def difference(self, embeddings, which):
         """Largest difference from the reference embeddings, relative to the largest of their values."""

@@ -234,7 +234,7 @@ def test_what_a_convolution_cannot_take_over_is_refused():
 
         def __init__(self):
             super().__init__()
-            self.conv, self.relu, self.norm, self.again = nn.Conv2d(2, 2, 3), nn.ReLU(), nn.BatchNorm2d(2), nn.ReLU()
+            self.conv, self.relu, self.norm, self.again = nn.Conv2d(2, 2, 3), nn.ReLU(), BatchNorm2d(2), nn.ReLU()
 
     with pytest.raises(TypeError, match="cannot take ReLU over"):
         rearranged(Block().eval(), CPU)

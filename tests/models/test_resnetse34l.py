@@ -32,7 +32,8 @@ def case(request):
     model = ResNetSE34L(bins, embedding_dim=512, pooling=pooling)
     originals = {vouch_key(key): key for key in FACTS["state_keys"]}
     fill_state(model, FACTS["salt"], originals)
-    return request.param, model, torch.from_numpy(ARRAYS[features]).transpose(1, 2)
+    # Contiguous, as a batch of training is.
+    return request.param, model, torch.from_numpy(ARRAYS[features]).transpose(1, 2).contiguous()
 
 
 def largest_difference(embeddings, expected):

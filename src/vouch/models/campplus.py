@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from vouch.errors import VouchError, pick
+from vouch.models.batch_norm import BatchNorm2d
 from vouch.models.inputs import as_image, check_features, clear_computed, strided_mask
 from vouch.models.pooling import POOLINGS
 from vouch.models.resnet import BasicBlock
@@ -86,13 +87,13 @@ class ConvolutionalHead(nn.Module):
     def __init__(self, num_bins: int, channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, channels, kernel_size=3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1 = BatchNorm2d(channels)
         self.layer1, self.layer2 = (
             nn.ModuleList([BasicBlock(channels, channels, (2, 1)), BasicBlock(channels, channels, (1, 1))])
             for _ in range(2)
         )
         self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, stride=(2, 1), padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.bn2 = BatchNorm2d(channels)
         self.out_channels = channels * -(-num_bins // 8)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

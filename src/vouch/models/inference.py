@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from vouch.models.batch_norm import BatchNorm2d
 from vouch.models.se import SqueezeExcitation
 
 # From so many positions x input channels x output channels on, the sums of Winograd's algorithm take less time than the
@@ -78,7 +79,7 @@ def _chains(module: nn.Module) -> list[tuple[str, ...]]:
     return [
         (str(index), str(index + 1))
         for index, pair in enumerate(itertools.pairwise(kinds))
-        if pair in ((nn.Conv1d, nn.BatchNorm1d), (nn.Conv2d, nn.BatchNorm2d))
+        if pair in ((nn.Conv1d, nn.BatchNorm1d), (nn.Conv2d, BatchNorm2d))
     ]
 
 
@@ -134,7 +135,7 @@ class Gate(nn.Module):
         return x * gate if residual is None else torch.addcmul(residual, x, gate, out=x)
 
 
-REPLACED = {nn.BatchNorm2d: ChannelAffine, SqueezeExcitation: Gate}
+REPLACED = {BatchNorm2d: ChannelAffine, SqueezeExcitation: Gate}
 
 
 class PackedConv2d(nn.Module):

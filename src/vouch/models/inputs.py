@@ -105,12 +105,14 @@ def as_image(features: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torc
     Returns
     -------
     image : (batch, 1, bins, frames) float
-        In channels_last, which the layers keep: their kernels are faster in it on CPUs and on tensor cores.
+        In channels_last, which the layers keep: their kernels are faster in it on CPUs and on tensor cores. The
+        strides are always those of channels_last: torch takes an image of one channel for either layout, and the
+        layers would then work in whichever the caller's strides happen to resemble.
     mask : (batch, frames) bool, or None without lengths
     """
     mask = None if lengths is None else length_mask(lengths.to(features.device), features.shape[1])
-    image = clear_padding(features.transpose(1, 2)[:, None], mask)
-    return image.contiguous(memory_format=torch.channels_last), mask
+    spectrum = clear_padding(features.transpose(1, 2), mask).contiguous()
+    return spectrum[..., None].permute(0, 3, 1, 2), mask
 
 
 def strided_mask(mask: torch.Tensor | None, stride: int) -> torch.Tensor | None:

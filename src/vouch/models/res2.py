@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from vouch.errors import VouchError
+from vouch.models.batch_norm import BatchNorm2d
 from vouch.models.inputs import clear_computed
 from vouch.models.reflection import convolve
 
@@ -18,7 +19,7 @@ class _Res2Conv(nn.Module):
     """What `Res2Conv1d` and `Res2Conv2d` have in common: everything but the kind of convolution."""
 
     convolution: type[nn.Conv1d] | type[nn.Conv2d]
-    normalization: type[nn.BatchNorm1d] | type[nn.BatchNorm2d]
+    normalization: type[nn.BatchNorm1d] | type[BatchNorm2d]
 
     def __init__(
         self,
@@ -100,4 +101,4 @@ class Res2Conv2d(_Res2Conv):
     Parameters are those of `Res2Conv1d`; the kernel is square, and the padding mode is "zeros".
     """
 
-    convolution, normalization = nn.Conv2d, nn.BatchNorm2d
+    convolution, normalization = nn.Conv2d, BatchNorm2d

@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from vouch.models.batch_norm import BatchNorm2d
 from vouch.models.inputs import clear_computed
 from vouch.models.res2 import Res2Conv2d
 from vouch.models.resnetse import SE_REDUCTION, shortcut
@@ -32,10 +33,10 @@ class SERes2Block(nn.Module):
         self.stride = stride
         size = 1 if stride == 1 else 3
         self.conv1 = nn.Conv2d(in_channels, channels, size, stride=stride, padding=size // 2, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1 = BatchNorm2d(channels)
         self.res2 = Res2Conv2d(channels, scale, kernel_size=3, bias=False, relu_first=False)
         self.conv3 = nn.Conv2d(channels, channels, kernel_size=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(channels)
+        self.bn3 = BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
         self.se = SqueezeExcitation(channels, channels // SE_REDUCTION)
         self.downsample = shortcut(in_channels, channels, stride)

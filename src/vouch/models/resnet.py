@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from vouch.errors import VouchError, pick
+from vouch.models.batch_norm import BatchNorm2d
 from vouch.models.inputs import as_image, check_features, clear_computed, strided_mask
 from vouch.models.pooling import POOLINGS
 
@@ -23,7 +24,7 @@ def _shortcut(in_channels: int, channels: int, stride: tuple[int, int]) -> nn.Se
     if stride == (1, 1) and in_channels == channels:
         return nn.Sequential()
     return nn.Sequential(
-        nn.Conv2d(in_channels, channels, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(channels)
+        nn.Conv2d(in_channels, channels, kernel_size=1, stride=stride, bias=False), BatchNorm2d(channels)
     )
 
 
@@ -44,9 +45,9 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.time_stride = stride[1]
         self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1 = BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.bn2 = BatchNorm2d(channels)
         self.shortcut = _shortcut(in_channels, channels, stride)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -79,11 +80,11 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.time_stride = stride[1]
         self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1 = BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.bn2 = BatchNorm2d(channels)
         self.conv3 = nn.Conv2d(channels, self.expansion * channels, kernel_size=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(self.expansion * channels)
+        self.bn3 = BatchNorm2d(self.expansion * channels)
         self.shortcut = _shortcut(in_channels, self.expansion * channels, stride)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -164,7 +165,7 @@ class ResNet(nn.Module):
         self.num_bins, self.embedding_dim, self.min_frames = num_bins, embedding_dim, 1
 
         self.conv1 = nn.Conv2d(1, channels, kernel_size=3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1 = BatchNorm2d(channels)
         inputs, bins = channels, num_bins
         stages = []
         for stage, (blocks, stride) in enumerate(zip(blocks_per_stage, STRIDES, strict=True)):

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from vouch.errors import VouchError
+from vouch.models.batch_norm import BatchNorm2d
 from vouch.models.inputs import as_image, check_features, clear_computed, strided_mask
 from vouch.models.se import SqueezeExcitation
 
@@ -25,7 +26,7 @@ def shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential | No
         return None
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, kernel_size=1, stride=stride, bias=False),
-        nn.BatchNorm2d(channels),
+        BatchNorm2d(channels),
     )
 
 
@@ -39,9 +40,9 @@ class SEBasicBlock(nn.Module):
         self.stride = stride
         self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=3, stride=stride, padding=1, bias=False)
         self.relu1 = nn.ReLU(inplace=True)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1 = BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.bn2 = BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
         self.se = SqueezeExcitation(channels, channels // SE_REDUCTION)
         self.downsample = shortcut(in_channels, channels, stride)
@@ -111,7 +112,7 @@ class ResNetSE(nn.Module):
         super().__init__()
         self.num_bins, self.embedding_dim = num_bins, embedding_dim
         self.conv1 = conv1
-        self.bn1 = nn.BatchNorm2d(conv1.out_channels)
+        self.bn1 = BatchNorm2d(conv1.out_channels)
         self.relu = nn.ReLU(inplace=True)
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.pooling = pooling

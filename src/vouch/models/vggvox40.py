@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from vouch.errors import VouchError, pick
+from vouch.models.batch_norm import BatchNorm2d
 from vouch.models.inputs import as_image, check_features, clear_computed, length_mask
 from vouch.models.pooling import POOLINGS
 
@@ -114,4 +115,4 @@ class VGGVox40(nn.Module):
 
 
 def _normalised(convolution: nn.Conv2d) -> list[nn.Module]:
-    return [convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True)]
+    return [convolution, BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True)]
