@@ -9,6 +9,7 @@ from torch import nn
 
 from vouch.encoder import rearrange
 from vouch.models import MODELS, inference
+from vouch.models.batch_norm import BatchNorm2d
 from vouch.models.inference import Gate, PackedConv2d, rearranged
 from vouch.models.resnet import ResNet
 from vouch.models.resnetse34l import ResNetSE34L

@@ -18,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vouch.models.batch_norm import BatchNorm2d
 from vouch.models.se import SqueezeExcitation
+from vouch.models.shortcut import NarrowShortcut
 
 # From so many positions x input channels x output channels on, the sums of Winograd's algorithm take less time than the
 # multiplications it saves; with few channels they never do.
@@ -79,7 +80,7 @@ def _chains(module: nn.Module) -> list[tuple[str, ...]]:
     return [
         (str(index), str(index + 1))
         for index, pair in enumerate(itertools.pairwise(kinds))
-        if pair in ((nn.Conv1d, nn.BatchNorm1d), (nn.Conv2d, BatchNorm2d))
+        if pair in ((nn.Conv1d, nn.BatchNorm1d), (nn.Conv2d, BatchNorm2d), (NarrowShortcut, BatchNorm2d))
     ]
 
 

@@ -15,6 +15,7 @@ from vouch.errors import VouchError, pick
 from vouch.models.batch_norm import BatchNorm2d
 from vouch.models.inputs import as_image, check_features, clear_computed, strided_mask
 from vouch.models.pooling import POOLINGS
+from vouch.models.shortcut import shortcut_convolution
 
 STRIDES = (1, 2, 2, 2)
 
@@ -23,9 +24,7 @@ def _shortcut(in_channels: int, channels: int, stride: tuple[int, int]) -> nn.Se
     """Nothing, or a 1x1 convolution where the number of channels or the resolution changes."""
     if stride == (1, 1) and in_channels == channels:
         return nn.Sequential()
-    return nn.Sequential(
-        nn.Conv2d(in_channels, channels, kernel_size=1, stride=stride, bias=False), BatchNorm2d(channels)
-    )
+    return nn.Sequential(shortcut_convolution(in_channels, channels, stride), BatchNorm2d(channels))
 
 
 class BasicBlock(nn.Module):

@@ -15,6 +15,7 @@ from vouch.errors import VouchError
 from vouch.models.batch_norm import BatchNorm2d
 from vouch.models.inputs import as_image, check_features, clear_computed, strided_mask
 from vouch.models.se import SqueezeExcitation
+from vouch.models.shortcut import shortcut_convolution
 
 SE_REDUCTION = 8
 BLOCKS_PER_STAGE = (3, 4, 6, 3)
@@ -25,7 +26,7 @@ def shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential | No
     if stride == 1 and in_channels == channels:
         return None
     return nn.Sequential(
-        nn.Conv2d(in_channels, channels, kernel_size=1, stride=stride, bias=False),
+        shortcut_convolution(in_channels, channels, stride),
         BatchNorm2d(channels),
     )
 
