@@ -30,10 +30,10 @@ FRAMES = 200
 
 def crops(data: Path, rows: int) -> torch.Tensor:
     """`(rows, FRAMES, bins)` from the beginning of the first long enough utterances."""
-    store = FeatureStore(data)
+    store = FeatureStore(data / "feats.scp")
     found = []
     for position in np.flatnonzero(np.asarray(store.num_frames) >= FRAMES)[:rows]:
-        crop = torch.from_numpy(np.array(store.read(position)[:FRAMES], dtype=np.float32))
+        crop = torch.from_numpy(np.array(store.matrix(int(position))[:FRAMES], dtype=np.float32))
         found.append(crop - crop.mean(dim=0))
     return torch.stack(found)
 
