@@ -10,9 +10,10 @@ import pytest
 import torch
 from corpus import TINY, TINY_BINS, tiny_encoder
 
-from vouch.encoder import NORMALIZATIONS, Encoder, load_encoder, load_torch, save_encoder
+from vouch.encoder import NORMALIZATIONS, Encoder, load_encoder, save_encoder
 from vouch.errors import VouchError
 from vouch.models import MODELS
+from vouch.torchfile import load_torch
 
 
 def features(*shape, seed=0):
@@ -44,7 +45,7 @@ def test_a_saved_encoder_gives_the_same_embeddings(model, tmp_path):
 
 def test_the_configuration_holds_every_option():
     encoder = Encoder({"name": "xvector"}, 30)
-    options = {"embedding_dim": 512, "pooling": "stats", "channels": [512, 512, 512, 512, 1500]}
+    options = {"embedding_dim": 512, "pooling": "stats", "channels": [512, 512, 512, 512, 1500], "two_layers": False}
     assert encoder.config["model"] == {"name": "xvector", **options}
     front_end = Encoder({"name": "lstm"}, 80, feature={"type": "fbank"}).config["feature"]
     assert (front_end["num_mel_bins"], front_end["frame_shift"]) == (80, 10.0)
@@ -231,7 +232,7 @@ def test_weights_of_another_size_are_refused(tmp_path):
 def test_missing_files_and_folders(tmp_path):
     with pytest.raises(VouchError, match=r"x\.pt: no such file; stage 3"):
         load_torch(tmp_path / "x.pt")
-    with pytest.raises(VouchError, match="Is a directory"):
+    with pytest.raises(VouchError, match="a folder; give the file in it"):
         load_torch(tmp_path)
 
 

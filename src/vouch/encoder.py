@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +13,12 @@ from torch import nn
 from vouch.errors import VouchError, pick
 from vouch.features import build_feature, resolve_feature
 from vouch.features.cmvn import sliding_cmvn
-from vouch.files import atomic_write
 from vouch.models import MODELS
 from vouch.models.inference import rearranged
 from vouch.models.inputs import length_mask
+from vouch.models.shapes import build_without_memory
 from vouch.options import resolve_options
+from vouch.torchfile import check_plain, check_tensors, load_torch, save_torch
 
 FORMAT = "vouch-encoder-1"
 # Added to the variance before its root is taken, as instance normalisation does.
@@ -88,9 +88,7 @@ class Encoder(nn.Module):
         self.feature = None if feature is None else build_feature(feature)
         if self.feature is not None and self.feature.dim != num_bins:
             raise VouchError(f"the front end gives {self.feature.dim} dimensions, the features have {num_bins}")
-        options = {name: value for name, value in resolved.items() if name != "name"}
-        dimensions = () if self.takes_waveforms else (num_bins,)
-        self.model = MODELS[resolved["name"]](*dimensions, **options)
+        self.model = build_network(resolved, num_bins)
 
     @property
     def embedding_dim(self) -> int:
@@ -132,12 +130,24 @@ class Encoder(nn.Module):
 
     @classmethod
     def from_state(cls, state: Mapping[str, object], where: str | Path) -> Encoder:
-        """Rebuild an encoder; `VouchError` naming `where` when the state is not one."""
+        """Rebuild an encoder from what `load_torch` gave; `VouchError` naming `where` when it is none.
+
+        What is built takes no more memory than the weights that are there: see `network_without_memory`.
+        """
         if not isinstance(state, Mapping) or state.get("format") != FORMAT:
             raise VouchError(f"{where}: not a model of Vouch ({FORMAT})")
+        config, weights = state.get("config"), state.get("weights")
+        if not isinstance(config, Mapping) or not isinstance(weights, Mapping):
+            raise VouchError(f"{where}: damaged: it does not hold a configuration and weights")
         try:
-            encoder = cls(**state["config"])
-            encoder.model.load_state_dict(state["weights"])
+            check_plain(config)
+            check_tensors(weights)
+            with warnings.catch_warnings():
+                # That copying into a tensor without memory does nothing is what is wanted.
+                warnings.simplefilter("ignore")
+                network_without_memory(config["model"], config["num_bins"]).load_state_dict(weights)
+            encoder = cls(**config)
+            encoder.model.load_state_dict(weights)
         except VouchError as error:
             raise VouchError(f"{where}: {error}") from None
         except (AttributeError, KeyError, TypeError):
@@ -147,6 +157,27 @@ class Encoder(nn.Module):
                 f"{where}: the weights do not fit the network: {str(error).splitlines()[-1].strip()}"
             ) from None
         return encoder
+
+
+def build_network(model: Mapping[str, object], num_bins: int) -> nn.Module:
+    """Build a network from its resolved configuration; `num_bins` counts only for one that takes features."""
+    options = {name: value for name, value in model.items() if name != "name"}
+    dimensions = () if waveform_feature(model) is not None else (num_bins,)
+    return MODELS[str(model["name"])](*dimensions, **options)
+
+
+def network_without_memory(model: Mapping[str, object], num_bins: int) -> nn.Module:
+    """Build a network whose tensors have shapes but no memory, to compare weights with before they are believed.
+
+    A file is not to be trusted: in a few bytes it can ask for a network of any size.
+
+    Raises
+    ------
+    VouchError : an unknown name or option, or sizes of no network
+    """
+    check_plain(model)
+    check_plain(num_bins)
+    return build_without_memory(lambda: build_network(resolve_model(model), num_bins))
 
 
 def resolve_model(model: Mapping[str, object]) -> dict[str, object]:
@@ -221,40 +252,6 @@ def rearrange(encoder: Encoder) -> Encoder:
     faster = copy.deepcopy(encoder)
     faster.model = rearranged(encoder.model, device)
     return faster
-
-
-def save_torch(content: Mapping[str, object], path: str | Path) -> None:
-    """Write a file that `load_torch` reads, whole or not at all.
-
-    Raises
-    ------
-    OSError : the disk is full
-    """
-    buffer = io.BytesIO()
-    # Into memory first: when a file cannot be written, torch hides the reason behind an error of its own.
-    torch.save(content, buffer)
-    with atomic_write(path, "wb") as file:
-        file.write(buffer.getbuffer())
-
-
-def load_torch(path: str | Path) -> dict[str, object]:
-    """Read a file of `torch.save` as data only: nothing in it can run; `VouchError` when it cannot be read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise VouchError(f"{path}: no such file; stage 3 (steps/train.py) makes it") from None
-    except OSError as error:
-        raise VouchError(f"{path}: {error.strerror or error}") from None
-    except Exception:
-        # A damaged file makes torch fail in one of many ways, with advice that is not meant for our users.
-        raise VouchError(
-            f"{path}: not readable as a checkpoint: damaged, of another kind, or with code in it"
-        ) from None
-    if not isinstance(state, dict):
-        raise VouchError(f"{path}: holds no table of weights, as a checkpoint does")
-    return state
 
 
 def _mean(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from foreign import imported
 
-from vouch import interop
 from vouch.errors import VouchError
 from vouch.interop import FAMILIES, import_checkpoint, keys, recognise_families
 from vouch.interop.keys import Weights
@@ -85,19 +84,17 @@ def test_code_is_not_run(legacy, tmp_path, monkeypatch):
     assert not Path("ran").exists()
 
 
-def test_sizes_are_limited(tmp_path, monkeypatch):
+def test_sizes_are_limited(tmp_path):
     # A few bytes that pose as a tensor of a terabyte.
-    with pytest.raises(VouchError, match="weights; more than 1073741824 are not believed"):
+    with pytest.raises(VouchError, match="its tensors stand for 1099511627776 bytes, of which it holds 4"):
         imported(tmp_path, {"lstm.weight": torch.zeros(1).expand(2**38)}, "resemblyzer")
-    # A few bytes that pose as the first layer of a network whose other layers would fill the memory.
-    forged = {"lstm.weight_ih_l0": torch.zeros(1).expand(2**26, 2), "linear.weight": torch.zeros(2, 2)}
-    with pytest.raises(VouchError, match=r"the network needs torch.float32 of shape"):
+    # The first layer of a network whose other layers would fill the memory.
+    forged = {"lstm.weight_ih_l0": torch.zeros(2**16, 2), "linear.weight": torch.zeros(2, 2)}
+    with pytest.raises(VouchError, match=r"the network needs torch.float32 of shape \(2, 16384\)"):
         imported(tmp_path, forged, "resemblyzer")
     with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(10**6))
-    assert (tmp_path / "bomb.pt").stat().st_size < 10**4
-    monkeypatch.setattr(interop, "MAX_BYTES", 10**5)
-    with pytest.raises(VouchError, match=r"bomb.pt: 1000000 bytes; more than 100000 are not read"):
+    with pytest.raises(VouchError, match=r"bomb.pt: a compressed archive"):
         import_checkpoint(tmp_path / "bomb.pt", "ge2e")
 
 

@@ -11,10 +11,11 @@ import yaml
 from corpus import TINY, write_all_trials, write_features, write_recordings
 from processes import fails, succeeds, wait_for
 
-from vouch.encoder import load_encoder, load_torch, resolve_model
+from vouch.encoder import load_encoder, resolve_model
 from vouch.features import resolve_feature
 from vouch.kaldi.ark import read_vectors
 from vouch.kaldi.tables import read_table
+from vouch.torchfile import load_torch
 
 TRAIN = "steps/train.py"
 TRAINING = {"epochs": 2, "batch_size": 8, "crop_frames": 20, "checkpoint_minutes": 0}

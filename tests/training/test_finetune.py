@@ -4,9 +4,10 @@ import pytest
 import torch
 from corpus import TINY, tiny_encoder, write_features
 
-from vouch.encoder import load_torch, save_encoder
+from vouch.encoder import save_encoder
 from vouch.errors import VouchError
 from vouch.losses import LOSSES, build_loss
+from vouch.torchfile import load_torch
 from vouch.training.batches import TrainingSet
 from vouch.training.checkpoint import TrainingState, save_checkpoint
 from vouch.training.config import resolve_config

@@ -11,11 +11,12 @@ import yaml
 from corpus import TINY, TINY_BINS, read_features, tiny_encoder, write_all_trials, write_features
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from vouch.encoder import load_encoder, load_torch
+from vouch.encoder import load_encoder
 from vouch.errors import VouchError
 from vouch.kaldi.tables import read_table, write_table
 from vouch.losses import LOSSES
 from vouch.models import MODELS
+from vouch.torchfile import load_torch
 from vouch.training.batches import TrainingSet
 from vouch.training.config import resolve_config
 from vouch.training.trainer import BATCHES_BETWEEN_READINGS, Callbacks, Interrupted, Trainer

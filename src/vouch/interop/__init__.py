@@ -7,19 +7,16 @@ defaults, and a key (a regular expression) that few other families have.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from vouch.encoder import Encoder, load_torch
+from vouch.encoder import Encoder
 from vouch.errors import VouchError, pick
 from vouch.interop import ge2e, pyannote, resemblyzer, speechbrain, threedspeaker, voxceleb_trainer, wespeaker
 from vouch.interop.keys import Weights
 from vouch.options import resolve_options
-
-# Bytes; what a file unpacks to is limited before it is read.
-MAX_BYTES = 2**32
+from vouch.torchfile import load_torch
 
 
 class Family(NamedTuple):
@@ -82,7 +79,9 @@ def import_checkpoint(path: str | Path, family: str, options: Mapping[str, objec
     path = Path(path)
     reader = pick(FAMILIES, family, "family of checkpoints")
     resolved = resolve_options(reader.read, options or {}, f"{family} checkpoints", given=["weights", "path"])
-    content = _read_content(path)
+    if not path.exists():
+        raise VouchError(f"{path}: no such file")
+    content = load_torch(path)
     try:
         weights = Weights(content)
         guesses = recognise_families(weights)
@@ -97,19 +96,3 @@ def import_checkpoint(path: str | Path, family: str, options: Mapping[str, objec
 def recognise_families(weights: Weights) -> list[str]:
     """Return the families that have such keys; WeSpeaker and 3D-Speaker, for one, call the parts of CAM++ alike."""
     return [name for name, family in FAMILIES.items() if any(re.match(family.mark, key) for key in weights)]
-
-
-def _read_content(path: Path) -> dict[str, object]:
-    """Return what a file of `torch.save` holds; `VouchError` if there is none, or one that is too large."""
-    if not path.is_file():
-        raise VouchError(f"{path}: {'a folder; give the file in it' if path.is_dir() else 'no such file'}")
-    size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                size = max(size, sum(entry.file_size for entry in archive.infolist()))
-        except zipfile.BadZipFile:
-            raise VouchError(f"{path}: damaged") from None
-    if size > MAX_BYTES:
-        raise VouchError(f"{path}: {size} bytes; more than {MAX_BYTES} are not read")
-    return load_torch(path)

@@ -7,13 +7,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
 
-from vouch.encoder import Encoder
+from vouch.encoder import Encoder, network_without_memory
 from vouch.errors import VouchError
+from vouch.torchfile import check_tensors
 
 # What toolkits call the state dict among the other contents of a checkpoint.
 WRAPPERS = ("model_state_dict", "model_state", "state_dict", "model")
-# Far more than any network known here holds. A few bytes can pose as a tensor of any size, so the sum is limited.
-MAX_VALUES = 2**30
 NAMED = 3
 
 Translate = Callable[[str, torch.Tensor], tuple[str, torch.Tensor]]
@@ -36,23 +35,19 @@ class Weights:
     Raises
     ------
     VouchError
-        No state dict, one that holds anything but tensors, or more than `MAX_VALUES` values.
+        No state dict, or one that holds anything but tensors, or tensors that stand for more than they hold.
     """
 
     def __init__(self, content: Mapping[str, object]) -> None:
         self.dropped: dict[str, int] = {}
         self._tensors: dict[str, torch.Tensor] = {}
-        values = 0
-        for original, value in _state_dict(content).items():
-            if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_quantized:
-                raise VouchError(f"'{original}' is no plain tensor, so this is not a state dict")
+        state = _state_dict(content)
+        check_tensors(state)
+        for original, value in state.items():
             key = re.sub(r"(^|\.)module\.", r"\1", str(original))
             if key in self._tensors:
                 raise VouchError(f"'{key}' is there twice, once with 'module.' in its name")
             self._tensors[key] = value
-            values += value.numel()
-        if values > MAX_VALUES:
-            raise VouchError(f"{values} weights; more than {MAX_VALUES} are not believed")
 
     def __contains__(self, key: str) -> bool:
         return key in self._tensors
@@ -169,9 +164,7 @@ def build_encoder(
     VouchError : the weights do not fit the network, or the configuration makes no encoder
     """
     # Shapes first, without memory for the values: a forged file must not make us allocate what it does not hold.
-    with torch.device("meta"):
-        wanted = Encoder(model, num_bins).model.state_dict()
-    state = weights.match(wanted, translate)
+    state = weights.match(network_without_memory(model, num_bins).state_dict(), translate)
     encoder = Encoder(model, num_bins, normalization, feature)
     encoder.model.load_state_dict(state)
     return encoder.eval()

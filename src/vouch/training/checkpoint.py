@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from vouch.encoder import Encoder, load_torch, save_torch
+from vouch.encoder import Encoder
 from vouch.errors import VouchError
 from vouch.losses.base import SpeakerLoss
+from vouch.torchfile import load_torch, save_torch
 
 FORMAT = "vouch-training-1"
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vouch.encoder import Encoder, load_torch, save_encoder
+from vouch.encoder import Encoder, save_encoder
 from vouch.errors import VouchError
 from vouch.losses import build_loss
+from vouch.torchfile import load_torch
 from vouch.training.batches import Batch, TrainingSet, find_not_finite, prefetch
 from vouch.training.checkpoint import Progress, TrainingState, restore_checkpoint, save_checkpoint
 from vouch.training.config import Config, batch_demand, check_crops, frozen_modules, margin_losses

@@ -1,0 +1,66 @@
+"""Networks of which only the shapes are there, to compare a file's weights with before the file is believed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+from torch.nn.modules import module as registration
+from torch.overrides import TorchFunctionMode
+
+from vouch.errors import VouchError
+
+# Tensors and modules of a network; the deepest known here has 2600.
+MAX_PARTS = 6000
+
+
+class _ShapesOnly(TorchFunctionMode):
+    """Spares what a network without memory can do without, and what makes torch load its compiler for seconds.
+
+    Initial values are left out. Vectors of constants are made for real: no option is large enough for them to matter.
+    """
+
+    RANDOM = (torch.Tensor.normal_, torch.Tensor.uniform_)
+    VECTORS = (torch.arange, torch.linspace, torch.hamming_window)
+
+    def __torch_function__(
+        self, function: Callable, types: object, args: tuple = (), kwargs: Mapping[str, object] | None = None
+    ) -> object:
+        options = dict(kwargs or {})
+        if function in self.RANDOM or getattr(function, "__module__", None) == "torch.nn.init":
+            return args[0] if args else options["tensor"]
+        if function in self.VECTORS:
+            options["device"] = "cpu"
+        if function is torch.linalg.vector_norm:
+            function = torch.sum  # of the same shape
+        return function(*args, **options)
+
+
+def build_without_memory(build: Callable[[], nn.Module]) -> nn.Module:
+    """Call `build`, and return a network on torch's meta device: its tensors have shapes but no values.
+
+    Raises
+    ------
+    VouchError : sizes that make no network, or one of more than `MAX_PARTS` tensors and modules
+    """
+    parts = itertools.count(1)
+
+    def limit(*_: object) -> None:
+        if next(parts) > MAX_PARTS:
+            raise VouchError(f"its configuration asks for a network of more than {MAX_PARTS} parts: there is none such")
+
+    hooks = [
+        registration.register_module_parameter_registration_hook(limit),
+        registration.register_module_buffer_registration_hook(limit),
+        registration.register_module_module_registration_hook(limit),
+    ]
+    try:
+        with torch.device("meta"), _ShapesOnly():
+            return build()
+    except (RuntimeError, ValueError, ArithmeticError) as error:
+        raise VouchError(f"its configuration makes no network: {str(error).splitlines()[0]}") from None
+    finally:
+        for hook in hooks:
+            hook.remove()
