@@ -372,7 +372,7 @@ if wanted 6; then
     compare_as "${list_sets[i]}"
     run "${top}steps/normalize_scores.py" "$scores/${list_names[i]}.txt" "$embeddings/${list_sets[i]}/embedding.scp" \
       "$embeddings/$train_set/embedding.scp" "$scores/${list_names[i]}_$norm.txt" --method "$norm" \
-      "${norm_options[@]}" "${compare[@]}"
+      --utt2spk "$data/${list_sets[i]}/utt2spk" "${norm_options[@]}" "${compare[@]}"
   done
 fi
 

@@ -30,6 +30,7 @@ from vouch.kaldi.scores import Scores, join_scores, read_scores, write_scores
 from vouch.kaldi.trials import Trials, read_trials
 from vouch.metrics import cllr
 from vouch.scoring.calibration import fit_calibration, read_calibration, write_calibration
+from vouch.scoring.overlap import CohortFiles, check_cohort
 from vouch.scoring.quality import Quality, load_cohort_means, load_log_durations, load_magnitudes
 from vouch.scoring.sides import check_rows, rows_of
 
@@ -126,6 +127,9 @@ def main() -> None:
     qualities = load_qualities(options)
     settings = {} if options.cohort is None else {"top-n": options.top_n}
     scored = load_scores(options)
+    if options.cohort is not None:
+        ids = [*scored.trials.enrol, *scored.trials.test]
+        check_cohort(CohortFiles(options.cohort, options.cohort_utt2spk), ids, scored.listed_in, options.enrol_map)
     scores = scored.scores[scored.kept]
     measures = {name: measure(quality, scored) for name, quality in qualities.items()}
     if options.fit is not None:

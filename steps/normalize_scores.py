@@ -6,7 +6,8 @@
 
 A normalised score is (score - mean) / standard deviation, of the cohort scores of the enrolment side (znorm) or the
 test side (tnorm), or the mean of both (snorm). In asnorm, adaptive s-norm, only the highest cohort scores of each side
-count. The cohort must hold no speaker of the trials; training speakers are the usual choice.
+count. The cohort must hold no utterance and no speaker of the trials; training speakers are the usual choice. Its
+utterances are compared with those of the trials, and with --cohort-utt2spk and --utt2spk the speakers too.
 
 The cohort is scored as the trials were: give the --backend and the other options that they were scored with. With plda
 the cohort members are test utterances for the enrolment side, one utterance each, and enrolments for the test side.
@@ -30,6 +31,7 @@ from scoring_options import add_backend_options, check_backend_options, check_ou
 from vouch.errors import VouchError
 from vouch.kaldi.scores import Scores, read_scores, write_scores
 from vouch.scoring.backends import DEFAULT_AVERAGES, cohort_scores
+from vouch.scoring.overlap import CohortFiles, check_cohort
 from vouch.scoring.sides import check_rows, rows_of, score_sides
 from vouch.scoring.snorm import NORMALIZATIONS, trial_statistics
 
@@ -74,6 +76,11 @@ def parse_options() -> Namespace:
         help="make each speaker one cohort member, see --cohort-average; without it each utterance is one",
     )
     parser.add_argument(
+        "--utt2spk",
+        type=Path,
+        help="whose the utterances of the trials are: with --cohort-utt2spk, none of these may be in the cohort",
+    )
+    parser.add_argument(
         "--cohort-average",
         choices=("mean", "unit-mean"),
         help="what stands for a cohort speaker: the mean of its embeddings as they are, or of those that are centred,"
@@ -109,6 +116,8 @@ def main() -> None:
             " leave out --cohort-utt2spk"
         )
     scores = read_scores(options.scores)
+    members = CohortFiles(options.cohort, options.cohort_utt2spk)
+    check_cohort(members, [*scores.enrol, *scores.test], options.scores, options.enrol_map, options.utt2spk)
     backend = load_backend(options)
     average = DEFAULT_AVERAGES[options.backend]
     sides = backend.load_sides(options.embeddings, options.enrol_map, options.enrol_average or average)

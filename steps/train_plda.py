@@ -68,7 +68,13 @@ def main() -> None:
     if options.total_covariance_factor and options.lda_dim is None:
         raise VouchError("--total-covariance-factor is a share of what LDA whitens: give --lda-dim too")
     names, embeddings = read_vectors(options.embeddings)
-    groups = list(group_speakers(names, options.utt2spk, options.embeddings).values())
+    by_speaker = group_speakers(names, options.utt2spk, options.embeddings)
+    if len(by_speaker) == 1:
+        raise VouchError(
+            f"{options.utt2spk}: all {len(names)} utterances are of one speaker, '{next(iter(by_speaker))}'; PLDA and"
+            " LDA tell speakers apart and need two or more"
+        )
+    groups = list(by_speaker.values())
     mean, lda = embeddings.mean(axis=0, dtype=np.float64), None
     if options.lda_dim is not None:
         lda = train_lda(embeddings - mean, groups, options.lda_dim, options.total_covariance_factor)

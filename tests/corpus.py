@@ -42,16 +42,18 @@ def voice(speaker: int, utterance: int, seconds: float = 0.5, rate: int = RATE) 
     return (0.1 * tones + 0.01 * rng.standard_normal(len(time))).astype(np.float32)
 
 
-def write_recordings(path: Path, speakers: int = 3, utterances: int = 2, seconds: float = 0.5) -> list[str]:
-    """Write a data directory with wav files beside it and return its utterance ids."""
+def write_recordings(
+    path: Path, speakers: int = 3, utterances: int = 2, seconds: float = 0.5, prefix: str = "s"
+) -> list[str]:
+    """Write a data directory with wav files beside it and return its utterance ids, such as s0-1 of the speaker s0."""
     wav_scp, utt2spk = {}, {}
     for speaker in range(speakers):
         for utterance in range(utterances):
-            name = f"s{speaker}-{utterance}"
+            name = f"{prefix}{speaker}-{utterance}"
             wav = path.parent / f"{path.name}.wavs" / f"{name}.wav"
             wav.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(wav, voice(speaker, utterance, seconds + 0.05 * utterance), RATE)
-            wav_scp[name], utt2spk[name] = str(wav), f"s{speaker}"
+            wav_scp[name], utt2spk[name] = str(wav), f"{prefix}{speaker}"
     write_data_dir(path, wav_scp, utt2spk)
     return sorted(wav_scp)
 

@@ -35,7 +35,7 @@ steps/extract_embeddings.py {data}/test {exp}/final.pt {exp}/embeddings/test --d
 steps/score_trials.py {data}/test/trials {exp}/embeddings/test/embedding.scp {exp}/scores/test_trials.txt
 steps/normalize_scores.py {exp}/scores/test_trials.txt {exp}/embeddings/test/embedding.scp \
 {exp}/embeddings/train/embedding.scp {exp}/scores/test_trials_asnorm.txt --method asnorm \
---cohort-utt2spk {data}/train/utt2spk
+--utt2spk {data}/test/utt2spk --cohort-utt2spk {data}/train/utt2spk
 steps/compute_metrics.py {data}/test/trials {exp}/scores/test_trials.txt {exp}/scores/test_trials_asnorm.txt \
 --out-dir {exp}/results
 """,
@@ -56,7 +56,7 @@ steps/score_trials.py {data}/test/trials {exp}/embeddings_pyannote/test/embeddin
 {exp}/scores_pyannote/test_trials.txt
 steps/normalize_scores.py {exp}/scores_pyannote/test_trials.txt {exp}/embeddings_pyannote/test/embedding.scp \
 {exp}/embeddings_pyannote/train/embedding.scp {exp}/scores_pyannote/test_trials_asnorm.txt --method asnorm \
---cohort-utt2spk {data}/train/utt2spk --cohort-average mean --top-n auto:400
+--utt2spk {data}/test/utt2spk --cohort-utt2spk {data}/train/utt2spk --cohort-average mean --top-n auto:400
 steps/compute_metrics.py {data}/test/trials {exp}/scores_pyannote/test_trials.txt \
 {exp}/scores_pyannote/test_trials_asnorm.txt --out-dir {exp}/results_pyannote --definitions pyannote feerci
 """,
@@ -67,7 +67,7 @@ steps/score_trials.py {data}/test/trials {exp}/embeddings_wespeaker/test/embeddi
 {exp}/scores_wespeaker/test_trials.txt --mean {exp}/embeddings_wespeaker/train/embedding.scp
 steps/normalize_scores.py {exp}/scores_wespeaker/test_trials.txt {exp}/embeddings_wespeaker/test/embedding.scp \
 {exp}/embeddings_wespeaker/train/embedding.scp {exp}/scores_wespeaker/test_trials_asnorm.txt --method asnorm \
---cohort-utt2spk {data}/train/utt2spk --cohort-average mean --top-n auto:300 \
+--utt2spk {data}/test/utt2spk --cohort-utt2spk {data}/train/utt2spk --cohort-average mean --top-n auto:300 \
 --mean {exp}/embeddings_wespeaker/train/embedding.scp
 steps/compute_metrics.py {data}/test/trials {exp}/scores_wespeaker/test_trials.txt \
 {exp}/scores_wespeaker/test_trials_asnorm.txt --out-dir {exp}/results_wespeaker --priors 0.01
@@ -96,7 +96,7 @@ def project(scripts, tmp_path_factory):
     """A copy of the project with a corpus of recordings and two models, of features and of waveforms."""
     clone = copy_project(tmp_path_factory.mktemp("protocols") / "vouch")
     data, exp = clone / DATA, clone / EXP
-    write_recordings(data / "train", speakers=5, utterances=2, seconds=3.1)
+    write_recordings(data / "train", speakers=5, utterances=2, seconds=3.1, prefix="t")
     write_recordings(data / "test", speakers=4, utterances=3, seconds=3.3)
     write_all_trials(data / "test")
     (clone / "fbank20.yaml").write_text(json.dumps(FRONT_END))

@@ -221,13 +221,22 @@ def test_impossible_training_is_refused():
         train_plda(data, [[0, 1], [2, 3]])
     with pytest.raises(VouchError, match="two or more utterances"):
         train_plda(data, [[row] for row in range(6)])
+    with pytest.raises(VouchError, match="PLDA needs two or more speakers, there is 1"):
+        train_plda(data, [range(6)])
     flat = np.concatenate([data, np.zeros((6, 1))], axis=1)
     with pytest.raises(VouchError, match="do not vary in all of their dimensions"):
         train_plda(flat, [[0, 1, 2], [3, 4, 5]])
     with pytest.raises(VouchError, match="LDA to 5 dimensions: must be between 1 and 4"):
         train_lda(data, [[0, 1], [2, 3, 4]], 5)
+    for groups, dim, message in (
+        ([range(6)], 1, "LDA to 1 dimensions: 1 speaker differs in 0 directions at most"),
+        ([[0, 1], [2, 3, 4]], 2, "LDA to 2 dimensions: 2 speakers differ in 1 directions at most"),
+    ):
+        with pytest.raises(VouchError, match=message):
+            train_lda(data, groups, dim)
+    assert train_lda(data, [[0, 1], [2, 3], [4, 5]], 2).shape == (2, 5)
     with pytest.raises(VouchError, match="factor is 2, but must be"):
-        train_lda(data, [[0, 1], [2, 3, 4]], 2, 2)
+        train_lda(data, [[0, 1], [2, 3, 4]], 1, 2)
     with pytest.raises(VouchError, match="takes embeddings of 3 dimensions, these have 2"):
         apply_affine(np.zeros((2, 4)), np.zeros((1, 2)))
     with pytest.raises(VouchError, match="PLDA model takes 2 dimensions, these embeddings have 3"):

@@ -164,6 +164,40 @@ def test_plda_scores_are_normalised_with_plda_scores_of_the_cohort(scripts, data
         assert scores(data / "n.txt") == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
+def test_a_cohort_with_utterances_or_speakers_of_the_trials_is_refused(scripts, data):
+    options = ("--enrol-map", "map", "--enrol-average", "mean")
+    succeeds(scripts.run(SCORE, "trials", "e.scp", "s.txt", *options, cwd=data))
+    normalize = (NORMALIZE, "s.txt", "e.scp", "both.scp", "n.txt", *options)
+    lines = {name: (data / f"{name}.scp").read_text() for name in "de"}
+    # The embeddings of everything, as they lie in one table.
+    (data / "both.scp").write_text(lines["d"] + lines["e"])
+    fails(scripts.run(*normalize, cwd=data), "both.scp: 'e00-0' is in the cohort and in the trials of s.txt (48 such)")
+    # Other utterances of the trials' speakers, e00 and e01.
+    others = "".join(line.replace("e", "o", 1) for line in lines["e"].splitlines(keepends=True)[:8])
+    (data / "both.scp").write_text(lines["d"] + others)
+    rows = [line.split()[0] for line in others.splitlines()]
+    (data / "both.utt2spk").write_text((data / "d.utt2spk").read_text() + "".join(f"{r} e{r[1:3]}\n" for r in rows))
+    normalize += ("--cohort-utt2spk", "both.utt2spk", "--cohort-average", "mean")
+    done = scripts.run(*normalize, "--utt2spk", "e.utt2spk", cwd=data)
+    fails(done, "both.utt2spk: 'e00', whose 'e00-0' is in the trials of s.txt, is a speaker of the cohort too (2 such)")
+    assert not (data / "n.txt").exists()
+    # Whose the trials are, nobody knows.
+    succeeds(scripts.run(*normalize, cwd=data))
+
+
+def test_one_speaker_trains_nothing(scripts, data):
+    (data / "one").write_text("".join(f"{line.split()[0]} me\n" for line in (data / "d.utt2spk").open()))
+    for options in ((), ("--lda-dim", 3)):
+        done = scripts.run(TRAIN, "d.scp", "one", "plda", *options, cwd=data)
+        fails(done, "one: all 160 utterances are of one speaker, 'me'; PLDA and LDA tell speakers apart")
+    fails(scripts.run(TRAIN, "d.scp", "d.utt2spk", "plda", "--lda-dim", 40, cwd=data), "must be between 1 and 6")
+    some = [line for line in (data / "d.scp").open() if line[:3] in ("d00", "d01", "d02")]
+    (data / "some.scp").write_text("".join(some))
+    done = scripts.run(TRAIN, "some.scp", "d.utt2spk", "plda", "--lda-dim", 3, cwd=data)
+    fails(done, "LDA to 3 dimensions: 3 speakers differ in 2 directions at most")
+    assert not (data / "plda").exists()
+
+
 def test_speakers_can_be_the_members_of_a_plda_cohort(scripts, data):
     succeeds(scripts.run(TRAIN, "d.scp", "d.utt2spk", "plda", cwd=data))
     options = ("--backend", "plda", "--plda", "plda/plda", "--mean", "plda/mean.vec", "--enrol-map", "map")

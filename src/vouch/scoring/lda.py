@@ -31,12 +31,18 @@ def train_lda(
 
     Raises
     ------
-    VouchError : `dim` or the factor is out of range, too few utterances, or no speaker with two of them
+    VouchError : `dim` is larger than the embeddings' dimension or than the number of speakers less one, which is how
+        many directions tell these apart; the factor is out of range, too few utterances, or no speaker with two of them
     """
     size = vectors.shape[1]
     rows = np.concatenate([np.asarray(group, np.intp) for group in groups])
     if not 1 <= dim <= size:
         raise VouchError(f"LDA to {dim} dimensions: must be between 1 and {size}, those of the embeddings")
+    if dim >= len(groups):
+        raise VouchError(
+            f"LDA to {dim} dimensions: {len(groups)} {'speaker differs' if len(groups) == 1 else 'speakers differ'} in"
+            f" {len(groups) - 1} directions at most; take fewer dimensions or more speakers"
+        )
     if not 0 <= total_covariance_factor <= 1:
         raise VouchError(f"the total covariance factor is {total_covariance_factor}, but must be between 0 and 1")
     if len(rows) < size:

@@ -29,13 +29,16 @@ def train_plda(vectors: np.ndarray, groups: Sequence[Sequence[int]], iterations:
 
     Raises
     ------
-    VouchError : fewer utterances than dimensions, no speaker with two utterances, or vectors that lie in a subspace
+    VouchError : fewer than two speakers, fewer utterances than dimensions, no speaker with two utterances, or vectors
+        that lie in a subspace
     """
     dim = vectors.shape[1]
     counts = np.array([len(rows) for rows in groups])
     total = int(counts.sum())
     if total <= dim:
         raise VouchError(f"PLDA of {dim} dimensions needs more than {dim} utterances, these are {total}; use LDA first")
+    if len(groups) < 2:
+        raise VouchError("PLDA needs two or more speakers, there is 1")
     if counts.max() < 2:
         raise VouchError("PLDA needs speakers with two or more utterances; here each has only one")
     if iterations < 1:
