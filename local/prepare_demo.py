@@ -108,7 +108,7 @@ def parse_options() -> Namespace:
     parser.add_argument("--utterances", type=int, default=3, help="utterances in each session")
     options = parser.parse_args()
     counts = options.speakers.split(",")
-    if len(counts) != 3 or not all(count.isdecimal() and int(count) >= 2 for count in counts):
+    if len(counts) != 3 or not all(count.isascii() and count.isdigit() and int(count) >= 2 for count in counts):
         raise VouchError(f"--speakers {options.speakers}: give three numbers of at least 2, such as 96,12,24")
     options.speakers = [int(count) for count in counts]
     for name, least in {"seed": 0, "nj": 1, "sessions": 2, "utterances": 1}.items():

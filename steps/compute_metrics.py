@@ -38,7 +38,8 @@ from vouch.kaldi.tables import read_table
 from vouch.kaldi.trials import Trials, read_trials
 from vouch.metrics_compat import EQUAL_ERROR_RATES
 from vouch.plots import System, plot_det, plot_histogram
-from vouch.report import PRIORS, Settings, evaluate, write_result
+from vouch.report import PRIORS, Settings, evaluate
+from vouch.result_file import write_result
 from vouch.result_table import format_table
 
 

@@ -30,6 +30,7 @@ from command_line import Parser, run_main
 from scoring_options import add_backend_options, check_backend_options, check_outputs, load_backend
 from vouch.errors import VouchError
 from vouch.kaldi.scores import Scores, read_scores, write_scores
+from vouch.numbers import plain_int
 from vouch.scoring.backends import DEFAULT_AVERAGES, cohort_scores
 from vouch.scoring.overlap import CohortFiles, check_cohort
 from vouch.scoring.sides import check_rows, rows_of, score_sides
@@ -52,9 +53,9 @@ def top_n(word: str) -> TopN:
     number = word.removeprefix("auto:")
     if word == "auto":
         return TopN(AUTO_TOP_N, True)
-    if not number.isdecimal():
+    if not (number.isascii() and number.isdigit()):
         raise ArgumentTypeError(f"'{word}' is neither a number nor 'auto'")
-    return TopN(int(number), number != word)
+    return TopN(plain_int(number), number != word)
 
 
 def parse_options() -> Namespace:

@@ -9,7 +9,8 @@ import pytest
 from vouch.errors import VouchError
 from vouch.html_report import write_report
 from vouch.plots import System, plot_det, plot_histogram
-from vouch.report import Settings, evaluate, write_result
+from vouch.report import Settings, evaluate
+from vouch.result_file import write_result
 from vouch.result_table import table_rows
 
 VOID = {"meta", "img"}

@@ -37,6 +37,9 @@ def test_defaults_are_filled_in():
         ({"count": 1, True: 2}, "^unknown option 'True' of it"),
         ({}, "^it needs the option 'count'$"),
         ({"count": "x"}, "^option 'count' of it: 'x' is not of type int$"),
+        ({"count": "1_000"}, "^option 'count' of it: '1_000' is not a number$"),
+        ({"count": "３"}, "^option 'count' of it: '３' is not a number$"),
+        ({"count": 1, "rate": "1_0.5"}, "^option 'rate' of it: '1_0.5' is not a number$"),
     ],
 )
 def test_wrong_options_are_refused(options, message):

@@ -1,6 +1,5 @@
 """The record of a result and its JSON."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,7 @@ from vouch.errors import VouchError
 from vouch.intervals import bootstrap, by_score, over_speakers, over_trials, percentile_interval
 from vouch.metrics import Cost
 from vouch.metrics_compat import kaldi_eer, sequential_min_dcf
-from vouch.report import PRIORS, Settings, evaluate, read_result, read_results, write_result
+from vouch.report import PRIORS, Settings, evaluate
 
 FEW = Settings(draws=50, seed=3)
 
@@ -84,50 +83,6 @@ def test_scores_of_the_wrong_direction_are_remarked():
     assert hint in evaluate("mine", -scores, is_target, FEW).notes
     assert hint not in evaluate("mine", scores, is_target, FEW).notes
     assert hint not in evaluate("mine", np.zeros(300), is_target, FEW).notes  # chance, exactly
-
-
-def test_json_holds_every_figure(tmp_path):
-    scores, is_target = trials()
-    result = evaluate("größe", scores, is_target, replace(FEW, definitions=("feerci", "kaldi")), unscored=4)
-    part = evaluate("größe: part", scores[:90], is_target[:90], FEW)
-    result = replace(result, groups=(part,), notes=("something is missing",))
-    write_result(tmp_path / "x.y.json", result)
-    assert read_result(tmp_path / "x.y.json") == result
-    assert read_results(tmp_path) == {"x.y": result}
-    record = json.loads((tmp_path / "x.y.json").read_text(encoding="utf-8"))
-    low, high = result.intervals["eer"]
-    assert record["eer"] == {"percent": result.eer.value, "threshold": result.eer.threshold}
-    how = {"level": 0.95, "draws": 50, "resampled": "trials", "speakers": None}
-    assert record["eer_interval"] == {"low_percent": low, "high_percent": high, **how}
-    assert (record["trials"], record["targets"], record["nontargets"], record["unscored"]) == (300, 100, 200, 4)
-    for kind, points in (("min_dcf", result.min_dcf), ("act_dcf", result.act_dcf)):
-        assert list(record[kind]) == [str(prior) for prior in PRIORS]
-        for prior, (value, threshold) in points.items():
-            low, high = result.intervals[f"{kind}({prior})"]
-            expected = {"value": value, "threshold": threshold, "low": low, "high": high}
-            assert record[kind][str(prior)] == expected
-    low, high = result.intervals["min_cllr"]
-    assert record["min_cllr"] == {"value": result.min_cllr, "low": low, "high": high}
-    assert record["groups"][0]["system"] == "größe: part"
-
-
-def test_json_has_no_infinity(tmp_path):
-    result = evaluate("x", np.array([0.0, 1.0]), np.array([True, False]), Settings(draws=5))
-    write_result(tmp_path / "x.json", result)
-    record = json.loads((tmp_path / "x.json").read_text(), parse_constant=pytest.fail)
-    assert (record["min_dcf"]["0.01"]["value"], record["min_dcf"]["0.01"]["threshold"]) == (1.0, None)
-    assert read_result(tmp_path / "x.json") == result
-
-
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", '{"eer_interval": 3}', '{"system": "x", "eer": {"percent": 3}}']
-)
-def test_other_files_are_no_results(tmp_path, content):
-    (tmp_path / "x.json").write_text(content)
-    with pytest.raises(VouchError, match=r"x\.json: not a result of this version of stage 7"):
-        read_results(tmp_path)
-    with pytest.raises(VouchError, match="no such file"):
-        read_result(tmp_path / "y.json")
 
 
 def test_unusable_settings_are_refused():

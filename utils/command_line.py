@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from startup import missing_package, say_interrupted
 from vouch.errors import VouchError, mishap, nearest
+from vouch.numbers import plain_float, plain_int
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -28,6 +29,9 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None) -> None:
         super().__init__(description=description, formatter_class=_Formatter, allow_abbrev=False)
+        # What `type=int` and `type=float` mean in all scripts.
+        self.register("type", int, plain_int)
+        self.register("type", float, plain_float)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
         known, unknown = self.parse_known_args(args, namespace)

@@ -22,7 +22,8 @@ guard_imports(__name__)
 
 from command_line import Parser, run_main
 from vouch.errors import VouchError
-from vouch.report import Result, read_results
+from vouch.report import Result
+from vouch.result_file import read_results
 from vouch.result_table import format_markdown, format_text, notes_of, table_rows
 
 

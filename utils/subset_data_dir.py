@@ -45,7 +45,7 @@ def main() -> None:
     if len(options.words) != (2 if listed else 3):
         parser.error(f"expected {'SOURCE TARGET' if listed else 'SOURCE COUNT TARGET'}, not {len(options.words)} words")
     source, target = Path(options.words[0]), Path(options.words[-1])
-    if not listed and not options.words[1].isdigit():
+    if not listed and not (options.words[1].isascii() and options.words[1].isdigit()):
         parser.error(f"COUNT: '{options.words[1]}' is not a number of utterances")
     tables = read_tables(source, KEYED_TABLES)
     if listed:

@@ -15,6 +15,7 @@ from vouch.kaldi.scores import Scores
 from vouch.kaldi.tables import read_lines, read_table
 from vouch.kaldi.trials import Trials
 from vouch.metrics_compat import EQUAL_ERROR_RATES
+from vouch.numbers import plain_float
 from vouch.report import Result, Settings, evaluate
 
 # Which duration of a trial decides, from those of its two sides.
@@ -190,7 +191,7 @@ def _seconds(utt2dur: Mapping[str, str], name: str) -> float:
     if name not in utt2dur:
         raise VouchError(f"'{name}' has no duration in utt2dur; where only one side has, choose it with --duration-of")
     try:
-        seconds = float(utt2dur[name])
+        seconds = plain_float(utt2dur[name])
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:

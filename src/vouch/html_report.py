@@ -9,7 +9,8 @@ from pathlib import Path
 
 from vouch.errors import VouchError
 from vouch.files import write_text
-from vouch.report import Result, read_results
+from vouch.report import Result
+from vouch.result_file import read_results
 from vouch.result_table import drawn, format_html, notes_of, table_rows
 
 _STYLE = """

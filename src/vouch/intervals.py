@@ -19,6 +19,8 @@ Resampling = Callable[[np.random.Generator], np.ndarray]
 # A step of a resampled ROC holds at most this share of the trials of a kind that lie beyond it, on the side where there
 # are fewer. Single trials within it matter a few hundredths of what resampling changes.
 _FINENESS = 1 / 512
+# The ends of an interval no longer change in the digits that are shown.
+MOST_DRAWS = 100_000
 
 
 class Interval(NamedTuple):
@@ -121,10 +123,13 @@ def bootstrap(
 
     Raises
     ------
-    VouchError : see `vouch.metrics.roc` and `figure_names`; or there is less than one draw; or the seed is negative
+    VouchError : see `vouch.metrics.roc` and `figure_names`; or there is less than one draw, or more than `MOST_DRAWS`;
+        or the seed is negative
     """
     if draws < 1:
         raise VouchError(f"the bootstrap needs draws >= 1, not {draws}")
+    if draws > MOST_DRAWS:
+        raise VouchError(f"the bootstrap takes {MOST_DRAWS:,} draws at most, not {draws}; 1000 are usual")
     if seed < 0:
         raise VouchError(f"the bootstrap needs seed >= 0, not {seed}")
     names = figure_names(costs)

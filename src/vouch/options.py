@@ -113,6 +113,8 @@ def convert(value: object, kind: object, what: str) -> object:
         if isinstance(parts, (list, tuple)):
             return [convert(part, typing.get_args(kind)[0], what) for part in parts]
         raise VouchError(f"{what}: {shorten(repr(value))} is not a list such as [1, 2]")
+    if isinstance(value, str) and kind in (int, float) and ("_" in value or not value.isascii()):
+        raise VouchError(f"{what}: '{shorten(value)}' is not a number")
     if isinstance(value, str) and kind in (int, float, bool):
         value = _parse(value, what)
         if kind is float and isinstance(value, str):  # YAML 1.1 takes 5e-05, without a point, for text

@@ -1,17 +1,12 @@
-"""The figures of a system on a trial list, as a record and as JSON."""
+"""The figures of a system on a trial list."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from vouch.errors import VouchError, nearest, pick
-from vouch.files import write_text
 from vouch.intervals import Interval, bootstrap, by_score, over_speakers, over_trials, percentile_interval
 from vouch.metrics import Cost, OperatingPoint, act_dcf, cllr, equal_error_rate, min_cllr, min_dcf
 from vouch.metrics_compat import EQUAL_ERROR_RATES, MIN_DCFS
@@ -45,6 +40,7 @@ class Result:
     other_eers : equal error rates in percent by definitions of other programs
     other_min_dcfs : minimum detection costs by program and target prior, of the programs that define one
     groups : the same for parts of the list, named in `system`
+    calibrated : whether the scores are said to be log-likelihood ratios; otherwise `act_dcf` and `cllr` mean nothing
     notes : sentences about what the figures do not say by themselves
     """
 
@@ -64,6 +60,7 @@ class Result:
     speakers: int | None
     other_eers: dict[str, float]
     other_min_dcfs: dict[str, dict[float, float]]
+    calibrated: bool = False
     groups: tuple[Result, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -78,6 +75,7 @@ class Settings:
     priors : target priors of the detection costs
     definitions : names in `vouch.metrics_compat.EQUAL_ERROR_RATES`
     resample : what the bootstrap draws, of `UNITS`; speakers only where they are known, or else trials
+    calibrated : whether the scores are natural-logarithm likelihood ratios
     """
 
     draws: int = 1000
@@ -85,6 +83,7 @@ class Settings:
     priors: tuple[float, ...] = PRIORS
     definitions: tuple[str, ...] = ()
     resample: str = "speakers"
+    calibrated: bool = False
 
 
 def evaluate(
@@ -160,6 +159,7 @@ def evaluate(
         speakers=number,
         other_eers={name: 100 * definition(scores, is_target).value for name, definition in definitions.items()},
         other_min_dcfs=costs_by_program,
+        calibrated=settings.calibrated,
         notes=tuple(notes),
     )
 
@@ -181,100 +181,3 @@ def remarks(resampled: str, speakers: int | None) -> list[str]:
             " interval is too narrow"
         )
     return found
-
-
-def write_result(path: str | Path, result: Result) -> None:
-    """Write all figures as JSON; an infinite threshold is null there."""
-    write_text(path, json.dumps(_record(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_result(path: str | Path) -> Result:
-    """Read what `write_result` wrote; `VouchError` when it is something else."""
-    try:
-        return _result(json.loads(Path(path).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise VouchError(f"{path}: no such file") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise VouchError(
-            f"{path}: not a result of this version of stage 7; judge its scores again, or remove it"
-        ) from None
-
-
-def read_results(folder: str | Path) -> dict[str, Result]:
-    """Read all results of a folder by their file names without ending, in alphabetical order."""
-    return {path.stem: read_result(path) for path in sorted(Path(folder).glob("*.json"))}
-
-
-def _record(result: Result) -> dict[str, object]:
-    low, high = result.intervals["eer"]
-    return {
-        "system": result.system,
-        "trials": result.targets + result.nontargets,
-        "targets": result.targets,
-        "nontargets": result.nontargets,
-        "unscored": result.unscored,
-        "eer": {"percent": result.eer.value, "threshold": result.eer.threshold},
-        "eer_interval": {
-            "low_percent": low,
-            "high_percent": high,
-            "level": result.level,
-            "draws": result.draws,
-            "resampled": result.resampled,
-            "speakers": result.speakers,
-        },
-        "min_dcf": _dcf_records("min_dcf", result.min_dcf, result.intervals),
-        "act_dcf": _dcf_records("act_dcf", result.act_dcf, result.intervals),
-        "cllr": {"value": result.cllr, **result.intervals["cllr"]._asdict()},
-        "min_cllr": {"value": result.min_cllr, **result.intervals["min_cllr"]._asdict()},
-        "other_eers_percent": result.other_eers,
-        "other_min_dcfs": {
-            name: {f"{prior:g}": cost for prior, cost in costs.items()} for name, costs in result.other_min_dcfs.items()
-        },
-        "groups": [_record(group) for group in result.groups],
-        "notes": list(result.notes),
-    }
-
-
-def _dcf_records(
-    name: str, points: Mapping[float, OperatingPoint], intervals: Mapping[str, Interval]
-) -> dict[str, dict[str, float | None]]:
-    return {
-        f"{prior:g}": {
-            "value": value,
-            "threshold": threshold if math.isfinite(threshold) else None,
-            **intervals[f"{name}({prior:g})"]._asdict(),
-        }
-        for prior, (value, threshold) in points.items()
-    }
-
-
-def _result(record: dict) -> Result:
-    interval = record["eer_interval"]
-    intervals = {"eer": Interval(interval["low_percent"], interval["high_percent"])}
-    for kind in ("min_dcf", "act_dcf"):
-        intervals |= {f"{kind}({prior})": Interval(dcf["low"], dcf["high"]) for prior, dcf in record[kind].items()}
-    intervals |= {name: Interval(record[name]["low"], record[name]["high"]) for name in ("cllr", "min_cllr")}
-    return Result(
-        **{key: record[key] for key in ("system", "targets", "nontargets", "unscored")},
-        eer=OperatingPoint(record["eer"]["percent"], record["eer"]["threshold"]),
-        min_dcf=_points(record["min_dcf"]),
-        act_dcf=_points(record["act_dcf"]),
-        cllr=record["cllr"]["value"],
-        min_cllr=record["min_cllr"]["value"],
-        intervals=intervals,
-        **{key: interval[key] for key in ("level", "draws", "resampled", "speakers")},
-        other_eers=record["other_eers_percent"],
-        other_min_dcfs={
-            name: {float(prior): cost for prior, cost in costs.items()}
-            for name, costs in record["other_min_dcfs"].items()
-        },
-        groups=tuple(_result(group) for group in record["groups"]),
-        notes=tuple(record["notes"]),
-    )
-
-
-def _points(record: Mapping[str, Mapping[str, float | None]]) -> dict[float, OperatingPoint]:
-    return {
-        float(prior): OperatingPoint(dcf["value"], math.inf if dcf["threshold"] is None else dcf["threshold"])
-        for prior, dcf in record.items()
-    }

@@ -10,6 +10,7 @@ import pytest
 from vouch.errors import VouchError
 from vouch.kaldi.ark import COMPRESSION, open_ark, read_matrix, read_vectors
 from vouch.kaldi.layout import HEADER_BYTES, map_file, parse_header, read_rows
+from vouch.kaldi.npytree import read_bins_first
 
 REFERENCE = Path(__file__).resolve().parents[1] / "golden" / "kaldi_ark"
 
@@ -237,6 +238,17 @@ def test_npy_of_the_second_version(tmp_path):
     with open(tmp_path / "x.npy", "wb") as file:
         np.lib.format.write_array(file, expected, version=(2, 0))
     np.testing.assert_array_equal(read_matrix(str(tmp_path / "x.npy")), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("entry", ["(" * 9000 + ")" * 9000, f"({'9' * 5000}, 3)"])
+def test_npy_headers_that_are_too_much_are_one_short_line(tmp_path, entry):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {entry}, }}\n".encode()
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header)
+    for read in (read_matrix, read_bins_first):
+        with pytest.raises(VouchError, match=r"x\.npy: not a readable \.npy file") as raised:
+            read(str(tmp_path / "x.npy"))
+        assert len(str(raised.value)) < 300 and "\n" not in str(raised.value)
+        assert "allow_pickle" not in str(raised.value)
 
 
 def test_damaged_npy(tmp_path):

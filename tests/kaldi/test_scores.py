@@ -37,7 +37,8 @@ def test_lines_are_plain_text(tmp_path):
     assert (tmp_path / "s").read_text() == "a x 0.5\na y -0.25\nb x 1e-09\n"
 
 
-@pytest.mark.parametrize("bad", ["a x", "a x 1 2", "a x one", "", "a x 0,5"])
+# Python's float takes the last three.
+@pytest.mark.parametrize("bad", ["a x", "a x 1 2", "a x one", "", "a x 0,5", "a x 1_000", "a x ０.５", "a_b x 0.٣"])
 def test_malformed_line_is_named(tmp_path, bad):
     # The next line has the fields that this one lacks or has too many.
     (tmp_path / "s").write_text(f"a w 1\n{bad}\n3 c d e 4\n")
@@ -50,6 +51,11 @@ def test_score_that_is_not_finite_is_named(tmp_path, bad):
     (tmp_path / "s").write_text(f"a x 1\na y {bad}\n")
     with pytest.raises(VouchError, match=r"s:2: the score is not a finite number"):
         read_scores(tmp_path / "s")
+
+
+def test_ids_are_no_numbers_with_lines_under_them(tmp_path):
+    (tmp_path / "s").write_text("a_1 x_1 1\n")
+    assert read_scores(tmp_path / "s").score.tolist() == [1]
 
 
 def test_missing_and_empty_files_are_named(tmp_path):

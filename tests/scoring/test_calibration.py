@@ -166,11 +166,15 @@ def test_files_keep_everything_and_damage_is_named(tmp_path):
         json.dumps({**content, "offset": "x"}), json.dumps({**content, "false_alarms": [[1, 2, 3]]}),
         json.dumps({**content, "systems": None}), json.dumps({**content, "measures": 7}),
         json.dumps({**content, "settings": 7}), json.dumps({**content, "settings": {"top-n": "20"}}),
+        json.dumps({**content, "offset": True}), json.dumps({**content, "weights": [10**400] * 5}),
+        json.dumps({**content, "weights": "[" * 100_000}).replace('"[', "[").replace('["', "["),
+        json.dumps({**content, "false_alarms": [1, 2]}), json.dumps({**content, "systems": 3.0}),
     ]  # fmt: skip
     for damage in damages:
         (tmp_path / "d.json").write_text(damage)
-        with pytest.raises(VouchError, match=r"d\.json: not a calibration file"):
+        with pytest.raises(VouchError, match=r"d\.json: not (a calibration file|valid JSON)") as raised:
             read_calibration(tmp_path / "d.json")
+        assert "\n" not in str(raised.value)
 
 
 def test_measures_must_be_made_as_for_the_fit(tmp_path):

@@ -122,6 +122,7 @@ def test_degenerate_lists(scripts, exp):
     [
         (["--priors", 1.5], "a detection cost needs 0 < p_target < 1"),
         (["--draws", 0], "the bootstrap needs draws >= 1"),
+        (["--draws", 10**13], "the bootstrap takes 100,000 draws at most"),
         (["--seed", -1], "the bootstrap needs seed >= 0"),
         (["--priors", 0.01, 0.010000001], "two target priors are 0.01"),
         (["--name", "a\nb"], r"the name of a system is one line, not 'a\nb'"),

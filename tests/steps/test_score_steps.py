@@ -213,9 +213,18 @@ def test_full_disk_leaves_nothing(data):
     assert not list(data.glob(".t.txt*"))
 
 
+@pytest.mark.parametrize("value", ["1_0", "auto:1_0", "３", "-3", "", "auto:"])
+def test_what_top_n_does_not_mean(data, value):
+    done = step("normalize_scores", "t.txt", "test.scp", "cohort.scp", "n.txt", "--top-n", value, cwd=data)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "--top-n" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--mean", "nan.vec"], "nan.vec: 1 values are NaN or infinite, the first is number 3"),
+        (["--lda", "nan.mat"], "nan.mat: 2 values are NaN or infinite, the first is number 1, 2"),
         (["--top-n", "11"], "top-n is 11, but must be between 2 and the size of the cohort, 10"),
         (["--top-n", "auto:1"], "top-n is 1, but must be between 2 and the size of the cohort, 10"),
         (["--top-n", "6", "--cohort-utt2spk", "cohort_utt2spk"], "the size of the cohort, 5"),
@@ -224,6 +233,8 @@ def test_full_disk_leaves_nothing(data):
     ],
 )
 def test_impossible_normalisations_are_refused(data, options, message):
+    (data / "nan.vec").write_text(" [ 1 2 nan 4 5 6 7 8 ]\n")
+    (data / "nan.mat").write_text(" [\n  1 nan 3 4 5 6 7 8\n  1 2 3 4 5 inf 7 8 ]\n")
     assert step("score_trials", "trials", "test.scp", "t.txt", cwd=data).returncode == 0
     done = step("normalize_scores", "t.txt", "test.scp", "cohort.scp", "n.txt", *options, cwd=data)
     fails(done, message)

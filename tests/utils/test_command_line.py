@@ -64,6 +64,10 @@ def test_options_before_and_after_the_folder(parser):
         (["d", "--loss", "aamsoftmx"], "argument --loss: unknown value 'aamsoftmx' (did you mean 'aamsoftmax'?)"),
         (["d", "e"], "unexpected argument 'e'"),
         (["d", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
+        (["d", "--seed", "1_000"], "argument --seed: invalid int value: '1_000'"),
+        (["d", "--seed", "３"], "argument --seed: invalid int value: '３'"),
+        (["d", "--learning-rate", "1_0.5"], "argument --learning-rate: invalid float value: '1_0.5'"),
+        (["d", "--learning-rate", "٠.٥"], "argument --learning-rate: invalid float value: '٠.٥'"),
         ([], "the following arguments are required: data"),
     ],
 )

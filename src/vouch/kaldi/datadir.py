@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from vouch.errors import VouchError
 from vouch.kaldi.tables import read_table, write_table
+from vouch.numbers import plain_float
 
 
 class Segment(NamedTuple):
@@ -117,7 +118,7 @@ def _read_segments(path: Path, wav_scp: Mapping[str, str]) -> dict[str, Segment]
         where = f"{path}/segments:{number}"
         fields = value.split()
         try:
-            recording, start, end = fields[0], float(fields[1]), float(fields[2])
+            recording, start, end = fields[0], plain_float(fields[1]), plain_float(fields[2])
         except (ValueError, IndexError):
             raise VouchError(f"{where}: '{utterance} {value}' is not '<utterance> <recording> <start> <end>'") from None
         if len(fields) != 3 or not start >= 0 or not (start < end < math.inf or end == -1):

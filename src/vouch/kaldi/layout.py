@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vouch.errors import VouchError
+from vouch.errors import VouchError, about_file
 from vouch.kaldi.compression import decode_columns, decode_marks
 from vouch.kaldi.rxfilename import Source, resolve_range
 
@@ -198,7 +198,7 @@ def allow_open_files(count: int) -> None:
 
 def npy_layout(path: str) -> Layout:
     """Return the layout of a `.npy` file that holds a C-ordered float32 or float64 matrix."""
-    try:
+    with about_file(path, "not a readable .npy file"):
         with open(path, "rb") as file:
             head = file.read(_NPY_HEADER)
             # The first version says in two bytes how long its header is; with it alone the next file's may be the same.
@@ -206,10 +206,6 @@ def npy_layout(path: str) -> Layout:
             head = (head + file.read(max(0, length - len(head))))[:length]
             size = os.fstat(file.fileno()).st_size
         shape, is_fortran, dtype, start = _parse_npy_header(head)
-    except OSError as error:
-        raise VouchError(f"{path}: {error.strerror}") from None
-    except (ValueError, struct.error) as error:
-        raise VouchError(f"{path}: not a readable .npy file ({error})") from None
     kind = {"<f4": "F", "<f8": "D"}.get(dtype.str)
     if kind is None or len(shape) != 2 or (is_fortran and 1 not in shape):
         raise VouchError(f"{path}: needs a C-ordered float32 or float64 matrix, not {dtype} {shape}")

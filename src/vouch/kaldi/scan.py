@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from vouch.kaldi.findings import Report
 from vouch.kaldi.tables import BYTE_ORDER_MARK
+from vouch.numbers import plain_float
 
 MEND = "utils/fix_data_dir.py mends it"
 
@@ -66,7 +67,7 @@ def scan_rows(path: Path, report: Report, bare: bool = False) -> Rows:
 def parse_number(value: str) -> float:
     """Return the number that a value is, NaN when it is none."""
     try:
-        return float(value)
+        return plain_float(value)
     except ValueError:
         return math.nan
 

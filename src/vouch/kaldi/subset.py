@@ -69,7 +69,7 @@ def pick_shortest(num_frames: Mapping[str, str], count: int, path: Path) -> list
     """Choose the `count` utterances with the fewest frames; `path` names the table in messages."""
     lengths = []
     for number, (utterance, frames) in enumerate(num_frames.items(), start=1):
-        if not frames.isdigit():
+        if not (frames.isascii() and frames.isdigit()):
             raise VouchError(f"{path}:{number}: '{utterance} {frames}' is not '<utterance> <frames>'")
         lengths.append((int(frames), utterance))
     return [utterance for _, utterance in sorted(lengths)[:count]]

@@ -14,6 +14,7 @@ from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.feats import FeatureStore
 from vouch.kaldi.tables import read_table
 from vouch.kaldi.waves import WaveReader, sample_bounds
+from vouch.numbers import plain_float
 
 HEADER_THREADS = 16
 
@@ -163,7 +164,7 @@ def _parse_length(table: Mapping[str, str], utterance: str, path: Path, scale: i
     if utterance not in table:
         raise VouchError(f"{path}: no line for '{utterance}'; make the table again, or remove it")
     try:
-        length = float(table[utterance]) * scale
+        length = plain_float(table[utterance]) * scale
         if not 0 <= length < 2**62:
             raise ValueError
     except ValueError:

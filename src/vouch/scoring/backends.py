@@ -144,6 +144,10 @@ def load_preparation(mean: str | None, lda: str | Path | None, embedding_scp: st
         centring
     lda : file of a matrix; None: none
     embedding_scp : the embeddings that "data" means
+
+    Raises
+    ------
+    VouchError : a file cannot be read, or holds values that are not finite
     """
     vector = None
     if mean is not None:

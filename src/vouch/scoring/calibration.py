@@ -17,8 +17,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from vouch.errors import VouchError
-from vouch.files import write_text
+from vouch.errors import VouchError, about_file
+from vouch.fields import Fields, check_list, check_number
+from vouch.files import read_json, write_text
 
 FORMAT = "vouch-calibration-1"
 # Weight of the squared weights in the fit, beside 0.5 for the rarer kind of trial: they stay finite where scores
@@ -193,20 +194,30 @@ def write_calibration(path: str | Path, calibration: Calibration) -> None:
 
 def read_calibration(path: str | Path) -> Calibration:
     """Read what `write_calibration` wrote; `VouchError` when the file is missing, damaged or something else."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        is_ours = content.pop("format") == FORMAT
-        weights, table = (np.array(content.pop(name), np.float64) for name in ("weights", "false_alarms"))
-        calibration = Calibration(
-            **{**content, "measures": tuple(content["measures"])}, weights=weights, false_alarms=table.reshape(-1, 2)
-        )
-        expected = calibration.systems + 2 * len(calibration.measures)
-        numbers = np.append(weights, (float(calibration.offset), float(calibration.prior)))
-        is_ours &= all(value is None or isinstance(value, int) for value in calibration.settings.values())
-    except OSError as error:
-        raise VouchError(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise VouchError(f"{path}: not a calibration file of steps/calibrate.py, or damaged") from None
-    if not is_ours or weights.shape != (expected,) or not np.isfinite(numbers).all() or not np.isfinite(table).all():
-        raise VouchError(f"{path}: not a calibration file of steps/calibrate.py, or damaged")
-    return calibration
+    content = read_json(path)
+    with about_file(path, "not a calibration file of steps/calibrate.py, or damaged"):
+        return _calibration(Fields(content))
+
+
+def _calibration(fields: Fields) -> Calibration:
+    if fields.text("format") != FORMAT or not set(fields.names()) <= {"format", *Calibration._fields}:
+        raise ValueError("another format")
+    measures = tuple(fields.texts("measures"))
+    systems = fields.count("systems", 1)
+    weights = np.array(fields.numbers("weights"), np.float64)
+    if len(weights) != systems + 2 * len(measures):
+        raise ValueError(f"{len(weights)} weights")
+    points = [[check_number(value) for value in check_list(row)] for row in fields.values("false_alarms")]
+    if any(len(point) != 2 for point in points):
+        raise ValueError("'false_alarms' are no pairs")
+    # Files of older versions do not tell.
+    settings = fields.fields("settings") if "settings" in fields.names() else Fields({})
+    return Calibration(
+        systems,
+        measures,
+        weights,
+        fields.number("offset"),
+        fields.number("prior"),
+        np.array(points, np.float64).reshape(-1, 2),
+        {name: None if settings.is_null(name) else settings.count(name) for name in settings.names()},
+    )

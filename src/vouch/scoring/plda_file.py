@@ -86,13 +86,21 @@ def _bare(array: np.ndarray) -> bytes:
 
 
 def read_mean(path: str | Path) -> np.ndarray:
-    """Read a single vector such as Kaldi's mean.vec: (dim,) float64 ndarray."""
-    return read_entry(str(path), "vector").astype(np.float64)
+    """Read a single vector such as Kaldi's mean.vec: (dim,) float64 ndarray; `VouchError` when it is not finite."""
+    return _finite(read_entry(str(path), "vector"), path)
 
 
 def read_transform(path: str | Path) -> np.ndarray:
-    """Read a single matrix such as Kaldi's transform.mat: (rows, columns) float64 ndarray."""
-    return read_entry(str(path), "matrix").astype(np.float64)
+    """Read a single matrix such as Kaldi's transform.mat: (rows, columns) float64 ndarray; `VouchError` as above."""
+    return _finite(read_entry(str(path), "matrix"), path)
+
+
+def _finite(array: np.ndarray, path: str | Path) -> np.ndarray:
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        place = ", ".join(str(number + 1) for number in bad[0])
+        raise VouchError(f"{path}: {len(bad)} values are NaN or infinite, the first is number {place}")
+    return array.astype(np.float64)
 
 
 def write_single(path: str | Path, array: np.ndarray, text: bool = False) -> None:

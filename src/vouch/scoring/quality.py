@@ -11,6 +11,7 @@ import numpy as np
 from vouch.errors import VouchError
 from vouch.kaldi.ark import read_vectors
 from vouch.kaldi.tables import read_table
+from vouch.numbers import plain_float
 from vouch.scoring.backends import CosineBackend, cohort_scores
 from vouch.scoring.sides import check_rows, load_cohort, load_sides, read_enrolments, rows_of
 from vouch.scoring.snorm import cohort_statistics
@@ -51,7 +52,7 @@ def load_log_durations(utt2dur: str | Path, enrol_map: str | Path | None = None)
     seconds = np.empty(len(table))
     for row, (utterance, text) in enumerate(table.items()):
         try:
-            seconds[row] = float(text)
+            seconds[row] = plain_float(text)
         except ValueError:
             seconds[row] = np.nan
         if not 0 < seconds[row] < np.inf:
