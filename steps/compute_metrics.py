@@ -30,7 +30,7 @@ from bootstrap_options import add_bootstrap_options, known_speakers
 from command_line import Parser, run_main
 from scoring_options import check_outputs
 from vouch.breakdown import SIDES, by_condition, by_duration, evaluate_groups, scored_trials
-from vouch.errors import VouchError
+from vouch.errors import VouchError, nearest
 from vouch.files import write_text
 from vouch.html_report import write_report
 from vouch.kaldi.scores import join_scores, read_scores
@@ -52,6 +52,15 @@ def parse_options() -> Namespace:
         "--name",
         action="append",
         help="name of a system in tables and pictures; once for each score file, in their order (default: the stems)",
+    )
+    parser.add_argument(
+        "--calibrated",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="SCORES",
+        help="one of the score files, which holds natural-logarithm likelihood ratios, as steps/calibrate.py --apply"
+        " writes them; actDCF and Cllr of the others are marked as those of uncalibrated scores",
     )
     parser.add_argument("--priors", type=float, nargs="+", default=PRIORS, help="target priors of the detection costs")
     parser.add_argument(
@@ -85,7 +94,12 @@ def parse_options() -> Namespace:
 def judge(path: Path, name: str, trials: Trials, options: Namespace) -> System:
     """Compute the figures of one score file."""
     settings = Settings(
-        options.draws, options.seed, tuple(options.priors), tuple(options.definitions), options.resample or "speakers"
+        options.draws,
+        options.seed,
+        tuple(options.priors),
+        tuple(options.definitions),
+        options.resample or "speakers",
+        path in options.calibrated,
     )
     scores = read_scores(path)
     joined = join_scores(trials, scores, options.trials, path, options.allow_missing)
@@ -118,6 +132,11 @@ def main() -> None:
     names = options.name or stems
     if len(names) != len(stems):
         raise VouchError(f"{len(stems)} score files but {len(names)} --name; give one for each")
+    for path in options.calibrated:
+        if path not in options.scores:
+            raise VouchError(
+                f"--calibrated {path}: is none of the score files{nearest(str(path), map(str, options.scores))}"
+            )
     if options.utt2dur is None and (options.duration_edges or options.duration_of):
         raise VouchError("--duration-edges and --duration-of say how durations are used; give --utt2dur too")
     endings = (".txt", ".json", "_det.png", "_hist.png", "_det.all.png")

@@ -1,6 +1,7 @@
 """The HTML report, read with a strict parser."""
 
 import base64
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -27,7 +28,7 @@ class Strict(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.seen.append(tag)
         for name, value in attributes:
-            assert name in {"lang", "charset", "alt", "src"}, name
+            assert name in {"lang", "charset", "name", "content", "alt", "src"}, name
             if name == "src":
                 self.sources.append(value)
         if tag not in VOID:
@@ -89,6 +90,26 @@ def test_report_is_whole_and_needs_no_other_file(tmp_path):
     files = ("one_det.all", "one_det", "one_hist")
     assert pictures == [(tmp_path / f"{name}.png").read_bytes() for name in files]
     assert all(picture.startswith(SIGNATURE) for picture in pictures)
+
+
+def test_notes_and_what_was_drawn_are_shown_as_text(tmp_path):
+    # What names and notes hold is no markup.
+    result = make_results(tmp_path)
+    write_result(tmp_path / "one.json", replace(result, system="<i>x</i>", notes=("<script>alert(1)</script> & more",)))
+    path = write_report(tmp_path, "x")
+    page = parse(path)
+    assert not {"script", "i"} & set(page.seen)
+    assert "<i>x</i>: <script>alert(1)</script> & more" in page.texts["li"]
+    assert any(text.endswith("Intervals: 5 bootstrap samples of trials.") for text in page.texts["p"])
+
+
+def test_uncalibrated_figures_are_marked(tmp_path):
+    result = make_results(tmp_path)
+    for calibrated, number in ((False, 3), (True, 0)):
+        write_result(tmp_path / "one.json", replace(result, calibrated=calibrated))
+        page = parse(write_report(tmp_path, "x"))
+        assert sum(cell.endswith("*") for cell in page.cells[1]) == number
+        assert any(text.startswith("* actDCF and Cllr") for text in page.texts["li"]) != calibrated
 
 
 def test_list_called_all_is_no_picture_of_all_systems(tmp_path):

@@ -105,14 +105,42 @@ def test_several_systems_have_a_curve_each(monkeypatch, tmp_path):
     assert len(drawn_lines(monkeypatch, systems, tmp_path / "det.png")) == 1 + len(systems)
 
 
-def test_axes_hold_every_equal_error_rate(tmp_path):
-    for chosen in SETS.values():
-        rates = plots._optima(plots.roc(chosen.scores, chosen.is_target), chosen.result)
-        low, high = plots._det_limits([chosen], rates)
-        assert 0 < low <= 0.02
-        assert 0.4 <= high < 1
-        assert chosen.result.eer.value == 0 or low < chosen.result.eer.value / 100
-        assert chosen.result.eer.value / 100 < high or chosen.result.eer.value == 100
+def test_axes_are_the_same_and_markers_off_them_say_their_rates(monkeypatch, tmp_path):
+    limits, markers, written = [], [], []
+    plot, annotate, save = Axes.plot, Axes.annotate, plots._save
+
+    def record(axes, x, y, *rest, **options):
+        if rest:
+            markers.append((x, y))
+        return plot(axes, x, y, *rest, **options)
+
+    def write(axes, text, place, *rest, **options):
+        written.append((text, place))
+        return annotate(axes, text, place, *rest, **options)
+
+    def keep(path, figure):
+        limits.append((figure.axes[0].get_xlim(), figure.axes[0].get_ylim()))
+        save(path, figure)
+
+    monkeypatch.setattr(Axes, "plot", record)
+    monkeypatch.setattr(Axes, "annotate", write)
+    monkeypatch.setattr(plots, "_save", keep)
+    low, high = 0.0001, 0.6
+    for name, chosen in SETS.items():
+        markers.clear()
+        written.clear()
+        plot_det(tmp_path / "det.png", [chosen])
+        assert limits[-1] == (pytest.approx(norm.ppf([low, high])),) * 2, name
+        result = chosen.result
+        expected = [(result.eer.value / 100,) * 2]
+        for threshold in (point.threshold for point in result.min_dcf.values()):
+            accepted = chosen.scores >= threshold
+            expected.append((accepted[~chosen.is_target].mean(), 1 - accepted[chosen.is_target].mean()))
+        assert norm.cdf(markers) == pytest.approx(np.clip(expected, low, high)), name
+        off = [pair for pair in expected if min(pair) < low or max(pair) > high]
+        assert {text for text, _ in written} == {f"{100 * a:.3g} / {100 * b:.3g} %" for a, b in off}, name
+        for _, place in written:
+            assert place in markers, name
 
 
 def test_more_priors_have_more_signs(monkeypatch, tmp_path):

@@ -5,7 +5,15 @@ from dataclasses import replace
 import numpy as np
 
 from vouch.report import Settings, evaluate
-from vouch.result_table import format_html, format_markdown, format_table, format_text, notes_of, table_rows
+from vouch.result_table import (
+    format_html,
+    format_markdown,
+    format_table,
+    format_text,
+    notes_of,
+    table_records,
+    table_rows,
+)
 
 
 def result(name, number=300, known=True, **settings):
@@ -50,27 +58,62 @@ def test_every_figure_of_results_that_differ():
     results = [result("a", priors=(0.2,)), result("b", priors=(0.01, 0.2), definitions=("kaldi",))]
     heading, first, second = table_rows(results, every_figure=True)
     figures = ["minDCF(0.01)", "minDCF(0.2)", "actDCF(0.01)", "actDCF(0.2)", "Cllr", "minCllr", "EER % of kaldi"]
-    assert list(heading[4:]) == [*figures, "minDCF(0.01) of kaldi", "minDCF(0.2) of kaldi"]
+    assert list(heading[5:]) == [*figures, "minDCF(0.01) of kaldi", "minDCF(0.2) of kaldi"]
     assert (first[0], second[0]) == ("a", "b")
     a, b = results
-    assert first[4:] == (
+    assert (first[4], second[4]) == tuple(f"{each.eer.threshold:.4g}" for each in results)
+    assert first[5:] == (
         "-",
         f"{a.min_dcf[0.2].value:.4f}",
         "-",
-        f"{a.act_dcf[0.2].value:.4f}",
-        f"{a.cllr:.4f}",
+        f"{a.act_dcf[0.2].value:.4f}*",
+        f"{a.cllr:.4f}*",
         f"{a.min_cllr:.4f}",
         *("-", "-", "-"),
     )
-    assert second[-5:-2] == (f"{b.cllr:.4f}", f"{b.min_cllr:.4f}", f"{b.other_eers['kaldi']:.2f}")
+    assert second[-5:-2] == (f"{b.cllr:.4f}*", f"{b.min_cllr:.4f}", f"{b.other_eers['kaldi']:.2f}")
     assert second[-2:] == tuple(f"{b.other_min_dcfs['kaldi'][prior]:.4f}" for prior in (0.01, 0.2))
     assert notes_of(results) == []
+    (mark,) = notes_of(results, every_figure=True)
+    assert mark.startswith("* actDCF and Cllr read scores as log-likelihood ratios; these scores are not calibrated")
+
+
+def test_calibrated_figures_are_not_marked():
+    results = [result("a"), result("b", calibrated=True)]
+    heading, first, second = table_rows(results, every_figure=True)
+    marked = {name for name, cell in zip(heading, first, strict=True) if cell.endswith("*")}
+    assert marked == {"actDCF(0.01)", "actDCF(0.05)", "Cllr"}
+    assert not any(cell.endswith("*") for cell in second)
+    assert len(notes_of(results, every_figure=True)) == 1
+    assert notes_of(results[1:], every_figure=True) == []
+
+
+def test_records_hold_numbers():
+    results = [result("a", priors=(0.2,), known=False), result("b", definitions=("kaldi",), calibrated=True)]
+    a, b = table_records(results)
+    assert list(a) == list(b)
+    for record, each in zip((a, b), results, strict=True):
+        low, high = each.intervals["eer"]
+        assert (record["EER %"], record["EER % low"], record["EER % high"]) == (each.eer.value, low, high)
+        assert (record["threshold"], record["Cllr"], record["minCllr"]) == (
+            each.eer.threshold,
+            each.cllr,
+            each.min_cllr,
+        )
+        assert (record["targets"], record["nontargets"], record["unscored"]) == (100, 200, 0)
+    assert (a["minDCF(0.2)"], a["actDCF(0.2)"]) == (results[0].min_dcf[0.2].value, results[0].act_dcf[0.2].value)
+    assert (a["minDCF(0.01)"], b["minDCF(0.2)"], a["EER % of kaldi"], a["minDCF(0.05) of kaldi"]) == (None,) * 4
+    assert b["EER % of kaldi"] == results[1].other_eers["kaldi"]
+    assert (a["interval over"], a["speakers"], a["calibrated"]) == ("trials", None, False)
+    assert (b["interval over"], b["speakers"], b["calibrated"]) == ("speakers", 25, True)
+    assert a["notes"] == list(results[0].notes)
 
 
 def test_signs_of_the_formats_are_escaped():
     rows = [("a", "b|c"), ("<i>", "\\|")]
     assert format_text(rows) == "a    b|c\n<i>  \\|\n"
     assert format_markdown(rows) == "| a | b\\|c |\n| --- | --- |\n| <i> | \\\\\\| |\n"
+    assert format_markdown([("a",), ("0.5*",)]) == "| a |\n| --- |\n| 0.5\\* |\n"
     assert format_html(rows) == (
         "<table>\n<tr><th>a</th><th>b|c</th></tr>\n<tr><td>&lt;i&gt;</td><td>\\|</td></tr>\n</table>\n"
     )

@@ -5,7 +5,8 @@
     utils/results.py exp/ecapa exp/resnet --format markdown
 
 Each argument is an experiment, a folder with results/*.json as stage 7 writes them, or a folder of experiments. What
-run.sh --protocol NAME evaluated is in results_NAME/*.json there.
+run.sh --protocol NAME evaluated is in results_NAME/*.json there. --format json gives numbers with all their digits, and
+null where an experiment has no such figure.
 """
 
 import json
@@ -24,7 +25,7 @@ from command_line import Parser, run_main
 from vouch.errors import VouchError
 from vouch.report import Result
 from vouch.result_file import read_results
-from vouch.result_table import format_markdown, format_text, notes_of, table_rows
+from vouch.result_table import format_markdown, format_text, notes_of, table_records, table_rows
 
 
 def main() -> None:
@@ -33,18 +34,22 @@ def main() -> None:
     parser.add_argument("--format", choices=["text", "markdown", "json"], default="text", help="of the table")
     options = parser.parse_args()
     found = [entry for path in options.exp for entry in results_of(path)]
-    heading, *table = table_rows([entry.result for entry in found], every_figure=True)
+    results = [entry.result for entry in found]
+    if options.format == "json":
+        records = [
+            {"experiment": entry.experiment, "protocol": entry.protocol, **record}
+            for entry, record in zip(found, table_records(results), strict=True)
+        ]
+        print(json.dumps(records, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    heading, *table = table_rows(results, every_figure=True)
     rows = [("experiment", heading[0], "protocol", *heading[1:])]
     rows += [(entry.experiment, row[0], entry.protocol, *row[1:]) for entry, row in zip(found, table, strict=True)]
-    if options.format == "json":
-        # The same cells as in the other formats; every digit is in the experiments' own files.
-        print(json.dumps([dict(zip(rows[0], row, strict=True)) for row in rows[1:]], indent=2, ensure_ascii=False))
-        return
     print({"text": format_text, "markdown": format_markdown}[options.format](rows), end="")
     named = [replace(entry.result, system=f"{entry.experiment}, {entry.result.system}", groups=()) for entry in found]
-    for number, note in enumerate(notes_of(named)):
+    for number, note in enumerate(notes_of(named, every_figure=True)):
         # A list in Markdown, after a line that ends the table.
-        print(note if options.format == "text" else f"{'' if number else chr(10)}- {note}")
+        print(note if options.format == "text" else f"{'' if number else chr(10)}- {note.replace('*', chr(92) + '*')}")
 
 
 class Found(NamedTuple):

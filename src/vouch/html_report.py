@@ -13,19 +13,24 @@ from vouch.report import Result
 from vouch.result_file import read_results
 from vouch.result_table import drawn, format_html, notes_of, table_rows
 
+# A table of all figures at two target priors fits into a window of 1280 pixels; on a phone it is pushed sideways.
 _STYLE = """
 body { font-family: sans-serif; color: #333; max-width: 90em; margin: 2em auto; padding: 0 1em; }
-table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto; white-space: nowrap; }
-th, td { border: 1px solid #ccc; padding: 0.3em 0.6em; text-align: left; }
+table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto; font-size: 0.85em; }
+th, td { border: 1px solid #ccc; padding: 0.3em 0.4em; text-align: left; }
 th { background: #f3f3f3; }
-img { max-width: 48%; vertical-align: top; }
+td { white-space: nowrap; }
+td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 9em; }
+img { max-width: 48%; height: auto; vertical-align: top; }
 pre { background: #f7f7f7; padding: 1em; overflow-x: auto; }
+@media (max-width: 50em) { body { margin: 1em auto; } img { max-width: 100%; } }
 """
 _ABOUT = (
     "A trial is accepted when its score is at least the threshold. The EER is where the linearly interpolated rates of"
-    " misses and false alarms are equal. minDCF is the lowest, actDCF the actual detection cost at the target prior in"
-    " brackets, divided by that of the better of accepting and of rejecting all trials; actDCF and Cllr read scores as"
-    " log-likelihood ratios and mean nothing for uncalibrated ones."
+    " misses and false alarms are equal, and the threshold in the table is the one there. minDCF is the lowest, actDCF"
+    " the actual detection cost at the target prior in brackets, divided by that of the better of accepting and of"
+    " rejecting all trials; actDCF and Cllr read scores as log-likelihood ratios and are marked where scores are not"
+    " calibrated, because they mean nothing there."
 )
 
 
@@ -67,7 +72,8 @@ def write_report(folder: str | Path, title: str, configuration: str | Path | Non
     heading = html.escape(title)
     write_text(
         path,
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{heading}</title>\n'
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{heading}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{heading}</h1>\n{''.join(parts)}</body>\n</html>\n",
     )
     return path
@@ -75,7 +81,7 @@ def write_report(folder: str | Path, title: str, configuration: str | Path | Non
 
 def _summary(results: Mapping[str, Result]) -> str:
     systems = list(results.values())
-    notes = "".join(f"<li>{html.escape(note)}</li>\n" for note in notes_of(systems))
+    notes = "".join(f"<li>{html.escape(note)}</li>\n" for note in notes_of(systems, every_figure=True))
     samples = sorted({f"{result.draws} bootstrap samples of {drawn(result)}" for result in systems})
     text = f"<p>{html.escape(_ABOUT)} Intervals: {html.escape(', '.join(samples))}.</p>\n"
     return format_html(table_rows(systems, every_figure=True)) + text + (f"<ul>\n{notes}</ul>\n" if notes else "")

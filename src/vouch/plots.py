@@ -24,16 +24,15 @@ _DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # EER, then one for each target prior
 _MARKER_STYLE = {"markersize": 7, "markeredgecolor": "#333333", "markeredgewidth": 0.8}
 _INK = "#333333"
-# Rates at which a DET axis may begin, end and be marked.
-_TICKS = np.array(
-    [1e-6, 1e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99]
-)
-# Those whose labels are kept first where space is short.
-_TICKS_BY_RANK = (0.01, 0.1, 0.001, 1e-4, 0.4, 0.05, 0.005, 5e-4, 0.2, 0.8, 0.6, 0.9, *_TICKS)
+# Both axes of every DET picture, so that pictures can be laid side by side, and the rates that are marked on them.
+DET_LOW, DET_HIGH = 1e-4, 0.6
+_TICKS = (DET_LOW, 5e-4, 1e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, DET_HIGH)
+_LEAST_RATE = 1e-8  # a rate of 0, off the axes but not infinite
 _DOTS = 1000  # along one axis; finer steps cannot be seen
 _PARTS = np.arange(1, 50) / 50  # of a step
 _CEILING = 1 - 1e-9  # a rate of 1, far outside the axes but not infinite
 _LONGEST_NAME = 40  # characters
+_AXIS_POINTS, _LETTER, _LINE = 400, 5, 10  # length of an axis, and width and height of small letters, in points
 
 
 class System(NamedTuple):
@@ -44,12 +43,20 @@ class System(NamedTuple):
     is_target: np.ndarray
 
 
+class _Outside(NamedTuple):
+    """A marker with a rate off the axes: where it stands on their edge, its rates, its colour."""
+
+    place: tuple[float, float]
+    text: str
+    colour: str
+
+
 def plot_det(path: str | Path, systems: Sequence[System]) -> None:
     """Draw the detection error trade-off of one or several systems as PNG (Martin et al., 1997).
 
-    Both axes are warped by the inverse normal distribution, so that normally distributed scores give straight lines.
-    A circle marks the EER of each system, other signs its minimum detection costs; those with a rate outside the axes,
-    such as 0, are drawn on the edge.
+    Both axes are warped by the inverse normal distribution, so that normally distributed scores give straight lines,
+    and go from `DET_LOW` to `DET_HIGH` in every picture. A circle marks the EER of each system, other signs its minimum
+    detection costs; those with a rate outside the axes, such as 0, are drawn on the edge, with their rates beside them.
 
     Raises
     ------
@@ -60,18 +67,22 @@ def plot_det(path: str | Path, systems: Sequence[System]) -> None:
         raise VouchError(f"a DET plot needs the same target priors for all systems, {len(_MARKERS) - 1} at most")
     curves = [roc(system.scores, system.is_target) for system in systems]
     optima = [_optima(curve, system.result) for curve, system in zip(curves, systems, strict=True)]
-    low, high = _det_limits(systems, np.concatenate(optima))
     # The legend below the axes has a line for each system.
     figure, axes = _new_figure(6.4, 7.35 + 0.2 * len(systems))
-    axes.plot(ndtri([low, high]), ndtri([low, high]), color="#bbbbbb", linewidth=0.8, zorder=1)
+    ends = ndtri([DET_LOW, DET_HIGH])
+    axes.plot(ends, ends, color="#bbbbbb", linewidth=0.8, zorder=1)
+    outside = []
     for number, (curve, points) in enumerate(zip(curves, optima, strict=True)):
         colour = _COLOURS[number % len(_COLOURS)]
-        x, y = _warped(curve, systems[number].result, low, high)
+        x, y = _warped(curve, systems[number].result)
         axes.plot(x, y, color=colour, linestyle=_DASHES[number % len(_DASHES)], linewidth=1.8, zorder=3)
-        for marker, (false_alarm, miss) in zip(_MARKERS, points, strict=False):
-            x, y = ndtri(np.clip([false_alarm, miss], low, high))
+        for marker, rates in zip(_MARKERS, points, strict=False):
+            x, y = map(float, ndtri(np.clip(rates, DET_LOW, DET_HIGH)))
             axes.plot(x, y, marker, **_MARKER_STYLE, markerfacecolor=colour, clip_on=False, zorder=4)
-    _warp_axes(axes, low, high)
+            if min(rates) < DET_LOW or max(rates) > DET_HIGH:
+                outside.append(_Outside((x, y), "{:.3g} / {:.3g} %".format(*(100 * rates)), colour))
+    _warp_axes(axes)
+    _write_rates(axes, outside)
     axes.set_title("Detection error trade-off", pad=30)
     _det_legends(axes, systems)
     _save(path, figure)
@@ -123,24 +134,32 @@ def _optima(curve: Roc, result: Result) -> np.ndarray:
     return np.vstack([equal, np.column_stack([curve.false_alarm[rows], curve.miss[rows]])])
 
 
-def _det_limits(systems: Sequence[System], optima: np.ndarray) -> tuple[float, float]:
-    """Return the ends of both axes: all optima inside, no rates that the number of trials cannot resolve."""
-    resolution = 0.5 / max(max(system.result.targets, system.result.nontargets) for system in systems)
-    wanted = max(resolution, min(optima[optima > 0], default=1) / 3)
-    low = np.clip(np.searchsorted(_TICKS, wanted, side="right") - 1, 0, np.searchsorted(_TICKS, 0.02))
-    # The largest EER lies clearly off the upper right corner.
-    needed = max(ndtri(0.4), ndtri(min(0.99, max(system.result.eer.value for system in systems) / 100)) + 1.0)
-    high = min(np.searchsorted(ndtri(_TICKS), needed), len(_TICKS) - 1)
-    return float(_TICKS[low]), float(_TICKS[high])
+def _write_rates(axes: Axes, outside: Sequence[_Outside]) -> None:
+    """Write the rates of markers that stand on the edge beside them, towards the inside, and below each other."""
+    start, end = ndtri([DET_LOW, DET_HIGH])
+    # Left end, right end and row of what is written; all in points, as wide and high as letters are about.
+    taken: list[tuple[float, float, int, bool]] = []
+    for place, text, colour in dict.fromkeys(outside):
+        right, up = (value < (start + end) / 2 for value in place)
+        width = _LETTER * len(text)
+        left = (place[0] - start) / (end - start) * _AXIS_POINTS - (0 if right else width)
+        row = 0
+        while any(up == side and row == other and left < b and a < left + width for a, b, other, side in taken):
+            row += 1
+        taken.append((left, left + width, row, up))
+        offset = 7 if right else -7, (5 + _LINE * row) * (1 if up else -1)
+        style = {"ha": "left" if right else "right", "va": "bottom" if up else "top", "fontsize": 8, "color": colour}
+        style["bbox"] = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5}
+        axes.annotate(text, place, offset, textcoords="offset points", **style, zorder=5)
 
 
-def _warped(curve: Roc, result: Result, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+def _warped(curve: Roc, result: Result) -> tuple[np.ndarray, np.ndarray]:
     """Return warped (false alarm, miss) rates without the points that fall on the same dot as both neighbours."""
     rates = np.column_stack([curve.false_alarm, curve.miss])
     # A rate of 0 has no place on the axis. It is drawn on the edge if that is below one error in all trials.
     trials = np.array([result.nontargets, result.targets])
-    floor = np.where(low * trials < 1, low, _TICKS[0] / 100)
-    dot = (ndtri(high) - ndtri(low)) / _DOTS
+    floor = np.where(DET_LOW * trials < 1, DET_LOW, _LEAST_RATE)
+    dot = (ndtri(DET_HIGH) - ndtri(DET_LOW)) / _DOTS
     dots = np.rint(ndtri(np.clip(rates, floor, _CEILING)) / dot)
     moves = np.any(np.diff(dots, axis=0), axis=1)
     keep = np.append(True, moves) | np.append(moves, True)
@@ -152,17 +171,12 @@ def _warped(curve: Roc, result: Result, low: float, high: float) -> tuple[np.nda
     return ndtri(np.clip(x, floor[0], _CEILING)), ndtri(np.clip(y, floor[1], _CEILING))
 
 
-def _warp_axes(axes: Axes, low: float, high: float) -> None:
-    start, end = ndtri([low, high])
-    ticks: list[float] = []
-    for tick in (low, high, *_TICKS_BY_RANK):
-        if low <= tick <= high and all(abs(ndtri(tick) - ndtri(other)) > 0.055 * (end - start) for other in ticks):
-            ticks.append(tick)
-    labels = [f"{100 * tick:g}" for tick in ticks]
-    axes.set_xticks(ndtri(ticks), labels)
-    axes.set_yticks(ndtri(ticks), labels)
-    axes.set_xlim(start, end)
-    axes.set_ylim(start, end)
+def _warp_axes(axes: Axes) -> None:
+    labels = [f"{100 * tick:g}" for tick in _TICKS]
+    axes.set_xticks(ndtri(_TICKS), labels)
+    axes.set_yticks(ndtri(_TICKS), labels)
+    axes.set_xlim(*ndtri([DET_LOW, DET_HIGH]))
+    axes.set_ylim(*ndtri([DET_LOW, DET_HIGH]))
     axes.set_aspect("equal")
     axes.set_xlabel("false-alarm rate (%)")
     axes.set_ylabel("miss rate (%)")

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 
 from vouch.report import LEVEL, Result
 
 Row = tuple[str, ...]
+Record = dict[str, "str | float | bool | list[str] | None"]
 ABSENT = "-"
+# What would end a cell or begin emphasis in Markdown.
+_SIGNS = re.compile(r"[\\|*]")
+# Behind actual costs and Cllr of scores that are no log-likelihood ratios.
+UNCALIBRATED = "*"
+_WHAT_IT_MARKS = (
+    f"{UNCALIBRATED} actDCF and Cllr read scores as log-likelihood ratios; these scores are not calibrated, and so"
+    " marked figures say nothing of the system (steps/calibrate.py makes ratios, --calibrated in stage 7 says so)"
+)
 
 
 def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Row]:
@@ -17,7 +27,7 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
     Parameters
     ----------
     results : of one or of several trial lists; a detection cost that only some of them have is `ABSENT` in the others
-    every_figure : also the actual costs, Cllr and minimum Cllr
+    every_figure : also the actual costs, Cllr and minimum Cllr; `UNCALIBRATED` marks those that mean nothing
 
     Figures by the definitions of other programs are there whenever a result has them: somebody asked for them.
     """
@@ -25,6 +35,7 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
     definitions = sorted({name for result in results for name in result.other_eers})
     costs = sorted({(name, p) for result in results for name, points in result.other_min_dcfs.items() for p in points})
     heading = ["system", "trials (target/nontarget)", f"EER % [{100 * LEVEL:.0f} % interval]", "interval over"]
+    heading.append("threshold")
     heading += [f"minDCF({prior:g})" for prior in priors]
     if every_figure:
         heading += [*(f"actDCF({prior:g})" for prior in priors), "Cllr", "minCllr"]
@@ -34,11 +45,12 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
     for result in results:
         low, high = result.intervals["eer"]
         row = [result.system, f"{result.targets + result.nontargets} ({result.targets}/{result.nontargets})"]
-        row += [f"{result.eer.value:.2f} [{low:.2f}, {high:.2f}]", drawn(result)]
-        for points in (result.min_dcf, result.act_dcf)[: 1 + every_figure]:
-            row += [f"{points[prior].value:.4f}" if prior in points else ABSENT for prior in priors]
+        row += [f"{result.eer.value:.2f} [{low:.2f}, {high:.2f}]", drawn(result), f"{result.eer.threshold:.4g}"]
+        mark = "" if result.calibrated else UNCALIBRATED
+        for points, sign in ((result.min_dcf, ""), (result.act_dcf, mark))[: 1 + every_figure]:
+            row += [f"{points[prior].value:.4f}{sign}" if prior in points else ABSENT for prior in priors]
         if every_figure:
-            row += [f"{result.cllr:.4f}", f"{result.min_cllr:.4f}"]
+            row += [f"{result.cllr:.4f}{mark}", f"{result.min_cllr:.4f}"]
         others = result.other_eers
         row += [f"{others[name]:.2f}" if name in others else ABSENT for name in definitions]
         found = [result.other_min_dcfs.get(name, {}).get(prior) for name, prior in costs]
@@ -47,19 +59,53 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
     return rows
 
 
+def table_records(results: Sequence[Result]) -> list[Record]:
+    """Return the same figures as numbers, one record for each result; None: it has no such figure."""
+    priors = sorted({prior for result in results for prior in result.min_dcf})
+    definitions = sorted({name for result in results for name in result.other_eers})
+    costs = sorted({(name, p) for result in results for name, points in result.other_min_dcfs.items() for p in points})
+    records = []
+    for result in results:
+        record: Record = {
+            "system": result.system,
+            "targets": result.targets,
+            "nontargets": result.nontargets,
+            "unscored": result.unscored,
+            "EER %": result.eer.value,
+            "EER % low": result.intervals["eer"].low,
+            "EER % high": result.intervals["eer"].high,
+            "level": result.level,
+            "interval over": result.resampled,
+            "speakers": result.speakers,
+            "threshold": result.eer.threshold,
+        }
+        for kind, points in (("minDCF", result.min_dcf), ("actDCF", result.act_dcf)):
+            record |= {f"{kind}({p:g})": points[p].value if p in points else None for p in priors}
+        record |= {"Cllr": result.cllr, "minCllr": result.min_cllr, "calibrated": result.calibrated}
+        record |= {f"EER % of {name}": result.other_eers.get(name) for name in definitions}
+        record |= {f"minDCF({p:g}) of {name}": result.other_min_dcfs.get(name, {}).get(p) for name, p in costs}
+        records.append({**record, "notes": list(result.notes)})
+    return records
+
+
 def drawn(result: Result) -> str:
     """Return what the intervals are over: "24 speakers" or "trials"."""
     return f"{result.speakers} speakers" if result.resampled == "speakers" else result.resampled
 
 
-def notes_of(results: Sequence[Result]) -> list[str]:
-    """Return one sentence for each thing that the figures do not say, after the names of all that it is true of."""
+def notes_of(results: Sequence[Result], every_figure: bool = False) -> list[str]:
+    """Return one sentence for each thing that the figures do not say, after the names of all that it is true of.
+
+    `every_figure` is that of the table that the notes stand below.
+    """
     systems: dict[str, list[str]] = {}
     for result in (each for whole in results for each in (whole, *whole.groups)):
         left_out = [f"{result.unscored} trials without a score were left out"] if result.unscored else []
         for note in (*left_out, *result.notes):
             systems.setdefault(note, []).append(result.system)
-    return [f"{'; '.join(names)}: {note}" for note, names in systems.items()]
+    notes = [f"{'; '.join(names)}: {note}" for note, names in systems.items()]
+    marked = every_figure and not all(result.calibrated for result in results)
+    return [*notes, _WHAT_IT_MARKS] if marked else notes
 
 
 def format_table(results: Sequence[Result]) -> str:
@@ -80,7 +126,7 @@ def format_text(rows: Sequence[Row]) -> str:
 
 def format_markdown(rows: Sequence[Row]) -> str:
     """Return rows as a Markdown table."""
-    heading, *body = [[cell.replace("\\", "\\\\").replace("|", "\\|") for cell in row] for row in rows]
+    heading, *body = [[_SIGNS.sub(r"\\\g<0>", cell) for cell in row] for row in rows]
     return "".join(f"| {' | '.join(row)} |\n" for row in (heading, ["---"] * len(heading), *body))
 
 

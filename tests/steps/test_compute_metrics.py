@@ -215,6 +215,17 @@ def test_speakers_that_are_not_known(scripts, exp):
     fails(judge(scripts, exp, "--resample", "speakers"), "--resample speakers: there is no utt2spk beside")
 
 
+def test_ratios_are_said_to_be_ratios(scripts, exp):
+    write_scores(exp / "scores" / "c.txt", 1)
+    succeeds(judge(scripts, exp, "--calibrated", exp / "scores" / "c.txt", scores=("t", "c")))
+    records = {name: json.loads((exp / "results" / f"{name}.json").read_text()) for name in "tc"}
+    assert (records["t"]["calibrated"], records["c"]["calibrated"]) == (False, True)
+    table = succeeds(scripts.run("utils/results.py", exp, cwd=exp)).stdout.splitlines()
+    assert [line.count("*") for line in table[:3]] == [0, 0, 3]
+    assert table[1].split()[1] == "c"
+    fails(judge(scripts, exp, "--calibrated", "t.txt"), "--calibrated t.txt: is none of the score files")
+
+
 def test_enrolments_with_names_of_their_own(scripts, exp):
     data = exp.parents[1] / "data"
     lines = (data / "trials").read_text().splitlines()
@@ -281,19 +292,22 @@ def test_one_table_over_experiments(scripts, exp):
     fails(scripts.run("utils/results.py", "nowhere", cwd=exp), "nowhere: no such folder")
     succeeds(judge(scripts, exp))
     succeeds(judge(scripts, other, "--priors", 0.3, scores=("t", "u")))
-    heading, *rows, note = succeeds(scripts.run(*table, cwd=exp)).stdout.splitlines()
+    heading, *rows, note, mark = succeeds(scripts.run(*table, cwd=exp)).stdout.splitlines()
+    assert mark.startswith("* actDCF and Cllr")
     assert note.startswith("one, t; two, t; two, u: only 6 speakers")
     assert [row.split()[:2] for row in rows] == [["one", "t"], ["two", "t"], ["two", "u"]]
     assert heading.split()[:2] == ["experiment", "system"]
     lines = succeeds(scripts.run("utils/results.py", other, exp, "--format", "markdown", cwd=exp)).stdout.splitlines()
-    assert lines[-2:] == ["", f"- {note.replace('one, t; two, t; two, u', 'two, t; two, u; one, t')}"]
-    lines = lines[:-2]
+    assert lines[-3:-1] == ["", f"- {note.replace('one, t; two, t; two, u', 'two, t; two, u; one, t')}"]
+    assert lines[-1].startswith("- \\* actDCF and Cllr")
+    lines = lines[:-3]
     assert [line.split(" | ")[0] for line in lines] == ["| experiment", "| ---", "| two", "| two", "| one"]
     assert len({line.count("|") for line in lines}) == 1
     records = json.loads(succeeds(scripts.run(*table, "--format", "json", cwd=exp)).stdout)
     assert [record["experiment"] for record in records] == ["one", "two", "two"]
     result = json.loads((exp / "results" / "t.json").read_text())
-    assert records[0]["minDCF(0.01)"] == f"{result['min_dcf']['0.01']['value']:.4f}"
-    assert (records[0]["minDCF(0.3)"], records[1]["minDCF(0.01)"]) == ("-", "-")
+    assert records[0]["minDCF(0.01)"] == result["min_dcf"]["0.01"]["value"]
+    assert records[0]["EER %"] == result["eer"]["percent"]
+    assert (records[0]["minDCF(0.3)"], records[1]["minDCF(0.01)"]) == (None, None)
     (exp / "results" / "old.json").write_text("{}\n")
     fails(scripts.run(*table, cwd=exp), "old.json: not a result of this version of stage 7")
