@@ -384,7 +384,7 @@ if wanted 7; then
     if [ "$norm" != none ]; then
       judged+=("$scores/${list_names[i]}_$norm.txt")
     fi
-    run "${top}steps/compute_metrics.py" "${list_files[i]}" "${judged[@]}" --out-dir "$results" "${metrics_options[@]}"
+    run "${top}steps/compute_metrics.py" "${list_files[i]}" "${judged[@]}" "$results" "${metrics_options[@]}"
     say "log: $exp/train.log"
   done
 fi

@@ -13,7 +13,7 @@ from vouch.errors import VouchError
 from vouch.files import write_text
 from vouch.kaldi.datadir import write_data_dir
 from vouch.kaldi.tables import read_table, write_table
-from vouch.kaldi.trials import Trials, write_trials
+from vouch.kaldi.trials import Trials, trial_lists, write_trials
 
 RECORD = ".prepared.json"
 
@@ -97,7 +97,7 @@ def _tables_are(folder: Path, new: DataSet) -> bool:
 def _clear(folder: Path, keep_features: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "utt2spk").unlink(missing_ok=True)
-    anew = [*folder.glob("trials*"), *folder.glob("enrol_map")]
+    anew = [*trial_lists(folder), *folder.glob("enrol_map")]
     for path in anew if keep_features else list(folder.iterdir()):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

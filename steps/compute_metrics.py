@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Stage 7: judge scores: EER, minDCF and Cllr with bootstrap intervals, DET and histogram pictures, an HTML report.
 
-    steps/compute_metrics.py data/test/trials exp/scores/trials.txt exp/scores/trials_asnorm.txt --out-dir exp/results
+    steps/compute_metrics.py data/test/trials exp/scores/trials.txt exp/scores/trials_asnorm.txt exp/results
 
 For each score file <stem>.txt writes <stem>.txt (table), <stem>.json (all figures), <stem>_det.png and <stem>_hist.png
 into the output folder; for several of them also <first stem>_det.all.png with all curves. report.html there shows all
@@ -47,7 +47,10 @@ def parse_options() -> Namespace:
     parser = Parser(__doc__)
     parser.add_argument("trials", type=Path, help="trial list, 'enrol-id test-id target|nontarget' lines")
     parser.add_argument("scores", type=Path, nargs="+", help="score files of these trials, in any order of lines")
-    parser.add_argument("--out-dir", type=Path, required=True, help="folder to write to")
+    # Former command lines name it; in all other steps it is the last of the files and folders.
+    is_named = any(word.partition("=")[0] == "--out-dir" for word in sys.argv[1:])
+    required = {"required": True} if is_named else {}
+    parser.add_argument("--out-dir" if is_named else "out_dir", type=Path, help="folder to write to", **required)
     parser.add_argument(
         "--name",
         action="append",
@@ -79,7 +82,8 @@ def parse_options() -> Namespace:
     parser.add_argument(
         "--experiment-config",
         type=Path,
-        help="file to show in report.html (default: ../config.yaml of --out-dir, if it is there)",
+        help="file to show in report.html (default: config.yaml in the folder above the one"
+        " written to, if it is there)",
     )
     parts = parser.add_argument_group("parts of the list, each with all figures")
     parts.add_argument("--utt2dur", type=Path, help="durations: figures for ranges of them")
@@ -139,6 +143,8 @@ def main() -> None:
             )
     if options.utt2dur is None and (options.duration_edges or options.duration_of):
         raise VouchError("--duration-edges and --duration-of say how durations are used; give --utt2dur too")
+    if options.out_dir.exists() and not options.out_dir.is_dir():
+        raise VouchError(f"{options.out_dir}: is a file; the last name is that of the folder to write to")
     endings = (".txt", ".json", "_det.png", "_hist.png", "_det.all.png")
     outputs = [options.out_dir / f"{stem}{ending}" for stem in stems for ending in endings]
     check_outputs(options, "out_dir", [*outputs, options.out_dir / "report.html"])

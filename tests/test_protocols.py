@@ -37,7 +37,7 @@ steps/normalize_scores.py {exp}/scores/test_trials.txt {exp}/embeddings/test/emb
 {exp}/embeddings/train/embedding.scp {exp}/scores/test_trials_asnorm.txt --method asnorm \
 --utt2spk {data}/test/utt2spk --cohort-utt2spk {data}/train/utt2spk
 steps/compute_metrics.py {data}/test/trials {exp}/scores/test_trials.txt {exp}/scores/test_trials_asnorm.txt \
---out-dir {exp}/results
+{exp}/results
 """,
     "voxceleb_trainer": """
 steps/extract_embeddings.py {data}/test {exp}/final.pt {exp}/embeddings_voxceleb_trainer/test --input wav \
@@ -45,7 +45,7 @@ steps/extract_embeddings.py {data}/test {exp}/final.pt {exp}/embeddings_voxceleb
 steps/score_trials.py {data}/test/trials {exp}/embeddings_voxceleb_trainer/test/embedding.scp \
 {exp}/scores_voxceleb_trainer/test_trials.txt --backend distance
 steps/compute_metrics.py {data}/test/trials {exp}/scores_voxceleb_trainer/test_trials.txt \
---out-dir {exp}/results_voxceleb_trainer --priors 0.05 --definitions voxceleb_trainer
+{exp}/results_voxceleb_trainer --priors 0.05 --definitions voxceleb_trainer
 """,
     "pyannote": """
 steps/extract_embeddings.py {data}/train {exp}/final.pt {exp}/embeddings_pyannote/train --windows 300 \
@@ -58,7 +58,7 @@ steps/normalize_scores.py {exp}/scores_pyannote/test_trials.txt {exp}/embeddings
 {exp}/embeddings_pyannote/train/embedding.scp {exp}/scores_pyannote/test_trials_asnorm.txt --method asnorm \
 --utt2spk {data}/test/utt2spk --cohort-utt2spk {data}/train/utt2spk --cohort-average mean --top-n auto:400
 steps/compute_metrics.py {data}/test/trials {exp}/scores_pyannote/test_trials.txt \
-{exp}/scores_pyannote/test_trials_asnorm.txt --out-dir {exp}/results_pyannote --definitions pyannote feerci
+{exp}/scores_pyannote/test_trials_asnorm.txt {exp}/results_pyannote --definitions pyannote feerci
 """,
     "wespeaker": """
 steps/extract_embeddings.py {data}/train {exp}/final.pt {exp}/embeddings_wespeaker/train --device cpu --nj 1
@@ -70,7 +70,7 @@ steps/normalize_scores.py {exp}/scores_wespeaker/test_trials.txt {exp}/embedding
 --utt2spk {data}/test/utt2spk --cohort-utt2spk {data}/train/utt2spk --cohort-average mean --top-n auto:300 \
 --mean {exp}/embeddings_wespeaker/train/embedding.scp
 steps/compute_metrics.py {data}/test/trials {exp}/scores_wespeaker/test_trials.txt \
-{exp}/scores_wespeaker/test_trials_asnorm.txt --out-dir {exp}/results_wespeaker --priors 0.01
+{exp}/scores_wespeaker/test_trials_asnorm.txt {exp}/results_wespeaker --priors 0.01
 """,
 }
 

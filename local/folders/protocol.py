@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from folders.tree import Recording, safe
+from folders.tree import Recording
 from splits import hold_out
 from vouch.errors import VouchError, nearest
 from vouch.kaldi.tables import read_lines
-from vouch.kaldi.trials import Trials
+from vouch.kaldi.trials import Trials, list_name
 
 SHARE = 0.1  # of the speakers for test, and of the rest for validation
 LEAST = 2  # speakers of a set: one alone has no non-target trial
@@ -74,7 +74,7 @@ def name_lists(paths: Sequence[Path]) -> dict[str, Path]:
         return {"trials": paths[0]}
     named: dict[str, Path] = {}
     for path in paths:
-        name = f"trials_{safe(path.stem, keep='_.-')}"
+        name = list_name(path.stem)
         if name in named:
             raise VouchError(f"--trials {path}: would be '{name}', as {named[name]} is; rename one")
         named[name] = path

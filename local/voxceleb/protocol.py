@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from download import fetch
-from folders.tree import Recording, safe
+from folders.tree import Recording
 from recordings import warn
 from server import Server
 from splits import hold_out
 from trial_lists import Names
 from vouch.errors import VouchError, pick
 from vouch.kaldi.tables import read_lines
-from vouch.kaldi.trials import Trials
+from vouch.kaldi.trials import Trials, list_name
 
 TRAIN_ON = ("vox1", "vox2", "both")
 # The development speakers of the protocol VoxCeleb1_X: those whose names begin with U, V or W.
@@ -54,7 +54,7 @@ def find_lists(words: str, root: Path, server: Server) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for word in words.split(","):
         own = Path(word)
-        name = f"trials_{word if word in LISTS else safe(own.stem, keep='_.-')}"
+        name = list_name(word if word in LISTS else own.stem)
         if name in found:
             raise VouchError(f"--trials {words}: '{word}' would be '{name}', as {found[name]} is")
         if word in LISTS or not own.is_file():

@@ -121,7 +121,7 @@ def report(work: Path, repeats: int) -> Used:
     for what, clusters in (("trials", None), ("speakers", speakers)):
         used = best(repeats, lambda clusters=clusters: timed(lambda: evaluate("all", *arrays, speakers=clusters)))
         show(f"every figure with its interval, 1000 draws of {what}", used)
-    judging = ("compute_metrics", trials, scores, "--out-dir", results)
+    judging = ("compute_metrics", trials, scores, results)
     show("compute_metrics.py with pictures", best(repeats, lambda: step(*judging)))
     return scoring
 

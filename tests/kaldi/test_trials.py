@@ -2,7 +2,22 @@ import numpy as np
 import pytest
 
 from vouch.errors import VouchError
-from vouch.kaldi.trials import Trials, read_trials, write_trials
+from vouch.kaldi.trials import Trials, list_name, read_trials, trial_lists, write_trials
+
+
+def test_backup_copies_are_no_lists(tmp_path):
+    lists = ["trials", "trials_O-original", "trials_easy", "trials_hard_2"]
+    others = ["trials~", "trials.bak", "trials.orig", "trials_easy.txt", "trials_easy~", "trials_", "trials_größe"]
+    for name in (*lists, *others, "#trials#", ".trials.swp", "trials2", "trials easy", "my_trials"):
+        (tmp_path / name).write_text("a b target\n")
+    assert [path.name for path in trial_lists(tmp_path)] == lists
+
+
+@pytest.mark.parametrize(("stem", "name"), [("O-original", "trials_O-original"), ("größe 1.v2", "trials_gr__e_1_v2")])
+def test_names_of_lists_are_those_that_are_found(tmp_path, stem, name):
+    assert list_name(stem) == name
+    (tmp_path / name).write_text("a b target\n")
+    assert trial_lists(tmp_path) == [tmp_path / name]
 
 
 def test_written_trials_are_read_back(tmp_path):

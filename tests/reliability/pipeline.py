@@ -86,7 +86,7 @@ STAGES = (
     Stage(
         "7 results",
         "steps/compute_metrics.py",
-        ("data/test/trials", _SCORES, _NORMALISED, "--out-dir", "exp/results", "--draws", "20"),
+        ("data/test/trials", _SCORES, _NORMALISED, "exp/results", "--draws", "20"),
         ("exp/results",),
     ),
 )

@@ -40,7 +40,7 @@ def exp(tmp_path):
 
 def judge(scripts, exp, *options, scores=("t",)):
     paths = [exp / "scores" / f"{name}.txt" for name in scores]
-    words = (exp.parents[1] / "data" / "trials", *paths, "--out-dir", exp / "results", "--draws", 50, *options)
+    words = (exp.parents[1] / "data" / "trials", *paths, exp / "results", "--draws", 50, *options)
     return scripts.run("steps/compute_metrics.py", *words, cwd=exp)
 
 
@@ -268,11 +268,23 @@ def test_comparison_of_two_score_files(scripts, exp):
     fails(scripts.run(*words, cwd=exp), f"trials:2: '{' '.join(PAIRS[1])}' has no score in scores/b.txt")
 
 
+def test_the_folder_is_the_last_of_the_names_or_an_option(scripts, exp):
+    words = ("steps/compute_metrics.py", "../../data/trials", "scores/t.txt", "--draws", 5)
+    for option in (("--out-dir", "named"), ("--out-dir=named",)):
+        succeeds(scripts.run(*words, *option, cwd=exp))
+        assert (exp / "named" / "t.json").exists()
+    # The folder was forgotten.
+    write_scores(exp / "scores" / "u.txt", 1)
+    done = scripts.run(*words[:3], "scores/u.txt", cwd=exp)
+    fails(done, "scores/u.txt: is a file; the last name is that of the folder to write to")
+    fails(scripts.run(*words[:3], cwd=exp), "the following arguments are required: out_dir", status=2)
+
+
 def test_an_input_is_not_overwritten(scripts, exp):
     """Neither by a table nor by the comparison."""
     data, scores = exp.parents[1] / "data", exp / "scores" / "t.txt"
     before = {path: path.read_bytes() for path in (scores, data / "trials")}
-    done = judge(scripts, exp, "--out-dir", exp / "scores")
+    done = scripts.run("steps/compute_metrics.py", data / "trials", scores, exp / "scores", cwd=exp)
     fails(done, "scores/t.txt: is to be written and is read too, as 'scores'")
     words = ("utils/compare_scores.py", scores, scores, data / "trials", "--json")
     fails(scripts.run(*words, data / "trials", cwd=exp), "trials: is to be written and is read too, as 'trials'")

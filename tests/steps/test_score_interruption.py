@@ -37,7 +37,7 @@ def commands(path):
     return [
         ("score_trials", path / "trials", path / "test.scp", scores),
         ("normalize_scores", scores, path / "test.scp", path / "test.scp", path / "scores/trials_asnorm.txt"),
-        ("compute_metrics", path / "trials", scores, "--out-dir", path / "results", "--draws", 10),
+        ("compute_metrics", path / "trials", scores, path / "results", "--draws", 10),
     ]
 
 

@@ -92,7 +92,7 @@ def test_from_embeddings_to_results(data):
     expected = [(side(a, score) + side(b, score)) / 2 for (a, b), score in scores.items()]
     assert list(read_scores(data / "scores/t_asnorm.txt").values()) == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
-    done = step("compute_metrics", "trials", "scores/t.txt", "scores/t_asnorm.txt", "--out-dir", "results", cwd=data)
+    done = step("compute_metrics", "trials", "scores/t.txt", "scores/t_asnorm.txt", "results", cwd=data)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "results/t_det.all.png" in done.stdout
@@ -111,7 +111,7 @@ def test_list_called_all_keeps_its_picture(data):
     assert step("score_trials", "trials", "test.scp", "t.txt", cwd=data).returncode == 0
     (data / "t_all.txt").write_bytes((data / "t.txt").read_bytes())
     for scores, out_dir in ((("t.txt", "t_all.txt"), "both"), (("t_all.txt",), "one")):
-        done = step("compute_metrics", "trials", *scores, "--draws", 5, "--out-dir", out_dir, cwd=data)
+        done = step("compute_metrics", "trials", *scores, out_dir, "--draws", 5, cwd=data)
         assert done.returncode == 0, done.stderr
     picture = (data / "one/t_all_det.png").read_bytes()
     assert (data / "both/t_all_det.png").read_bytes() == picture
@@ -141,7 +141,7 @@ def test_unknown_utterance_is_named_or_left_out(data):
     assert done.returncode == 0
     assert "1 of 277 trials left out: trials:277: 's9-9' is not in test.scp (1 such)" in done.stderr
     assert len(read_scores(data / "t.txt")) == 276
-    judge = ("compute_metrics", "trials", "t.txt", "--out-dir", "r")
+    judge = ("compute_metrics", "trials", "t.txt", "r")
     fails(step(*judge, cwd=data), "trials:277: 's0-0 s9-9' has no score in t.txt")
     assert not (data / "r").exists()
     done = step(*judge, "--allow-missing", cwd=data)
@@ -284,11 +284,11 @@ def test_an_input_is_not_overwritten(data, words, name):
 def test_scores_that_cannot_be_judged(data):
     (data / "trials").write_text("s0-0 s0-1 target\ns0-0 s0-2 target\n")
     (data / "t.txt").write_text("s0-0 s0-1 0.5\ns0-0 s0-2 0.25\n")
-    judge = ("compute_metrics", "trials", "t.txt", "--out-dir", "r")
+    judge = ("compute_metrics", "trials", "t.txt", "r")
     fails(step(*judge, cwd=data), "t.txt: error rates need target and non-target trials; these are 2 target")
     (data / "t.txt").write_text("s0-0 s0-1 0.5\ns0-0 s0-2 nan\n")
     fails(step(*judge, cwd=data), "t.txt:2: the score is not a finite number")
-    fails(step("compute_metrics", "trials", "t.txt", "x/t.txt", "--out-dir", "r", cwd=data), "are called 't'")
+    fails(step("compute_metrics", "trials", "t.txt", "x/t.txt", "r", cwd=data), "are called 't'")
     fails(step(*judge, "--name", "a", "--name", "b", cwd=data), "1 score files but 2 --name")
     assert not (data / "r").exists()
 
@@ -298,14 +298,14 @@ def test_one_trial_is_scored_and_normalised_but_not_judged(data):
     assert step("score_trials", "trials", "test.scp", "t.txt", cwd=data).returncode == 0
     assert step("normalize_scores", "t.txt", "test.scp", "cohort.scp", "n.txt", cwd=data).returncode == 0
     assert [*read_scores(data / "n.txt")] == [("s0-0", "s0-1")]
-    judge = ("compute_metrics", "trials", "n.txt", "--out-dir", "r")
+    judge = ("compute_metrics", "trials", "n.txt", "r")
     fails(step(*judge, cwd=data), "n.txt: error rates need target and non-target trials; these are 1 target")
 
 
 def test_tied_scores_are_judged(data):
     lines = (data / "trials").read_text().splitlines()
     (data / "t.txt").write_text("".join(f"{' '.join(line.split()[:2])} 0.5\n" for line in lines))
-    assert step("compute_metrics", "trials", "t.txt", "--out-dir", "r", cwd=data).returncode == 0
+    assert step("compute_metrics", "trials", "t.txt", "r", cwd=data).returncode == 0
     record = json.loads((data / "r/t.json").read_text())
     # All or none are accepted; half way between the two errors are equal.
     assert record["eer"]["percent"] == pytest.approx(50)
@@ -318,7 +318,7 @@ def test_no_step_imports_torch(data):
     for name, *arguments in (
         ("score_trials", "trials", "test.scp", "t.txt"),
         ("normalize_scores", "t.txt", "test.scp", "cohort.scp", "n.txt"),
-        ("compute_metrics", "trials", "t.txt", "n.txt", "--out-dir", "r"),
+        ("compute_metrics", "trials", "t.txt", "n.txt", "r"),
         ("train_plda", "cohort.scp", "cohort_utt2spk", "plda"),
         ("calibrate", "c.json", "t.txt", "n.txt", "--fit", "trials", "--embeddings", "test.scp"),
     ):

@@ -13,13 +13,24 @@ from vouch.kaldi.triples import Form, Triples, iterate_triples, parse_triples
 
 LABELS = {"target": True, "nontarget": False}
 _FORM = Form("<enrol-id> <test-id> target|nontarget", LABELS.__contains__)
+_LIST_NAME = re.compile(r"trials(_[A-Za-z0-9_-]+)?")
+_NO_LETTER = re.compile(r"[^A-Za-z0-9_-]")
 # The last blank of a line and what follows it, as numbers of eight bytes: lines are compared with these at once.
 _TARGET, _NONTARGET, _REST = np.frombuffer(b" target\n nontargntarget\n", "<u8")
 
 
 def trial_lists(folder: Path) -> list[Path]:
-    """Return the trial lists of a data directory, sorted: `trials` and `trials_NAME`, and no backup copies of them."""
-    return sorted(path for path in folder.glob("trials*") if re.fullmatch(r"trials(_[\w-]+)?", path.name))
+    """Return the trial lists of a data directory, sorted: `trials` and `trials_NAME`, and no backup copies of them.
+
+    A NAME has letters A to Z, a to z, digits, `_` and `-` only, so that `trials~`, `trials.bak` and `trials_easy.orig`
+    are none.
+    """
+    return sorted(path for path in folder.glob("trials*") if _LIST_NAME.fullmatch(path.name))
+
+
+def list_name(name: str) -> str:
+    """Return `trials_NAME` with `_` for what a NAME cannot have, see `trial_lists`."""
+    return f"trials_{_NO_LETTER.sub('_', name)}"
 
 
 class Trials(NamedTuple):
