@@ -53,7 +53,8 @@ def speakers_of(
     table = read_table(utt2spk)
     numbers = {speaker: number for number, speaker in enumerate(sorted(set(table.values())))}
     of_utterance = {utterance: numbers[speaker] for utterance, speaker in table.items()}
-    of_enrolment = {**numbers, **of_utterance}
+    of_test = {**numbers, **of_utterance}
+    of_enrolment = dict(of_test)
     for name, words in (read_table(enrol_map) if enrol_map else {}).items():
         found = {of_utterance.get(utterance, utterance) for utterance in words.split()}
         unknown = [each for each in found if isinstance(each, str)]
@@ -63,8 +64,8 @@ def speakers_of(
             raise VouchError(f"{enrol_map}: the utterances of '{name}' are of {len(found)} speakers in {utt2spk}")
         of_enrolment[name] = found.pop()
     sides = []
-    for names, known in ((trials.enrol, of_enrolment), (trials.test, {**numbers, **of_utterance})):
-        rows = np.array([known.get(name, -1) for name in names])
+    for names, known in ((trials.enrol, of_enrolment), (trials.test, of_test)):
+        rows = np.fromiter(map(known.get, names, itertools.repeat(-1)), np.int32, len(names))
         if (rows < 0).any():
             name = shorten(names[int(np.argmin(rows))])
             raise VouchError(f"'{name}' of the trial list is neither an utterance nor a speaker of {utt2spk}")

@@ -86,8 +86,9 @@ def _result(fields: Fields, is_group: bool = False) -> Result:
     for name in ("cllr", "min_cllr"):
         intervals[name] = _interval(fields.fields(name))
     resampled, level = interval.text("resampled"), interval.number("level")
-    speakers = None if interval.is_null("speakers") else interval.count("speakers", 1)
-    if resampled not in UNITS or not 0 < level < 1 or (resampled == "speakers" and speakers is None):
+    # Files of older versions tell neither how many speakers there are nor whether scores are calibrated.
+    is_known = "speakers" in interval.names() and not interval.is_null("speakers")
+    if resampled not in UNITS or not 0 < level < 1:
         raise ValueError("'eer_interval' does not say what was resampled")
     other_eers, other_min_dcfs = fields.fields("other_eers_percent"), fields.fields("other_min_dcfs")
     # Parts have no parts: what is nested deeper is no result.
@@ -108,10 +109,10 @@ def _result(fields: Fields, is_group: bool = False) -> Result:
         level=level,
         draws=interval.count("draws", 1),
         resampled=resampled,
-        speakers=speakers,
+        speakers=interval.count("speakers", 1) if is_known else None,
         other_eers={_line(name): other_eers.number(name) for name in other_eers.names()},
         other_min_dcfs={_line(name): _costs(other_min_dcfs.fields(name)) for name in other_min_dcfs.names()},
-        calibrated=fields.truth("calibrated"),
+        calibrated="calibrated" in fields.names() and fields.truth("calibrated"),
         groups=tuple(_result(Fields(group), is_group=True) for group in groups),
         notes=tuple(_line(note) for note in fields.texts("notes")),
     )

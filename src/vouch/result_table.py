@@ -90,7 +90,8 @@ def table_records(results: Sequence[Result]) -> list[Record]:
 
 def drawn(result: Result) -> str:
     """Return what the intervals are over: "24 speakers" or "trials"."""
-    return f"{result.speakers} speakers" if result.resampled == "speakers" else result.resampled
+    number = f"{result.speakers} " if result.resampled == "speakers" and result.speakers else ""
+    return number + result.resampled
 
 
 def notes_of(results: Sequence[Result], every_figure: bool = False) -> list[str]:
