@@ -22,11 +22,12 @@ def folder(tmp_path_factory):
     """Embeddings, and so many trials that writing their scores takes a while."""
     path = tmp_path_factory.mktemp("scores")
     rng = np.random.default_rng(0)
-    with open_ark(path / "test.ark", path / "test.scp") as ark:
-        for name in IDS:
-            ark.write(name, rng.standard_normal(8))
+    for part in ("test", "cohort"):
+        with open_ark(path / f"{part}.ark", path / f"{part}.scp") as ark:
+            for name in IDS:
+                ark.write(f"{part[0]}{name}", rng.standard_normal(8))
     label = {True: "target", False: "nontarget"}
-    lines = [f"{a} {b} {label[(i + j) % 7 == 0]}\n" for i, a in enumerate(IDS) for j, b in enumerate(IDS) if i < j]
+    lines = [f"t{a} t{b} {label[(i + j) % 7 == 0]}\n" for i, a in enumerate(IDS) for j, b in enumerate(IDS) if i < j]
     (path / "trials").write_text("".join(lines * 3))
     run(path, *commands(path)[0])
     return path
@@ -36,7 +37,7 @@ def commands(path):
     scores = path / "scores/trials.txt"
     return [
         ("score_trials", path / "trials", path / "test.scp", scores),
-        ("normalize_scores", scores, path / "test.scp", path / "test.scp", path / "scores/trials_asnorm.txt"),
+        ("normalize_scores", scores, path / "test.scp", path / "cohort.scp", path / "scores/trials_asnorm.txt"),
         ("compute_metrics", path / "trials", scores, path / "results", "--draws", 10),
     ]
 
