@@ -9,8 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from vouch.errors import VouchError
-from vouch.files import write_text
+from vouch.errors import VouchError, about_file
+from vouch.files import read_text, write_text
 from vouch.kaldi.datadir import write_data_dir
 from vouch.kaldi.tables import read_table, write_table
 from vouch.kaldi.trials import Trials, trial_lists, write_trials
@@ -41,12 +41,9 @@ class DataSet(NamedTuple):
 
 def check_free(data: Path, names: Collection[str]) -> set[str]:
     """Return the sets that adapters made in `data`; `VouchError` if one of `names` is there and not of them."""
-    try:
-        made = set(json.loads((data / RECORD).read_text(encoding="utf-8"))["sets"])
-    except FileNotFoundError:
-        made = set()
-    except (ValueError, KeyError, TypeError):
-        raise VouchError(f"{data / RECORD}: not a record of stage 0; remove it and the sets beside it") from None
+    record = data / RECORD
+    with about_file(record, "not a record of stage 0", "remove it and the sets beside it"):
+        made = set(json.loads(read_text(record))["sets"]) if record.exists() else set()
     for name in names:
         if name not in made and (data / name).exists():
             raise VouchError(

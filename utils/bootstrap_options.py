@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vouch.breakdown import speakers_of
+from vouch.breakdown import Unfitting, speakers_of
 from vouch.errors import VouchError
 from vouch.kaldi.trials import Trials
 from vouch.report import UNITS
@@ -42,7 +42,8 @@ def known_speakers(options: Namespace, trials: Trials) -> tuple[tuple[np.ndarray
 
     Raises
     ------
-    VouchError : see `vouch.breakdown.speakers_of`; or speakers are to be drawn and nobody knows them
+    VouchError : a table cannot be read, or one that was asked for does not fit; or speakers are to be drawn and nobody
+        knows them
     """
     utt2spk, enrol_map = (
         given or (beside if beside.is_file() else None)
@@ -58,7 +59,7 @@ def known_speakers(options: Namespace, trials: Trials) -> tuple[tuple[np.ndarray
         return None, [reason]
     try:
         return speakers_of(trials, utt2spk, enrol_map), []
-    except VouchError as error:
+    except Unfitting as error:
         if options.utt2spk or options.enrol_map or options.resample == "speakers":
             raise
         return None, [f"speakers are not known: {error}"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from folders.tree import safe
-from vouch.errors import VouchError
+from vouch.errors import VouchError, about_file
 from vouch.kaldi.tables import read_lines
 
 
@@ -85,10 +85,8 @@ def _read_manual(folder: Path, meetings: list[str]) -> dict[str, list[Turn]]:
 
 
 def _parse(path: Path) -> ElementTree.Element:
-    try:
+    with about_file(path, "not readable as XML"):
         return ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        raise VouchError(f"{path}: not readable as XML ({error})") from None
 
 
 def _seconds(text: str | None, where: str) -> float:

@@ -30,6 +30,10 @@ def scored_trials(trials: Trials, scores: Scores) -> Trials:
     return Trials(enrol, test, trials.is_target[keep])
 
 
+class Unfitting(VouchError):
+    """Tables of speakers say nothing of some trials, or something else than their labels."""
+
+
 def speakers_of(
     trials: Trials, utt2spk: str | Path, enrol_map: str | Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -47,8 +51,9 @@ def speakers_of(
 
     Raises
     ------
-    VouchError : naming an id whose speaker is not known, an enrolment of several speakers, or the first trial whose
+    Unfitting : naming an id whose speaker is not known, an enrolment of several speakers, or the first trial whose
         label says something else than the table
+    VouchError : a table cannot be read
     """
     table = read_table(utt2spk)
     numbers = {speaker: number for number, speaker in enumerate(sorted(set(table.values())))}
@@ -59,23 +64,23 @@ def speakers_of(
         found = {of_utterance.get(utterance, utterance) for utterance in words.split()}
         unknown = [each for each in found if isinstance(each, str)]
         if unknown:
-            raise VouchError(f"{enrol_map}: '{min(unknown)}' of '{name}' is not in {utt2spk}")
+            raise Unfitting(f"{enrol_map}: '{min(unknown)}' of '{name}' is not in {utt2spk}")
         if len(found) > 1:
-            raise VouchError(f"{enrol_map}: the utterances of '{name}' are of {len(found)} speakers in {utt2spk}")
+            raise Unfitting(f"{enrol_map}: the utterances of '{name}' are of {len(found)} speakers in {utt2spk}")
         of_enrolment[name] = found.pop()
     sides = []
     for names, known in ((trials.enrol, of_enrolment), (trials.test, of_test)):
         rows = np.fromiter(map(known.get, names, itertools.repeat(-1)), np.int32, len(names))
         if (rows < 0).any():
             name = shorten(names[int(np.argmin(rows))])
-            raise VouchError(f"'{name}' of the trial list is neither an utterance nor a speaker of {utt2spk}")
+            raise Unfitting(f"'{name}' of the trial list is neither an utterance nor a speaker of {utt2spk}")
         sides.append(rows)
     enrol, test = sides
     contradicted = np.flatnonzero((enrol == test) != trials.is_target)
     if len(contradicted):
         row = contradicted[0]
         label, said = ("target", "two speakers") if trials.is_target[row] else ("nontarget", "one speaker")
-        raise VouchError(
+        raise Unfitting(
             f"the trial '{trials.enrol[row]} {trials.test[row]}' is {label}, but of {said} in {utt2spk}"
             f" ({len(contradicted)} such)"
         )

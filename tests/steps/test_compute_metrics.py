@@ -208,6 +208,9 @@ def test_speakers_that_are_not_known(scripts, exp):
     assert OVER_TRIALS in done.stdout
     for options in (["--resample", "speakers"], ["--utt2spk", data / "utt2spk"]):
         fails(judge(scripts, exp, *options), reason)
+    # A table that cannot be read is no table that says nothing: the intervals would change without anybody's wish.
+    (data / "utt2spk").write_bytes(b"s0-0 \xff\n")
+    fails(judge(scripts, exp), "utt2spk")
     (data / "utt2spk").unlink()
     done = succeeds(judge(scripts, exp))
     assert f"t: there is no utt2spk beside {data / 'trials'} that knows the speakers; give --utt2spk" in done.stdout
