@@ -19,7 +19,7 @@ from scipy.signal import resample_poly
 from vouch.decoder import Decoder, open_decoder
 from vouch.errors import VouchError, reason
 from vouch.kaldi.rxfilename import parse_place
-from vouch.pipes import MAX_BYTES, read_pipe
+from vouch.pipes import MAX_BYTES, MAX_SHOWN, read_pipe
 
 # What libsndfile does not open and ffmpeg does.
 FFMPEG_SUFFIXES = {".m4a", ".mp4", ".aac", ".wma", ".webm"}
@@ -210,7 +210,7 @@ def _open_source(rxfilename: str, stack: contextlib.ExitStack) -> tuple[BinaryIO
     # A named pipe: a decoder could not go back in it.
     content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise VouchError(f"{rxfilename}: more than {MAX_BYTES >> 30} GiB, which no recording has")
+        raise VouchError(f"{rxfilename}: more than {MAX_SHOWN}, which no recording has")
     return io.BytesIO(content), len(content), rxfilename, source.offset
 
 

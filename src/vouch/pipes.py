@@ -14,7 +14,7 @@ from typing import BinaryIO
 from vouch.errors import VouchError, shorten
 
 # Bytes that are taken of what a command writes: 18 hours of one 16-bit channel at 16 kHz.
-MAX_BYTES = 2 << 30
+MAX_BYTES, MAX_SHOWN = 2 << 30, "2 GiB"
 _BLOCK = 1 << 20
 # Of what a command says on stderr, so much from the beginning and from the end is looked at.
 _WORDS_KEPT = 1 << 16
@@ -49,7 +49,7 @@ def read_pipe(command: str) -> bytes:
                 size += len(block)
                 if size > MAX_BYTES:
                     raise VouchError(
-                        f"'{command.strip()} |' writes more than {MAX_BYTES >> 30} GiB, which no recording or matrix"
+                        f"'{command.strip()} |' writes more than {MAX_SHOWN}, which no recording or matrix"
                         " has; it was stopped"
                     )
             listening.join()
