@@ -56,7 +56,7 @@ def main() -> None:
     if not config_file.exists():
         raise VouchError(f"{config_file}: no such file; the copies need the front end of stage 1 (steps/make_fbank.py)")
     config = yaml.safe_dump(resolve_feature(read_yaml(config_file)), sort_keys=False)
-    feature = build_feature(yaml.safe_load(config))
+    feature, channel = build_feature(yaml.safe_load(config)), yaml.safe_load(config)["channel"]
     num_frames = read_table(args.data / "utt2num_frames")
     kinds = read_kinds(read_yaml(args.config))
     noises = NoiseFolder(args.musan, kinds)
@@ -84,7 +84,7 @@ def main() -> None:
         args,
         shards,
         args.out / "feats.scp",
-        lambda progress: noisy_feature_extractor(data, feature, noises, originals, args.seed, progress),
+        lambda progress: noisy_feature_extractor(data, feature, noises, originals, args.seed, progress, channel),
         write_beside,
         data.feats_scp,
     )

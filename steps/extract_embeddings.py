@@ -19,6 +19,7 @@ know: then remove the folder embedding.work-* in the output folder first.
 import hashlib
 import sys
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
@@ -30,7 +31,8 @@ guard_imports(__name__)
 import torch
 
 from command_line import Parser, run_main
-from stage import add_job_options, check_device, pick_device, run_shards
+from stage import add_channel_option, add_job_options, check_device, pick_device, run_shards
+from vouch.audio import parse_channel
 from vouch.cropping import WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
 from vouch.embedding import default_max_frames, store_embedder, wave_embedder
 from vouch.encoder import Encoder, load_encoder, rearrange
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="final.pt or a checkpoint of stage 3")
     parser.add_argument("out", type=Path, help="folder for embedding.scp and the archives")
     parser.add_argument("--input", choices=("feats", "wav"), help="what to start from (default: what the model takes)")
+    add_channel_option(parser, "that of the model's training")
     parser.add_argument(
         "--max-frames",
         type=int,
@@ -90,11 +93,14 @@ def main() -> None:
         raise VouchError(f"--input feats: {args.model} takes waveforms; leave --input out")
 
     data, source = load_data(args, encoder)
+    if data.feats_scp and args.channel is not None:
+        raise VouchError("--channel is for audio (--input wav); the channel of features was chosen in stage 1")
+    channel = encoder.channel if args.channel is None else parse_channel(args.channel)
     items = data.feats_scp or data.segments
     model_digest = hashlib.sha256(args.model.read_bytes()).hexdigest()
-    fingerprint = f"{model_digest} {max_frames} {args.short} {cut} {source}"
+    fingerprint = f"{model_digest} {max_frames} {args.short} {cut} {channel} {source}"
     shards = Shards(args.out / "embedding", list(items), fingerprint, size=args.shard_size)
-    embedder = store_embedder if data.feats_scp else wave_embedder
+    embedder = store_embedder if data.feats_scp else partial(wave_embedder, channel=channel)
     outcome = run_shards(
         args,
         shards,

@@ -18,7 +18,8 @@ guard_imports(__name__)
 import yaml
 
 from command_line import Parser, run_main
-from stage import add_job_options, run_shards
+from stage import add_channel_option, add_job_options, run_shards
+from vouch.audio import parse_channel
 from vouch.features import build_feature, resolve_feature
 from vouch.features.extract import feature_extractor
 from vouch.features.waveform import Waveform
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="data directory with wav.scp and utt2spk")
     default = Path(__file__).resolve().parents[1] / "conf/features/fbank40.yaml"
     parser.add_argument("--config", type=Path, default=default, help="feature configuration")
+    add_channel_option(parser, "that of --config, or mean")
     parser.add_argument("--format", choices=FORMATS, default="ark", help="archives, or one .npy file an utterance")
     parser.add_argument("--compress", choices=COMPRESSION, default="none", help="Kaldi's compressed matrices")
     parser.add_argument("--shard-size", type=int, default=1000, help="utterances an archive")
@@ -44,6 +46,8 @@ def main() -> None:
         parser.error("--compress is for archives; .npy files are not compressed")
 
     resolved = resolve_feature(read_yaml(args.config))
+    if args.channel is not None:
+        resolved["channel"] = parse_channel(args.channel)
     config = yaml.safe_dump(resolved, sort_keys=False)
     data = DataDir.load(args.data, need=["wav.scp"])
     feature = build_feature(resolved)
@@ -58,7 +62,13 @@ def main() -> None:
         write_table(args.data / "utt2num_frames", {key: str(rows) for key, rows in outcome.rows.items()})
 
     scp = args.data / "feats.scp"
-    outcome = run_shards(args, shards, scp, lambda progress: feature_extractor(data, feature, progress), write_beside)
+    outcome = run_shards(
+        args,
+        shards,
+        scp,
+        lambda progress: feature_extractor(data, feature, progress, resolved["channel"]),
+        write_beside,
+    )
     if outcome is not None:
         print(f"{args.data}: features of {len(outcome.rows)} utterances, {sum(outcome.rows.values())} frames")
 

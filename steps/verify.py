@@ -22,11 +22,12 @@ guard_imports(__name__)
 import numpy as np
 
 from command_line import Parser, run_main
-from stage import pick_device
-from vouch.audio import read_audio
+from stage import add_channel_option, pick_device
+from vouch.audio import parse_channel, read_audio
 from vouch.embedding import embed_samples
 from vouch.encoder import load_encoder, rearrange
 from vouch.errors import VouchError
+from vouch.loudness import judge_loudness, measure_loudness
 from vouch.scoring.backends import load_preparation
 from vouch.scoring.calibration import Calibration, prior_threshold, read_calibration
 from vouch.scoring.preparation import Preparation
@@ -42,6 +43,7 @@ def parse_options() -> Namespace:
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--prior", type=float, help="probability of the same speaker (default: that of the calibration)")
     limit.add_argument("--false-alarm", type=float, help="share of different speakers that may be accepted")
+    add_channel_option(parser, "that of the model's training")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or such as cuda:1")
     return parser.parse_args()
 
@@ -64,6 +66,15 @@ def load_centre(mean: str | None) -> Preparation:
     return load_preparation(mean, None, "")
 
 
+def check_loudness(samples: np.ndarray, rate: int, recording: str) -> None:
+    """Refuse silence, and warn of what makes a comparison doubtful."""
+    faults = judge_loudness(measure_loudness(samples, rate))
+    if "silence" in faults:
+        raise VouchError(f"{faults['silence']}; there is nobody to compare")
+    for fault in faults.values():
+        print(f"{Path(sys.argv[0]).name}: warning: {recording}: {fault}", file=sys.stderr)
+
+
 def decimal(value: float) -> str:
     """Return four decimals; what rounds to zero has no sign."""
     return f"{round(value, 4) + 0.0:.4f}"
@@ -75,12 +86,14 @@ def main() -> None:
     threshold = find_threshold(options, calibration)
     prepare = load_centre(options.mean)
     encoder = rearrange(load_encoder(options.model, pick_device(options.device)))
+    channel = encoder.channel if options.channel is None else parse_channel(options.channel)
     embeddings, seconds = [], []
     for recording in options.recordings:
         if encoder.feature is None:
             raise VouchError(f"{options.model}: trained on features of an unknown front end, it cannot take recordings")
-        samples = read_audio(recording, encoder.feature.sample_rate).samples
+        samples = read_audio(recording, encoder.feature.sample_rate, channel).samples
         try:
+            check_loudness(samples, encoder.feature.sample_rate, recording)
             embeddings.append(embed_samples(encoder, samples))
         except VouchError as error:
             raise VouchError(f"{recording}: {error}") from None

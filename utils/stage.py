@@ -78,6 +78,14 @@ def add_job_options(parser: Parser) -> None:
     group.add_argument("--job", default="", help=argparse.SUPPRESS)
 
 
+def add_channel_option(parser: Parser, default: str) -> None:
+    """Add the option for recordings with several channels; `vouch.audio.parse_channel` reads its value."""
+    parser.add_argument(
+        "--channel",
+        help=f"of recordings with several: mean, or the number of one, Kaldi's being 0 (default: {default})",
+    )
+
+
 def run_shards(
     args: argparse.Namespace,
     shards: Shards,

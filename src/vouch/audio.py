@@ -17,15 +17,18 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from vouch.decoder import Decoder, open_decoder
-from vouch.errors import VouchError, reason
+from vouch.errors import VouchError, reason, shorten
 from vouch.kaldi.rxfilename import parse_place
 from vouch.pipes import MAX_BYTES, MAX_SHOWN, read_pipe
 
 # What libsndfile does not open and ffmpeg does.
 FFMPEG_SUFFIXES = {".m4a", ".mp4", ".aac", ".wma", ".webm"}
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", *FFMPEG_SUFFIXES}
+# Of the number of a channel: libsndfile knows 1024 channels.
+_CHANNEL_DIGITS = 4
 # Sampling rates in Hz that recordings have; resampling from any other number could take all memory.
 _RATES = range(1000, 1_000_000)
+# What `channel` can be beside the number of one channel.
 MEAN = "mean"
 
 
@@ -152,6 +155,16 @@ def read_excerpt(path: str, samples: int, sample_rate: int, position: float) -> 
             first = int(max(0, decoder.frames - needed) * position)
             piece = decoder.read_span(first, min(needed, decoder.frames - first))
     return np.resize(_finish(piece, rate, path, sample_rate, MEAN).samples, samples)
+
+
+def parse_channel(value: object) -> int | str:
+    """Return "mean" or the number of a channel, from 0; `VouchError` for anything else."""
+    text = str(value)
+    if text == MEAN:
+        return MEAN
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) <= _CHANNEL_DIGITS):
+        raise VouchError(f"channel '{shorten(text)}': is {MEAN}, or the number of one channel, counted from 0")
+    return int(text)
 
 
 def mix_channels(samples: np.ndarray, channel: int | str, where: str) -> np.ndarray:

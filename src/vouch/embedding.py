@@ -16,6 +16,7 @@ from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.feats import FeatureStore
 from vouch.kaldi.waves import WaveReader
 from vouch.kaldi.wavestore import Store
+from vouch.loudness import FAULTS, judge_loudness, measure_loudness
 from vouch.shards import ShardWriter
 
 # Frames in a batch, padding included. On a CPU small batches are faster: they stay in its caches.
@@ -258,18 +259,29 @@ def wave_embedder(
     repeat_short: bool,
     progress: Callable[[int], object],
     cut: Cut | None = None,
+    channel: int | str | None = None,
 ) -> Callable[[Sequence[str], ShardWriter], None]:
     """Return the work of one shard that embeds audio through the encoder's front end; see `store_embedder`.
 
     `data` is loaded with "wav.scp". Utterances are read one by one, so that memory does not grow with the shard.
+    Silence fails; what else speaks against an utterance, see `vouch.loudness`, is counted in the shard's notes.
+
+    Parameters
+    ----------
+    channel : of the recordings, see `vouch.audio.read_audio`; None: that of the encoder's training
     """
+    channel = encoder.channel if channel is None else channel
     front_end = _front_end(encoder)
 
     def embed(utterances: Sequence[str], shard: ShardWriter) -> None:
-        reader = WaveReader(data, front_end.sample_rate)
+        reader = WaveReader(data, front_end.sample_rate, channel)
         for utterance in utterances:
             try:
                 samples = reader.read(utterance)
+                faults = judge_loudness(measure_loudness(samples, front_end.sample_rate))
+                if "silence" in faults:
+                    raise VouchError(faults["silence"])
+                shard.notes.update(FAULTS[fault] for fault in faults)
                 if isinstance(cut, Crops):
                     # Cut before the front end, which then sees no more of the recording than of a training crop.
                     parts = [compute(front_end, crop) for crop in cut.of_samples(samples, front_end.sample_rate)]

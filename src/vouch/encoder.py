@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from vouch.audio import MEAN
 from vouch.errors import VouchError, pick
 from vouch.features import build_feature, resolve_feature
 from vouch.features.cmvn import sliding_cmvn
@@ -80,7 +81,7 @@ class Encoder(nn.Module):
             "normalization": resolve_normalization(normalization, resolved),
             "feature": feature,
         }
-        if self.takes_waveforms and (feature, num_bins) != (waveform, 1):
+        if self.takes_waveforms and ({**feature, "channel": MEAN}, num_bins) != (waveform, 1):
             raise VouchError(
                 f"{resolved['name']} takes waveforms of {waveform['sample_rate']} Hz, not features of {num_bins}"
                 f" dimensions from the front end '{feature['type']}' of {feature['sample_rate']} Hz"
@@ -89,6 +90,11 @@ class Encoder(nn.Module):
         if self.feature is not None and self.feature.dim != num_bins:
             raise VouchError(f"the front end gives {self.feature.dim} dimensions, the features have {num_bins}")
         self.model = build_network(resolved, num_bins)
+
+    @property
+    def channel(self) -> int | str:
+        """Channel of a recording that the front end was given in training, see `vouch.audio.read_audio`."""
+        return MEAN if self.config["feature"] is None else self.config["feature"]["channel"]
 
     @property
     def embedding_dim(self) -> int:

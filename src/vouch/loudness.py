@@ -23,6 +23,14 @@ SHORT_SECONDS = 1.0
 # only rounding noise and the stop band of its resampling there, -60 dB and less.
 NARROW_BAND = -50.0
 LOW_BAND, HIGH_BAND = (300.0, 3400.0), (5000.0, 7800.0)
+# What `judge_loudness` finds, said of many recordings at once.
+FAULTS = {
+    "silence": f"are silent (below {SILENCE_LEVEL:g} dB of full scale)",
+    "short": f"are shorter than {SHORT_SECONDS:g} s",
+    "quiet": f"are quiet (below {QUIET_LEVEL:g} dB of full scale)",
+    "clipping": f"are clipped (more than {CLIPPED_SHARE:.1%} of the samples at full scale)",
+    "narrow band": "have nothing above 4 kHz, as telephone speech",
+}
 # Samples of a spectrum, and how many spectra of a recording, evenly spread over it, are enough.
 SPECTRUM = 512
 MAX_SPECTRA = 4000

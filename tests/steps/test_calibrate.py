@@ -7,6 +7,7 @@ import pytest
 import soundfile
 from corpus import tiny_encoder, voice
 from processes import fails, succeeds
+from scipy.signal import resample_poly
 
 from vouch.embedding import embed_matrices
 from vouch.encoder import save_encoder
@@ -223,6 +224,40 @@ def cosine(a, b):
     return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
 
+def test_what_makes_a_comparison_doubtful_is_said_beside_it(scripts, recordings):
+    folder = recordings[0]
+    samples = soundfile.read(folder / "a.wav")[0]
+    narrow = resample_poly(resample_poly(np.random.default_rng(0).standard_normal(32000) / 20, 1, 2), 2, 1)
+    for name, changed in {
+        "short": samples[:8000],
+        "quiet": np.random.default_rng(0).standard_normal(32000) / 1000,
+        "narrow": narrow,
+        "clipped": np.clip(np.random.default_rng(0).standard_normal(32000), -1, 1),
+    }.items():
+        soundfile.write(folder / f"{name}.wav", changed, 16000)
+    done = succeeds(scripts.run(VERIFY, "short.wav", "quiet.wav", "--model", "final.pt", cwd=folder))
+    assert done.stdout.startswith("score ")
+    assert done.stderr.splitlines() == [
+        "verify.py: warning: short.wav: 0.50 s long, shorter than 1 s",
+        "verify.py: warning: quiet.wav: quiet, its loudest 0.1 s is at -60 dB of full scale",
+    ]
+    done = succeeds(scripts.run(VERIFY, "narrow.wav", "clipped.wav", "--model", "final.pt", cwd=folder))
+    first, second = done.stderr.splitlines()
+    assert first.endswith("narrow.wav: nothing above 4 kHz, it was sampled at 8 kHz once, as telephone speech is")
+    assert "clipped.wav: clipped, 3" in second
+
+
+def test_a_channel_of_two_is_compared(scripts, recordings):
+    folder = recordings[0]
+    both = [soundfile.read(folder / name)[0] for name in ("a.wav", "b.wav")]
+    length = min(map(len, both))
+    soundfile.write(folder / "stereo.wav", np.stack([samples[:length] for samples in both], 1), 16000)
+    soundfile.write(folder / "first.wav", both[0][:length], 16000)
+    words = (VERIFY, "stereo.wav", "first.wav", "--model", "final.pt", "--channel", 0)
+    assert succeeds(scripts.run(*words, cwd=folder)).stdout == "score 1.0000\n"
+    assert succeeds(scripts.run(*words[:-2], cwd=folder)).stdout != "score 1.0000\n"
+
+
 def test_two_recordings_are_compared(scripts, recordings):
     folder, x, seconds = recordings
     words = (VERIFY, "a.wav", "b.wav", "--model", "final.pt")
@@ -269,8 +304,13 @@ def test_questions_without_an_answer(scripts, recordings):
     refused("--mean data: two recordings have no mean to speak of; give the embedding.scp", *words, "--mean", "data")
     refused("c.wav", "a.wav", "c.wav", "--model", "final.pt")
     refused("not allowed with argument", *words, "--prior", 0.1, "--false-alarm", 0.1, status=2)
-    soundfile.write(folder / "short.wav", np.zeros(20), 16000)
+    soundfile.write(folder / "short.wav", np.sin(np.arange(20)), 16000)
     refused("short.wav: 20 samples are shorter than one frame", "a.wav", "short.wav", "--model", "final.pt")
+    for name, samples in {"zeros": np.zeros(16000), "equal": np.full(16000, 0.1)}.items():
+        soundfile.write(folder / f"{name}.wav", samples, 16000)
+        refused(f"{name}.wav: silence, all samples are ", "a.wav", f"{name}.wav", "--model", "final.pt")
+    refused("a.wav: there is no channel 1, it has 1", *words, "--channel", "1")
+    refused("channel 'left': is mean, or the number of one channel", *words, "--channel", "left")
     save_encoder(tiny_encoder(), folder / "unknown.pt")
     refused("unknown.pt: trained on features of an unknown front end", "a.wav", "b.wav", "--model", "unknown.pt")
     rng = np.random.default_rng(0)

@@ -298,3 +298,48 @@ def test_utterances_shorter_than_the_networks_minimum(scripts, recordings, tmp_p
     assert sorted(rest) == sorted(set(wav_scp) - {name})
     for key, value in rest.items():
         np.testing.assert_allclose(value, repeated[key], atol=1e-5)
+
+
+def test_silence_fails_and_doubts_are_counted(scripts, tmp_path):
+    rng = np.random.default_rng(0)
+    sounds = {f"s-{row:02d}": 0.1 * rng.standard_normal(17000) for row in range(20)}
+    sounds["s-03"] = np.zeros(17000)
+    sounds["s-04"] = 0.001 * sounds["s-04"]
+    sounds["s-05"] = sounds["s-05"][:12000]
+    for name, samples in sounds.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16000, subtype="FLOAT")
+    write_table(tmp_path / "list", {name: f"{tmp_path}/{name}.wav" for name in sounds})
+    save_encoder(tiny_encoder(num_bins=20, feature=FRONT_END), tmp_path / "final.pt")
+    done = succeeds(scripts.run(EXTRACT, "list", "final.pt", "out", cwd=tmp_path))
+    assert done.stdout == "out: 19 embeddings of 8 dimensions\n"
+    assert done.stderr.splitlines() == [
+        "out/embedding.scp: 1 recordings are quiet (below -50 dB of full scale)",
+        "out/embedding.scp: 1 recordings are shorter than 1 s",
+        "out/embedding.scp: 1 failed: 's-03': silence, all samples are 0",
+    ]
+
+
+def test_a_channel_is_chosen(scripts, tmp_path):
+    left, right = 0.1 * np.random.default_rng(0).standard_normal((2, 17000))
+    soundfile.write(tmp_path / "left.wav", left, 16000)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([left, right], 1), 16000)
+    save_encoder(tiny_encoder(num_bins=20, feature=FRONT_END), tmp_path / "final.pt")
+    save_encoder(tiny_encoder(num_bins=20, feature={**FRONT_END, "channel": 0}), tmp_path / "first.pt")
+    found = []
+    for name, words in {
+        "left": ("final.pt", "out"),
+        "stereo": ("final.pt", "out", "--channel", "0"),
+        "stereo ": ("first.pt", "out"),
+        "stereo  ": ("final.pt", "out"),
+    }.items():
+        (tmp_path / "list").write_text(f"u {name.strip()}.wav\n")
+        succeeds(scripts.run(EXTRACT, "list", *words, cwd=tmp_path))
+        found.append(embeddings(tmp_path / "out")["u"])
+    np.testing.assert_allclose(found[1], found[0], atol=1e-6)
+    np.testing.assert_allclose(found[2], found[0], atol=1e-6)
+    assert np.abs(found[3] - found[0]).max() > 1e-3
+    write_recordings(tmp_path / "data")
+    (tmp_path / "fbank.yaml").write_text("type: fbank\nnum_mel_bins: 20\n")
+    succeeds(scripts.run("steps/make_fbank.py", "data", "--config", "fbank.yaml", cwd=tmp_path))
+    message = "--channel is for audio (--input wav); the channel of features was chosen in stage 1"
+    fails(scripts.run(EXTRACT, "data", "final.pt", "out", "--channel", "0", cwd=tmp_path), message)

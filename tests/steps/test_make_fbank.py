@@ -10,10 +10,20 @@ import pytest
 import soundfile
 import torch
 import yaml
-from corpus import RATE, assert_same_features, read_features, slow_pipes, voice, write_recordings
+from corpus import (
+    RATE,
+    assert_same_features,
+    read_features,
+    slow_pipes,
+    tiny_encoder,
+    voice,
+    write_recordings,
+)
 from processes import ROOT, fails, succeeds, wait_for
 
+from vouch.encoder import save_encoder
 from vouch.features import build_feature
+from vouch.kaldi.datadir import write_data_dir
 from vouch.kaldi.tables import read_table
 
 MAKE_FBANK = "steps/make_fbank.py"
@@ -377,3 +387,49 @@ def test_an_interrupted_run_of_jobs(scripts, data):
     assert_same_features(read_features(data / "feats.scp"), expected, 1e-4)
     again = reads.read_text().split()[len(before) :]
     assert not {list(expected)[int(number) - 1] for number in finished} & set(again)
+
+
+def test_a_channel_is_chosen_and_remembered(scripts, tmp_path):
+    """Kaldi takes the first channel of several; features of another than the model's are not given to it."""
+    rng = np.random.default_rng(0)
+    left, right = (rng.standard_normal((2, 16000)) * 3000).astype("<i2")
+    for name, samples in {"stereo": np.stack([left, right], 1), "left": left, "right": right}.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16000)
+        write_data_dir(tmp_path / name, {"s-u": str(tmp_path / f"{name}.wav")}, {"s-u": "s"})
+    features = {}
+    for name, options in {"left": (), "right": ("--channel", "mean"), "stereo": ("--channel", "0")}.items():
+        succeeds(scripts.run(MAKE_FBANK, name, *options, cwd=tmp_path))
+        features[name] = read_features(tmp_path / name / "feats.scp")["s-u"]
+    np.testing.assert_array_equal(features["stereo"], features["left"])
+    assert "channel: 0" in (tmp_path / "stereo/feature.yaml").read_text()
+    done = succeeds(scripts.run(MAKE_FBANK, "stereo", "--channel", "1", cwd=tmp_path))
+    assert "1 recordings reduced to channel 1 of 2 channels" in done.stderr
+    np.testing.assert_array_equal(read_features(tmp_path / "stereo/feats.scp")["s-u"], features["right"])
+    save_encoder(tiny_encoder(num_bins=40, feature={"type": "fbank", "num_mel_bins": 40}), tmp_path / "final.pt")
+    fails(
+        scripts.run("steps/extract_embeddings.py", "stereo", "final.pt", "out", cwd=tmp_path),
+        "channel is 1, the model was trained with mean",
+    )
+    fails(scripts.run(MAKE_FBANK, "left", "--channel", "1", cwd=tmp_path), "there is no channel 1, it has 1")
+    fails(scripts.run(MAKE_FBANK, "left", "--channel", "left", cwd=tmp_path), "channel 'left': is mean, or the number")
+
+
+@pytest.mark.parametrize("options", [(), ("--nj", "2", "--shard-size", "5")])
+def test_recordings_that_promise_too_much_are_named_and_counted(scripts, tmp_path, options):
+    rng = np.random.default_rng(0)
+    where = {}
+    for row in range(20):
+        where[f"s-{row:02d}"] = str(tmp_path / f"{row}.flac")
+        soundfile.write(where[f"s-{row:02d}"], (rng.standard_normal(4000) * 3000).astype("<i2"), 16000)
+    content = bytearray((tmp_path / "7.flac").read_bytes())
+    content[18:26] = (int.from_bytes(content[18:26], "big") | 2**36 - 1).to_bytes(8, "big")
+    (tmp_path / "7.flac").write_bytes(content)
+    where["s-08"] = str(tmp_path / "8.flac:99999999999999999999")
+    write_data_dir(tmp_path / "data", where, dict.fromkeys(where, "s"))
+    done = succeeds(scripts.run(MAKE_FBANK, "data", "--max-failed", "0.1", *options, cwd=tmp_path))
+    assert "features of 18 utterances" in done.stdout
+    assert "2 failed: 's-07': " in done.stderr
+    assert "truncated, it promises 68719476735 samples and holds 4000" in done.stderr
+    assert "8.flac:99999999999999999999: No such file or directory" in done.stderr
+    done = scripts.run(MAKE_FBANK, "data", *options, cwd=tmp_path)
+    fails(done, "2 of 20 items failed: 's-07': ")

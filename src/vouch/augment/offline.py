@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from torch import nn
 
+from vouch.audio import MEAN
 from vouch.augment.noise import NoiseFolder
 from vouch.errors import VouchError
 from vouch.features.extract import compute
@@ -23,6 +24,7 @@ def noisy_feature_extractor(
     originals: Mapping[str, tuple[str, str]],
     seed: int,
     progress: Callable[[int], object],
+    channel: int | str = MEAN,
 ) -> Callable[[Sequence[str], ShardWriter], None]:
     """Return the work of one shard: read each original, add noise, compute the features; see `Shards.run`.
 
@@ -34,10 +36,11 @@ def noisy_feature_extractor(
     originals : id of each copy to the utterance that it is made of and the kind of noise
     seed : with the id of a copy, the seed of all that is drawn for it
     progress : called with 1 after each copy
+    channel : of the utterances' recordings, see `vouch.audio.read_audio`
     """
 
     def extract(copies: Sequence[str], shard: ShardWriter) -> None:
-        reader = WaveReader(data, feature.sample_rate)
+        reader = WaveReader(data, feature.sample_rate, channel)
         for copy in copies:
             utterance, kind = originals[copy]
             rng = np.random.default_rng((seed, zlib.crc32(copy.encode())))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from vouch.audio import MEAN, parse_channel
 from vouch.errors import VouchError, pick
 from vouch.features.fbank import Fbank
 from vouch.features.logmel import LogMel
@@ -18,12 +19,17 @@ FEATURES = {"fbank": Fbank, "logmel": LogMel, "mfcc": Mfcc, "waveform": Waveform
 
 
 def resolve_feature(config: Mapping[str, object]) -> dict[str, object]:
-    """Return a feature configuration with all defaults filled in; `VouchError` on an unknown type or option."""
+    """Return a feature configuration with all defaults filled in; `VouchError` on an unknown type or option.
+
+    All types have the option `channel` beside their own: which channel of a recording they are given, "mean" (of all,
+    the default) or a number from 0.
+    """
     if "type" not in config:
         raise VouchError(f"a feature configuration needs 'type', one of: {', '.join(FEATURES)}")
     kind = str(config["type"])
-    options = {name: value for name, value in config.items() if name != "type"}
-    return {"type": kind, **resolve_options(pick(FEATURES, kind, "feature type"), options, f"feature '{kind}'")}
+    options = {name: value for name, value in config.items() if name not in ("type", "channel")}
+    resolved = resolve_options(pick(FEATURES, kind, "feature type"), options, f"feature '{kind}'")
+    return {"type": kind, **resolved, "channel": parse_channel(config.get("channel", MEAN))}
 
 
 def build_feature(config: Mapping[str, object]) -> nn.Module:
@@ -37,6 +43,8 @@ def build_feature(config: Mapping[str, object]) -> nn.Module:
     """
     resolved = resolve_feature(config)
     kind = str(resolved.pop("type"))
+    # The front end's input has one channel; whoever reads the recording chooses it.
+    resolved.pop("channel")
     return FEATURES[kind](**resolved)
 
 

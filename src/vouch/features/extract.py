@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from vouch.audio import MEAN
 from vouch.errors import VouchError
 from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.waves import WaveReader
@@ -48,7 +49,7 @@ def compute(feature: nn.Module, samples: np.ndarray) -> np.ndarray:
 
 
 def feature_extractor(
-    data: DataDir, feature: nn.Module, progress: Callable[[int], object]
+    data: DataDir, feature: nn.Module, progress: Callable[[int], object], channel: int | str = MEAN
 ) -> Callable[[Sequence[str], ShardWriter], None]:
     """Return the work of one shard: read, compute and write each utterance, or name why not.
 
@@ -57,10 +58,11 @@ def feature_extractor(
     data : loaded with "wav.scp"
     feature : a front end
     progress : called with 1 after each utterance
+    channel : of the recordings, see `vouch.audio.read_audio`
     """
 
     def extract(utterances: Sequence[str], shard: ShardWriter) -> None:
-        reader = WaveReader(data, feature.sample_rate)
+        reader = WaveReader(data, feature.sample_rate, channel)
         for utterance, samples in reader.read_each(utterances):
             try:
                 if isinstance(samples, VouchError):

@@ -20,6 +20,7 @@ from vouch.audio import read_channels
 from vouch.errors import VouchError
 from vouch.files import open_own
 from vouch.kaldi.datadir import DataDir, Segment
+from vouch.kaldi.rxfilename import parse_place
 from vouch.kaldi.waves import sample_bounds
 
 # At this height and above a sample counts as cut off; 16-bit full scale is 32767 / 32768.
@@ -107,9 +108,8 @@ def _measure(samples: np.ndarray) -> Piece:
 def _fingerprint(rxfilename: str, segments: Mapping[str, Segment]) -> str:
     """Return what changes when the file does (of a command only its text is known) or when the segments do."""
     path = rxfilename
-    name, colon, offset = rxfilename.rpartition(":")
-    if colon and offset.isdigit():
-        path = name
+    with contextlib.suppress(VouchError):
+        path = parse_place(rxfilename).name
     try:
         status = os.stat(path)
         state = (status.st_size, status.st_mtime_ns)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from vouch.audio import Audio, read_audio
+from vouch.audio import MEAN, Audio, read_audio
 from vouch.errors import VouchError
 from vouch.kaldi.datadir import DataDir, Segment
 
@@ -35,15 +35,17 @@ class WaveReader:
     ----------
     data : loaded with "wav.scp"
     sample_rate : Hz; recordings at other rates are resampled
+    channel : of recordings with several, see `vouch.audio.read_audio`
 
     Attributes
     ----------
-    notes : how many recordings were resampled from which rate, or averaged over how many channels
+    notes : how many recordings were resampled from which rate, or averaged over or taken out of how many channels
     """
 
-    def __init__(self, data: DataDir, sample_rate: int) -> None:
+    def __init__(self, data: DataDir, sample_rate: int, channel: int | str = MEAN) -> None:
         self._data = data
         self._rate = sample_rate
+        self._channel = channel
         self._recording = ""
         self._audio: Audio | None = None
         self.notes: Counter[str] = Counter()
@@ -59,12 +61,13 @@ class WaveReader:
         # Segments of one recording follow each other in the sorted table: it is decoded once.
         if segment.recording != self._recording or self._audio is None:
             self._audio = None
-            self._audio = read_audio(self._data.wav_scp[segment.recording], self._rate)
+            self._audio = read_audio(self._data.wav_scp[segment.recording], self._rate, self._channel)
             self._recording = segment.recording
             if self._audio.source_rate != self._rate:
                 self.notes[f"resampled from {self._audio.source_rate} Hz"] += 1
             if self._audio.source_channels > 1:
-                self.notes[f"averaged over {self._audio.source_channels} channels"] += 1
+                how = "averaged over" if self._channel == MEAN else f"reduced to channel {self._channel} of"
+                self.notes[f"{how} {self._audio.source_channels} channels"] += 1
         samples = self._audio.samples
         first, last = sample_bounds(segment, self._rate)
         if first >= len(samples) or (last or 0) > len(samples) + SEGMENT_OVERSHOOT * self._rate:

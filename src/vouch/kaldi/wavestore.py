@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vouch.audio import count_samples, read_span
+from vouch.audio import MEAN, count_samples, read_span
 from vouch.errors import VouchError
 from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.feats import FeatureStore
@@ -29,6 +29,7 @@ class WaveStore:
     ----------
     data : loaded with "wav.scp"
     sample_rate : Hz; recordings at other rates are resampled
+    channel : of recordings with several, see `vouch.audio.read_audio`
 
     Attributes
     ----------
@@ -47,10 +48,10 @@ class WaveStore:
 
     dim = 1
 
-    def __init__(self, data: DataDir, sample_rate: int) -> None:
+    def __init__(self, data: DataDir, sample_rate: int, channel: int | str = MEAN) -> None:
         self.path = data.path / "wav.scp"
         self.utterances = list(data.segments)
-        self._data, self._rate = data, sample_rate
+        self._data, self._rate, self._channel = data, sample_rate, channel
         self.num_frames = np.fromiter(self._read_lengths(), np.int64, len(self.utterances))
 
     def __len__(self) -> int:
@@ -63,7 +64,7 @@ class WaveStore:
         if len(samples) < (1 if last is None else last - first):
             # A recording without samples, or one that ends before the segment does, perhaps by a rounding error.
             try:
-                samples = WaveReader(self._data, self._rate).read(self.utterances[index])
+                samples = WaveReader(self._data, self._rate, self._channel).read(self.utterances[index])
             except VouchError as error:
                 raise self._named(index, error) from None
         return samples[:, None]
@@ -88,7 +89,7 @@ class WaveStore:
 
     def _read_span(self, index: int, first: int, last: int | None) -> np.ndarray:
         try:
-            return read_span(self._rxfilename(index), first, last, self._rate)
+            return read_span(self._rxfilename(index), first, last, self._rate, self._channel)
         except VouchError as error:
             raise self._named(index, error) from None
 
@@ -154,7 +155,7 @@ def open_store(path: str | Path, feature: Mapping[str, object] | None) -> tuple[
     """
     if feature is not None and feature["type"] == "waveform":
         data = DataDir.load(path, need=["wav.scp"])
-        return data, WaveStore(data, int(feature["sample_rate"]))
+        return data, WaveStore(data, int(feature["sample_rate"]), feature.get("channel", MEAN))
     data = DataDir.load(path, need=["feats.scp"])
     return data, FeatureStore(data.path / "feats.scp", data.feats_scp)
 

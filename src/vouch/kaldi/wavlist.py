@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vouch.errors import VouchError
 from vouch.kaldi.datadir import DataDir, Segment
-from vouch.kaldi.rxfilename import parse_rxfilename
+from vouch.kaldi.rxfilename import parse_place
 from vouch.kaldi.tables import iterate_lines
 
 
@@ -55,7 +55,7 @@ def read_wav_list(path: str | Path) -> DataDir:
 
 def _check_exists(wav: str, where: str, has_id: bool) -> None:
     try:
-        source = parse_rxfilename(wav)
+        source = parse_place(wav)
     except VouchError as error:
         raise VouchError(f"{where}: {error}") from None
     if source.is_pipe and not has_id:
