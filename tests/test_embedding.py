@@ -281,7 +281,11 @@ def test_audio_goes_through_the_front_end_of_the_model(tmp_path):
     wave_embedder(encoder, data, 10_000, True, done.append)(names, writer)
     assert list(writer.found) == [name for name in names if name != names[2]]
     assert "0 bytes" in writer.failed[names[2]]
-    assert writer.notes == {"resampled from 8000 Hz": 1}
+    assert writer.notes == {
+        "resampled from 8000 Hz": 1,
+        "are shorter than 1 s": 5,
+        "have nothing above 4 kHz, as telephone speech": 1,
+    }
     assert sum(done) == len(names)
     samples, rate = soundfile.read(data.wav_scp[names[0]], dtype="float32")
     assert rate == RATE

@@ -93,7 +93,7 @@ def test_normalisation_over_real_frames_only(model, kind):
 def test_waveforms_bring_their_own_front_end(model):
     """The network gets `(batch, samples)`, the configuration says how to read audio for it."""
     encoder = tiny_encoder(model)
-    assert encoder.config["feature"] == {"type": "waveform", "sample_rate": 16000}
+    assert encoder.config["feature"] == {"type": "waveform", "sample_rate": 16000, "channel": "mean"}
     assert (encoder.config["num_bins"], encoder.config["normalization"]) == (1, "none")
     assert encoder.min_frames == encoder.model.min_frames
     waves = features(2, encoder.min_frames + 9)

@@ -26,7 +26,7 @@ def test_extraction_refuses_only_an_empty_one():
 
 
 def test_the_rate_is_its_only_option():
-    assert resolve_feature({"type": "waveform"}) == {"type": "waveform", "sample_rate": 16000}
+    assert resolve_feature({"type": "waveform"}) == {"type": "waveform", "sample_rate": 16000, "channel": "mean"}
     assert build_feature({"type": "waveform", "sample_rate": 8000}).sample_rate == 8000
     assert not build_feature({"type": "waveform"}).state_dict()
     with pytest.raises(VouchError, match="sample_rate must be from 1 to 1000000 Hz, not 0"):

@@ -304,7 +304,7 @@ def test_silence_fails_and_doubts_are_counted(scripts, tmp_path):
     rng = np.random.default_rng(0)
     sounds = {f"s-{row:02d}": 0.1 * rng.standard_normal(17000) for row in range(20)}
     sounds["s-03"] = np.zeros(17000)
-    sounds["s-04"] = 0.001 * sounds["s-04"]
+    sounds["s-04"] = 0.01 * sounds["s-04"]
     sounds["s-05"] = sounds["s-05"][:12000]
     for name, samples in sounds.items():
         soundfile.write(tmp_path / f"{name}.wav", samples, 16000, subtype="FLOAT")

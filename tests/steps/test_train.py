@@ -123,7 +123,7 @@ def test_a_network_that_takes_waveforms(scripts, tmp_path):
     done = succeeds(scripts.run(TRAIN, *WORDS, cwd=tmp_path))
     assert "epoch 2/2" in done.stdout and "validation EER" in done.stdout
     encoder = load_encoder(tmp_path / "exp/final.pt")
-    assert encoder.config["feature"] == {"type": "waveform", "sample_rate": 16000}
+    assert encoder.config["feature"] == {"type": "waveform", "sample_rate": 16000, "channel": "mean"}
     assert yaml.safe_load((tmp_path / "exp/config.yaml").read_text())["normalization"] == "none"
 
     succeeds(scripts.run("steps/extract_embeddings.py", "train", "exp/final.pt", "out", cwd=tmp_path))

@@ -67,7 +67,7 @@ def test_every_network_learns(sets, tmp_path, model):
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines if line.startswith("epoch")]
     assert losses[-1] < 0.7 * losses[0]
     encoder = load_encoder(final)
-    assert encoder.config["feature"] == {"type": "waveform", "sample_rate": 16000}
+    assert encoder.config["feature"] == {"type": "waveform", "sample_rate": 16000, "channel": "mean"}
     eer = ValidationSet(sets / "valid", encoder.config["feature"]).eer(encoder)
     assert eer < 0.15 < untrained
     assert f"(best {100 * eer:.2f} %)" in lines[-2]
