@@ -28,7 +28,7 @@ from vouch.files import write_text
 from vouch.kaldi.datadir import DataDir, write_data_dir
 from vouch.kaldi.tables import read_table, write_table
 from vouch.options import read_yaml
-from vouch.shards import Outcome, Shards
+from vouch.shards import Outcome, Shards, describe_failures
 
 
 def main() -> None:
@@ -70,6 +70,7 @@ def main() -> None:
             raise VouchError(f"{args.data}/feats.scp: '{copy}' is there already; was this set augmented before?")
     fingerprint = f"{config}{kinds}{noises.files}{args.seed}{data.wav_scp}{data.segments}"
     shards = Shards(args.out / "noisy", sorted(originals), fingerprint, size=args.shard_size)
+    shards.check_own_dir(args.out)
 
     def write_beside(outcome: Outcome) -> None:
         copies = {copy: originals[copy][0] for copy in outcome.rows}
@@ -89,6 +90,9 @@ def main() -> None:
         data.feats_scp,
     )
     if outcome is not None:
+        if noises.left_out:
+            left_out = describe_failures(noises.left_out)
+            print(f"{args.musan}: {len(noises.left_out)} files left out: {left_out}", file=sys.stderr)
         for kind in kinds.keys() - noises.kinds.keys():
             print(
                 f"{args.musan}: no recordings for '{kind}' in {kinds[kind].folder}/; copies without it", file=sys.stderr

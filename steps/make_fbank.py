@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Stage 1: compute the features of a data directory.
 
-Reads wav.scp (and segments), writes feats.scp, utt2num_frames and the archives; feature.yaml keeps the configuration.
+Reads wav.scp (and segments), writes feats.scp, utt2num_frames, frame_shift and the archives; feature.yaml keeps the
+configuration. Silent recordings fail; short, quiet or clipped ones, and audio that another speaker or another set
+beside this one has too, are named and counted (utt2digest tells the audio apart).
 
     steps/make_fbank.py egs/demo/data/train --config conf/features/fbank40.yaml --nj 2
 """
@@ -26,6 +28,7 @@ from vouch.features.waveform import Waveform
 from vouch.files import write_text
 from vouch.kaldi.ark import COMPRESSION
 from vouch.kaldi.datadir import DataDir
+from vouch.kaldi.soundcheck import DIGESTS, find_same_audio, refuse_remarks
 from vouch.kaldi.tables import write_table
 from vouch.options import read_yaml
 from vouch.shards import FORMATS, Outcome, Shards
@@ -40,6 +43,8 @@ def main() -> None:
     parser.add_argument("--format", choices=FORMATS, default="ark", help="archives, or one .npy file an utterance")
     parser.add_argument("--compress", choices=COMPRESSION, default="none", help="Kaldi's compressed matrices")
     parser.add_argument("--shard-size", type=int, default=1000, help="utterances an archive")
+    parser.add_argument("--min-seconds", type=float, default=0.25, help="shorter utterances are named, in seconds")
+    parser.add_argument("--strict", action="store_true", help="audio that is named for any such reason ends the stage")
     add_job_options(parser)
     args = parser.parse_args()
     if args.format == "npy" and args.compress != "none":
@@ -54,20 +59,30 @@ def main() -> None:
     if isinstance(feature, Waveform):
         print(f"{args.data}: nothing to compute: networks that take waveforms need no features")
         return
-    fingerprint = f"{config}{data.wav_scp}{data.segments}"
+    fingerprint = f"{config}{args.min_seconds}{data.wav_scp}{data.segments}"
     shards = Shards(args.data / "fbank", list(data.segments), fingerprint, args.format, args.compress, args.shard_size)
 
     def write_beside(outcome: Outcome) -> None:
         write_text(args.data / "feature.yaml", config)
         write_table(args.data / "utt2num_frames", {key: str(rows) for key, rows in outcome.rows.items()})
+        if outcome.digests:
+            write_table(args.data / DIGESTS, outcome.digests)
+        if "frame_shift" in resolved:
+            write_text(args.data / "frame_shift", f"{float(resolved['frame_shift']) / 1000:g}\n")
+
+    def check(outcome: Outcome) -> None:
+        outcome.remarks.update(find_same_audio(data, outcome.digests))
+        if args.strict:
+            refuse_remarks(outcome, args.data)
 
     scp = args.data / "feats.scp"
     outcome = run_shards(
         args,
         shards,
         scp,
-        lambda progress: feature_extractor(data, feature, progress, resolved["channel"]),
+        lambda progress: feature_extractor(data, feature, args.min_seconds, progress, resolved["channel"]),
         write_beside,
+        check=check,
     )
     if outcome is not None:
         print(f"{args.data}: features of {len(outcome.rows)} utterances, {sum(outcome.rows.values())} frames")

@@ -63,6 +63,7 @@ def main() -> None:
     times = [file.stat().st_mtime_ns for file in (args.data / "feats.scp", vad_file)]
     fingerprint = f"{args.cmvn} {args.window} {args.norm_vars} {times}{data.feats_scp}{vad_scp}{data.utt2spk}"
     shards = Shards(args.out / "voiced", list(data.feats_scp), fingerprint, "ark", args.compress, args.shard_size)
+    shards.check_own_dir(args.out)
 
     def write_beside(outcome: Outcome) -> None:
         tables = restrict(read_tables(args.data, TABLES), list(outcome.rows))

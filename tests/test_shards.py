@@ -1,6 +1,9 @@
+import errno
 import os
+import shutil
 import signal
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -251,3 +254,109 @@ def test_killed_while_the_output_changes_places(tmp_path, monkeypatch):
         assert worker.seen == []
         again.finish(tmp_path / "feats.scp")
         check_output(tmp_path)
+
+
+def test_an_output_folder_on_another_disk_is_reached_through_its_link(tmp_path):
+    """Twice: the second time the folder holds the archives of the first."""
+    disk = tmp_path / "disk"
+    (disk / "mine").mkdir(parents=True)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "feats").symlink_to(disk / "mine")
+    for fingerprint in "fg":
+        made = shards(home, fingerprint)
+        made.check_own(home / "feats.scp")
+        made.prepare()
+        made.run(Worker())
+        made.finish(home / "feats.scp")
+        assert (home / "feats").is_symlink()
+        check_output(home)
+        assert os.listdir(disk) == ["mine"]
+
+
+def test_links_of_two_directories_to_one_folder_are_refused(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for home, items in (("a", ITEMS), ("b", ["other1", "other2"])):
+        (tmp_path / home).mkdir()
+        (tmp_path / home / "feats").symlink_to(disk)
+        made = Shards(tmp_path / home / "feats", items, "f", size=3)
+        if home == "b":
+            with pytest.raises(VouchError, match="holds files that this stage did not make for this directory"):
+                made.check_own(tmp_path / home / "feats.scp")
+            continue
+        made.prepare()
+        made.run(Worker())
+        made.finish(tmp_path / home / "feats.scp")
+
+
+def test_nothing_is_lost_when_the_new_cannot_be_put_in_place(tmp_path, monkeypatch):
+    made = shards(tmp_path)
+    made.prepare()
+    made.run(Worker())
+    made.finish(tmp_path / "feats.scp")
+    again = shards(tmp_path, "g")
+    again.prepare()
+    again.run(Worker())
+    rename = Path.rename
+
+    def fail(path, target):
+        if path == again.work:
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        again.finish(tmp_path / "feats.scp")
+    monkeypatch.undo()
+    shutil.rmtree(again.work)
+    check_output(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_own"),
+    [
+        ("{home}/feats/feats.1.ark:7", True),
+        ("/moved/from/here/feats/feats.12.ark:7", True),
+        ("/corpus/mfcc/raw_mfcc_train.1.ark:7", False),
+        ("{home}/feats/mine.ark:7", False),
+        ("/elsewhere/feats.1.ark:7", False),
+        ("gunzip -c x.ark.gz |", False),
+    ],
+)
+def test_only_a_table_of_its_own_archives_is_replaced(tmp_path, line, is_own):
+    scp = tmp_path / "feats.scp"
+    scp.write_text(f"utt00 {line.format(home=tmp_path)}\n")
+    if is_own:
+        shards(tmp_path).check_own(scp)
+        return
+    with pytest.raises(VouchError, match=r"feats\.scp: was not made by this stage, it lists .*--stage 3.*move it away"):
+        shards(tmp_path).check_own(scp)
+
+
+def test_a_folder_of_other_files_is_not_removed(tmp_path):
+    (tmp_path / "feats").mkdir()
+    shards(tmp_path).check_own(tmp_path / "feats.scp")
+    (tmp_path / "feats/raw_fbank.1.ark").write_bytes(b"mine")
+    with pytest.raises(VouchError, match="feats: holds files that this stage did not make"):
+        shards(tmp_path).check_own(tmp_path / "feats.scp")
+
+
+def test_a_refused_outcome_replaces_nothing_and_keeps_the_shards(tmp_path):
+    made = shards(tmp_path)
+    made.prepare()
+    made.run(Worker())
+    made.finish(tmp_path / "feats.scp")
+    again, worker = shards(tmp_path, "g"), Worker()
+    again.prepare()
+    again.run(Worker())
+
+    def refuse(outcome):
+        raise VouchError(f"{len(outcome.rows)} are too many")
+
+    with pytest.raises(VouchError, match="10 are too many"):
+        again.finish(tmp_path / "feats.scp", check=refuse)
+    assert len(read_table(tmp_path / "feats.scp")) == 10
+    assert again.prepare() == 4
+    again.run(worker)
+    assert worker.seen == []

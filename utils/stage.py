@@ -94,6 +94,7 @@ def run_shards(
     beside: Callable[[Outcome], None] = lambda outcome: None,
     listed_too: Mapping[str, str] = MappingProxyType({}),
     threads: int = 1,
+    check: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcome | None:
     """Make all shards, here or in `args.nj` jobs, and write the table that lists their archives.
 
@@ -106,6 +107,7 @@ def run_shards(
     beside : writes what belongs to the same output, before the table
     listed_too : further lines of the table
     threads : of torch when there is one job; 0: all that there are
+    check : may refuse the outcome, see `Shards.finish`
 
     Returns
     -------
@@ -124,6 +126,7 @@ def run_shards(
         job, jobs = (int(number) for number in args.job.split("/"))
         shards.run(work(lambda count: None), job, jobs)
         return None
+    shards.check_own(scp)
     done = shards.prepare()
     if done:
         print(f"{scp}: {done} of {len(shards)} parts are there from a run that was interrupted", file=sys.stderr)
@@ -137,9 +140,11 @@ def run_shards(
         script = Path(sys.argv[0]).resolve()
         cmd = args.cmd or shlex.quote(str(Path(__file__).resolve().with_name("run.py")))
         launch(cmd, args.nj, scp.parent / "log", script.stem, [sys.executable, str(script), *sys.argv[1:]])
-    outcome = shards.finish(scp, args.max_failed, beside, listed_too)
+    outcome = shards.finish(scp, args.max_failed, beside, listed_too, check)
     for note, count in sorted(outcome.notes.items()):
         print(f"{scp}: {count} recordings {note}", file=sys.stderr)
+    for what, items in sorted(outcome.remarks.items()):
+        print(f"{scp}: warning: {what}: {len(items)} utterances: {describe_failures(items)}", file=sys.stderr)
     if outcome.failed:
         print(f"{scp}: {len(outcome.failed)} failed: {describe_failures(outcome.failed)}", file=sys.stderr)
     return outcome

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from vouch.audio import AUDIO_SUFFIXES
+from vouch.audiotree import walk_audio
 from vouch.errors import VouchError
 
 
@@ -45,7 +45,7 @@ def scan(root: Path) -> list[Recording]:
     if not root.is_dir():
         raise VouchError(f"{root}: no such folder; --root is the folder whose folders are the speakers")
     try:
-        paths = [os.path.relpath(path, root) for path in _walk(str(root), ())]
+        paths = [os.path.relpath(path, root) for path in walk_audio(str(root))]
     except OSError as error:
         raise VouchError(f"{error.filename}: {error.strerror}") from None
     if not paths:
@@ -60,21 +60,6 @@ def safe(name: str, keep: str) -> str:
     """Replace all but letters, digits and the characters of `keep` by '_'."""
     composed = unicodedata.normalize("NFC", name)
     return "".join(c if c in keep or unicodedata.category(c)[0] in "LMN" else "_" for c in composed)
-
-
-def _walk(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    status = os.stat(folder)
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        raise VouchError(f"{folder}: a link to a folder that it lies in; remove it")
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _walk(entry.path, (*above, here))
-            elif os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES:
-                yield entry.path
 
 
 def _describe(root: Path, path: str) -> Recording:

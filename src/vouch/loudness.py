@@ -59,13 +59,14 @@ class Loudness(NamedTuple):
     high_band: float
 
 
-def measure_loudness(samples: np.ndarray, rate: int) -> Loudness:
+def measure_loudness(samples: np.ndarray, rate: int, bands: bool = True) -> Loudness:
     """Measure one recording or utterance; for ten seconds that takes two milliseconds.
 
     Parameters
     ----------
     samples : (samples,) float32 in [-1, 1], finite, one channel: the one that is used, see `vouch.audio.mix_channels`
     rate : Hz
+    bands : whether to compare frequency bands, which takes most of the time; otherwise `high_band` is NaN
 
     Returns
     -------
@@ -80,7 +81,7 @@ def measure_loudness(samples: np.ndarray, rate: int) -> Loudness:
     # The mean of equal samples may differ from them by rounding, which would be a level.
     if highest > lowest:
         level = _loudest_block(samples, max(1, round(BLOCK * rate)))
-        high_band = _compare_bands(samples, rate)
+        high_band = _compare_bands(samples, rate) if bands else math.nan
     return Loudness(len(samples) / rate, peak, level, clipped, high_band)
 
 

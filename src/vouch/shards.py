@@ -6,6 +6,8 @@ import glob
 import hashlib
 import io
 import json
+import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +22,8 @@ import numpy as np
 from vouch.errors import VouchError
 from vouch.files import atomic_write, write_text
 from vouch.kaldi.ark import ArkWriter
-from vouch.kaldi.tables import write_table
+from vouch.kaldi.rxfilename import parse_rxfilename
+from vouch.kaldi.tables import read_table, write_table
 
 FAILURES_SHOWN = 10
 FORMATS = ("ark", "npy")
@@ -34,11 +37,15 @@ class Outcome(NamedTuple):
     rows : number of rows of each item's matrix, in item order
     failed : reason for each item that gave nothing
     notes : how often something worth a line happened ("resampled from 8000 Hz")
+    remarks : of what was made and is worth a look, by kind ("clipping"), a sentence for each item
+    digests : of what items were made from, by which the same is found elsewhere; of those that have one
     """
 
     rows: dict[str, int]
     failed: dict[str, str]
     notes: Counter[str]
+    remarks: dict[str, dict[str, str]]
+    digests: dict[str, str]
 
 
 @dataclass
@@ -48,6 +55,12 @@ class ShardWriter:
     write: Callable[[str, np.ndarray], None]
     failed: dict[str, str] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
+    remarks: dict[str, dict[str, str]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def remark(self, what: str, item: str, value: str) -> None:
+        """Say something of an item that is made all the same."""
+        self.remarks.setdefault(what, {})[item] = value
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,15 @@ class Shards:
         """The working folder."""
         described = f"{self.fingerprint}\n{self.format} {self.compression} {self.size}\n" + "\n".join(self.items)
         digest = hashlib.sha256(described.encode()).hexdigest()[:12]
-        return self.output.with_name(f"{self.output.name}.work-{digest}")
+        return self._beside(f"work-{digest}")
+
+    @property
+    def _real(self) -> Path:
+        """The output itself: Kaldi's users keep archives on another disk, to which a link leads."""
+        return self.output.resolve() if self.output.is_symlink() else self.output
+
+    def _beside(self, end: str) -> Path:
+        return self._real.with_name(f"{self._real.name}.{end}")
 
     def __len__(self) -> int:
         return -(-len(self.items) // self.size)
@@ -92,8 +113,10 @@ class Shards:
     def prepare(self) -> int:
         """Make the working folder, remove those of other inputs, and return the number of shards already done."""
         work = self.work
-        for stale in self.output.parent.glob(f"{glob.escape(self.output.name)}.work-*"):
-            if stale != work:
+        for stale in work.parent.glob(f"{glob.escape(self._real.name)}.work-*"):
+            if stale.is_symlink():
+                stale.unlink()
+            elif stale != work:
                 shutil.rmtree(stale, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)
         return sum(self._record(shard).exists() for shard in range(len(self)))
@@ -118,6 +141,8 @@ class Shards:
             where = {item: f"{quote(item, safe='')}.npy" for item in items}
 
             def write_npy(item: str, array: np.ndarray) -> None:
+                if not array.size or not np.isfinite(array).all():
+                    raise VouchError(f"'{item}': empty, or NaN or infinite values, which are not written")
                 buffer = io.BytesIO()
                 np.save(buffer, np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
                 # Through memory: numpy, writing to a file itself, does not tell a full disk from another error.
@@ -145,8 +170,57 @@ class Shards:
             "entries": {item: [where[item], rows[item]] for item in rows},
             "failed": writer.failed,
             "notes": writer.notes,
+            "remarks": writer.remarks,
+            "digests": writer.digests,
         }
         write_text(self._record(shard), json.dumps(record))
+
+    def check_own(self, scp: Path) -> None:
+        """Refuse to replace a table or a folder that was not made this way.
+
+        Parameters
+        ----------
+        scp : table that `finish` would write; its own ones, of earlier versions too, list archives of the output folder
+
+        Raises
+        ------
+        VouchError : naming what is in the way and how to go on
+        """
+        if scp.exists():
+            table = read_table(scp)
+            if not any(map(self._is_own, table.values())):
+                raise VouchError(
+                    f"{scp}: was not made by this stage, it lists '{next(iter(table.values()))}'; to use it go on with"
+                    " the stages that read it (of features: ./run.sh --stage 3), to have it made anew move it away"
+                )
+        if not self._real.exists():
+            return
+        if not self._real.is_dir():
+            raise VouchError(f"{self.output}: is a file, where a folder of archives is to be; move it away")
+        record = self._real / self._record(0).name
+        is_own = record.exists() or not any(self._real.iterdir())
+        if is_own and record.exists() and self.output.is_symlink():
+            # Links of two directories to one folder: each would remove the other's archives.
+            known = json.loads(record.read_text(encoding="utf-8"))
+            is_own = not {*known["entries"], *known["failed"]}.isdisjoint(self.items)
+        if not is_own:
+            raise VouchError(
+                f"{self.output}: holds files that this stage did not make for this directory, and would remove; move"
+                " them away, or let a link lead to an empty folder"
+            )
+
+    def check_own_dir(self, folder: Path) -> None:
+        """Refuse, by a `VouchError`, to write a data directory over one that a stage with this output did not make."""
+        if (folder / "utt2spk").exists() and not self.output.exists() and not (folder / "feats.scp").exists():
+            raise VouchError(f"{folder}: is a data directory that this stage did not make; give another folder")
+
+    def _is_own(self, rxfilename: str) -> bool:
+        """Whether a line of a table names an archive that a run of this stage made, in this folder or another copy."""
+        path = Path(parse_rxfilename(rxfilename).name)
+        if path.parent.name != self.output.name:
+            return False
+        is_ark = re.fullmatch(rf"{re.escape(self.output.name)}\.\d+\.ark", path.name) is not None
+        return is_ark or (path.parent / self._record(0).name).exists()
 
     def finish(
         self,
@@ -154,6 +228,7 @@ class Shards:
         max_failed: float = 0.05,
         beside: Callable[[Outcome], None] = lambda outcome: None,
         listed_too: Mapping[str, str] = MappingProxyType({}),
+        check: Callable[[Outcome], None] = lambda outcome: None,
     ) -> Outcome:
         """Put the archives in the place of the output and write the `scp` that lists them.
 
@@ -163,6 +238,7 @@ class Shards:
         max_failed : largest share of items that may fail
         beside : writes what belongs to the same output, before the scp
         listed_too : further lines of the scp, for items that are elsewhere already
+        check : may refuse the outcome by a `VouchError`; the finished shards are kept, and nothing is replaced
 
         Raises
         ------
@@ -173,6 +249,8 @@ class Shards:
         entries: dict[str, tuple[str, int]] = {}
         failed: dict[str, str] = {}
         notes: Counter[str] = Counter()
+        remarks: dict[str, dict[str, str]] = {}
+        digests: dict[str, str] = {}
         blemished: list[Path] = []
         for shard in range(len(self)):
             record_path = self._record(shard)
@@ -184,20 +262,46 @@ class Shards:
             entries.update(record["entries"])
             failed.update(record["failed"])
             notes.update(record["notes"])
+            for what, items in record.get("remarks", {}).items():
+                remarks.setdefault(what, {}).update(items)
+            digests.update(record.get("digests", {}))
             if record["failed"]:
                 blemished.append(record_path)
         if len(failed) > max_failed * len(self.items) or not entries:
             for record_path in blemished:
                 record_path.unlink()
             raise VouchError(f"{len(failed)} of {len(self.items)} items failed: {describe_failures(failed)}")
-        scp.unlink(missing_ok=True)
-        shutil.rmtree(self.output, ignore_errors=True)
-        self.work.rename(self.output)
-        outcome = Outcome({item: rows for item, (_, rows) in sorted(entries.items())}, failed, notes)
+        rows = {item: count for item, (_, count) in sorted(entries.items())}
+        outcome = Outcome(rows, failed, notes, remarks, dict(sorted(digests.items())))
+        check(outcome)
+        old, held = self._beside("work-old"), scp.with_name(f".{scp.name}.old")
+        self._replace(scp, held, old)
         beside(outcome)
         folder = self.output.absolute()
         write_table(scp, {**listed_too, **{item: f"{folder}/{where}" for item, (where, _) in entries.items()}})
+        held.unlink(missing_ok=True)
+        shutil.rmtree(old, ignore_errors=True)
         return outcome
+
+    def _replace(self, scp: Path, held: Path, old: Path) -> None:
+        """Put the working folder in the place of the output, which becomes `old`, and rename the scp to `held`.
+
+        The table of the old archives never stands beside the new ones, and is back when they cannot be put there.
+        """
+        shutil.rmtree(old, ignore_errors=True)
+        had_scp = scp.exists()
+        if had_scp:
+            os.replace(scp, held)
+        try:
+            if self._real.exists():
+                self._real.rename(old)
+            self.work.rename(self._real)
+        except OSError:
+            if old.exists() and not self._real.exists():
+                old.rename(self._real)
+            if had_scp:
+                os.replace(held, scp)
+            raise
 
 
 def describe_failures(failed: dict[str, str]) -> str:

@@ -183,3 +183,22 @@ def test_wrong_configurations_are_refused(options, message):
         read_kinds({"x": {key: value for key, value in right.items() if key != "files_max"}})
     with pytest.raises(VouchError, match="augmentation 'x' must hold 'option: value' lines"):
         read_kinds({"x": "noise"})
+
+
+def test_hidden_and_unreadable_files_are_no_noises(folder):
+    """A `._name.wav` of macOS is passed over; what has no samples or is damaged is named before anything is drawn."""
+    (folder / "noise/set/._0.wav").write_bytes(b"\0\5\x16\7" + bytes(60))
+    (folder / "noise/.hidden").mkdir()
+    write(folder / "noise/.hidden/9.wav", white(20))
+    (folder / "noise/set/empty.wav").write_bytes(b"")
+    (folder / "noise/set/text.wav").write_text("no audio")
+    write(folder / "music/set/none.wav", white(0))
+    noises = NoiseFolder(folder, {"noise": ONE, "music": NoiseKind("music", 1, 1, 5, 5)})
+    assert [file.name for file in noises.files["noise"]] == ["0.wav", "1.wav", "2.wav"]
+    assert [file.name for file in noises.files["music"]] == ["0.wav", "1.wav", "2.wav"]
+    names = [f"{folder}/noise/set/empty.wav", f"{folder}/noise/set/text.wav", f"{folder}/music/set/none.wav"]
+    assert list(noises.left_out) == names
+    for file in (folder / "noise/set").glob("[0-9].wav"):
+        file.write_bytes(b"")
+    with pytest.raises(VouchError, match=r"noise: no file of 5 can be read: .*0\.wav"):
+        NoiseFolder(folder, {"noise": ONE})

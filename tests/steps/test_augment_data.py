@@ -1,5 +1,6 @@
 """Stage 2 as a user runs it, with good and with bad input."""
 
+import shutil
 import signal
 
 import numpy as np
@@ -115,6 +116,9 @@ def test_bad_input_is_refused(scripts, data, musan, tmp_path):
     refused("none: no recordings", "data", "out", "--musan", "none")
     refused("must be another data directory", "data", "../" + tmp_path.name + "/data", "--musan", musan)
     refused("other: holds recordings of its own", "data", "other", "--musan", musan)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/utt2spk").write_text("x y\n")
+    refused("mine: is a data directory that this stage did not make", "data", "mine", "--musan", musan)
     refused("--copies 0", *to_out, "--copies", 0)
     refused("did you mean '--copies'?", *to_out, "--copys", 2, status=2)
     refused("arguments are required: --musan", "data", "out", status=2)
@@ -123,7 +127,7 @@ def test_bad_input_is_refused(scripts, data, musan, tmp_path):
         "unknown option 'snr_maxx' of augmentation 'noise' (did you mean 'snr_max'?)", *to_out, "--config", "x.yaml"
     )
     (tmp_path / "x.yaml").write_text("noise: {folder: noise, files_min: 1, files_max: 1, snr_min: 9, snr_max: 8}\n")
-    refused("augmentation 'noise' needs 1 <= files_min", *to_out, "--config", "x.yaml")
+    refused("augmentation 'noise' needs -200 <= snr_min", *to_out, "--config", "x.yaml")
     (data / "feature.yaml").rename(data / "feature.yaml.away")
     refused("feature.yaml: no such file; the copies need", *to_out)
     (data / "feature.yaml.away").rename(data / "feature.yaml")
@@ -145,12 +149,12 @@ def test_an_augmented_set_is_not_augmented_again(scripts, data, musan, tmp_path)
     fails(done, "'s0-0-music' is there already; was this set augmented before?")
 
 
-def test_a_broken_noise_fails_the_copies_that_drew_it(scripts, data, tmp_path):
+def test_a_kind_of_which_no_noise_can_be_read_is_an_error(scripts, data, tmp_path):
     noise = tmp_path / "noises/noise/x.wav"
     noise.parent.mkdir(parents=True)
     noise.write_text("not a sound")
     done = scripts.run(AUGMENT, "data", "out", "--musan", "noises", cwd=tmp_path)
-    fails(done, "6 of 6 items failed: 's0-0-noise': noises/noise/x.wav: not readable as audio")
+    fails(done, "noises/noise: no file of 1 can be read: noises/noise/x.wav: not readable as audio")
     assert not (tmp_path / "out/feats.scp").exists()
 
 
@@ -195,3 +199,15 @@ def test_the_old_set_stays_valid_until_the_new_one_is_complete(scripts, data, mu
     process.wait()
     assert_same_features(read_features(tmp_path / "out/feats.scp"), old)
     DataDir.load(tmp_path / "out", need=["feats.scp"])
+
+
+def test_noises_that_cannot_be_read_are_named_and_never_drawn(scripts, data, musan, tmp_path):
+    """As a copy by macOS leaves them: a hidden file beside each noise, and one that was never finished."""
+    shutil.copytree(musan, tmp_path / "noises")
+    for file in sorted((tmp_path / "noises").rglob("*.wav")):
+        file.with_name(f"._{file.name}").write_bytes(b"\0\5\x16\7" + bytes(60))
+        file.with_name(f"{file.stem}-unfinished.wav").write_bytes(b"")
+    done = succeeds(scripts.run(AUGMENT, "data", "out", "--musan", "noises", cwd=tmp_path))
+    assert f"{len(read_table(data / 'feats.scp'))} noisy copies" in done.stdout
+    assert "-unfinished.wav" in done.stderr and "files left out" in done.stderr
+    assert "._" not in done.stderr

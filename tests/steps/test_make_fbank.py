@@ -433,3 +433,60 @@ def test_recordings_that_promise_too_much_are_named_and_counted(scripts, tmp_pat
     assert "8.flac:99999999999999999999: No such file or directory" in done.stderr
     done = scripts.run(MAKE_FBANK, "data", *options, cwd=tmp_path)
     fails(done, "2 of 20 items failed: 's-07': ")
+
+
+def test_silence_fails_and_odd_audio_is_named_and_counted(scripts, data):
+    """In the one pass that computes the features: nothing is decoded twice."""
+    table = read_table(data / "wav.scp")
+    soundfile.write(table["s0-0"], np.zeros(RATE), RATE)
+    soundfile.write(table["s0-1"], np.clip(20 * voice(0, 1), -1, 1), RATE)
+    soundfile.write(table["s1-0"], voice(1, 0, 0.2), RATE)
+    soundfile.write(table["s2-0"], soundfile.read(table["s1-1"])[0], RATE)
+    fails(scripts.run(MAKE_FBANK, data, cwd=data), "1 of 6 items failed: 's0-0': silence, all samples are 0")
+    done = succeeds(scripts.run(MAKE_FBANK, data, "--max-failed", 0.2, cwd=data))
+    assert "1 failed: 's0-0': silence, all samples are 0" in done.stderr
+    for what in (
+        "clipping: 1 utterances: 's0-1': clipped, ",
+        "short: 1 utterances: 's1-0': 0.20 s long, shorter than 0.25 s",
+        "same audio of two speakers: 1 utterances: 's2-0': has the samples of 's1-1' of 's1'",
+    ):
+        assert f"feats.scp: warning: {what}" in done.stderr
+    assert list(read_table(data / "feats.scp")) == ["s0-1", "s1-0", "s1-1", "s2-0", "s2-1"]
+    assert (data / "frame_shift").read_text() == "0.01\n"
+    # Short utterances are what --min-seconds says; a strict run ends before it replaces anything.
+    before = (data / "feats.scp").read_text()
+    words = ("--max-failed", 0.2, "--min-seconds", 0.1)
+    done = scripts.run(MAKE_FBANK, data, *words, "--strict", cwd=data)
+    fails(done, "clipping: 1 utterances, the first is 's0-1'")
+    assert "short" not in done.stderr
+    assert (data / "feats.scp").read_text() == before
+
+
+def test_audio_that_another_set_has_too_is_named(scripts, data, tmp_path):
+    write_recordings(tmp_path / "test", speakers=2)
+    wav = read_table(tmp_path / "test/wav.scp")["s1-1"]
+    soundfile.write(wav, voice(7, 7), RATE)
+    soundfile.write(read_table(data / "wav.scp")["s0-0"], voice(7, 7), RATE)
+    assert "same audio" not in succeeds(scripts.run(MAKE_FBANK, data, cwd=tmp_path)).stderr
+    done = succeeds(scripts.run(MAKE_FBANK, tmp_path / "test", cwd=tmp_path))
+    assert "same audio in two sets: " in done.stderr
+    assert "'s1-1': has the samples of 's0-0' in data" in done.stderr
+
+
+def test_features_made_elsewhere_are_not_replaced(scripts, data):
+    (data / "feats.scp").write_text("s0-0 /corpus/fbank/raw_fbank_train.1.ark:5\n")
+    message = "was not made by this stage, it lists '/corpus/fbank/raw_fbank_train.1.ark:5'"
+    fails(scripts.run(MAKE_FBANK, data, cwd=data), message)
+    assert (data / "feats.scp").read_text() == "s0-0 /corpus/fbank/raw_fbank_train.1.ark:5\n"
+    (data / "feats.scp").unlink()
+    succeeds(scripts.run(MAKE_FBANK, data, cwd=data))
+    succeeds(scripts.run(MAKE_FBANK, data, "--compress", "8bit", cwd=data))
+
+
+def test_segments_that_are_shorter_than_kaldi_takes_are_left_out(scripts, data):
+    names = list(read_table(data / "utt2spk"))
+    ends = dict.fromkeys(names, 0.4) | {names[2]: 0.199, names[3]: 0.2}
+    (data / "segments").write_text("".join(f"{name} {name} 0.1 {ends[name]}\n" for name in names))
+    done = succeeds(scripts.run(MAKE_FBANK, data, "--max-failed", 0.2, cwd=data))
+    assert f"1 failed: '{names[2]}': segment of 0.099 s; those below 0.1 s are left out, as by Kaldi" in done.stderr
+    assert list(read_table(data / "feats.scp")) == [name for name in names if name != names[2]]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from vouch.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, read_excerpt
+from vouch.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, count_samples, read_excerpt
+from vouch.audiotree import walk_audio
 from vouch.errors import VouchError
 from vouch.options import resolve_options
 
 # Mean squares below this count as silence: -200 dB, far under what any recording resolves.
 SILENCE = 1e-20
+_HEADER_THREADS = 16
 MOST_DB = 200.0
 MOST_FILES = 100
 
@@ -84,22 +87,25 @@ class NoiseFolder:
     ----------
     kinds : those that the folder has recordings for
     files : recordings of each kind, sorted
+    left_out : reason for each file that is not readable or has no samples; they are never drawn
 
     Raises
     ------
-    VouchError : no recordings for any kind
+    VouchError : no recordings for any kind, or none of a kind that there are can be read
     """
 
     def __init__(self, path: str | Path, kinds: Mapping[str, NoiseKind]) -> None:
         self.files: dict[str, list[Path]] = {}
+        self.left_out: dict[str, str] = {}
         for name, kind in kinds.items():
-            found = sorted(
-                file
-                for file in (Path(path) / kind.folder).rglob("*")
-                if file.suffix.lower() in AUDIO_SUFFIXES - FFMPEG_SUFFIXES and file.is_file()
-            )
+            found = _find(Path(path) / kind.folder)
+            with ThreadPoolExecutor(_HEADER_THREADS) as pool:
+                reasons = dict(zip(found, pool.map(_why_useless, found), strict=True))
+            self.left_out |= {str(file): reason for file, reason in reasons.items() if reason}
+            if found and all(reasons.values()):
+                raise VouchError(f"{path}/{kind.folder}: no file of {len(found)} can be read: {reasons[found[0]]}")
             if found:
-                self.files[name] = found
+                self.files[name] = [file for file in found if not reasons[file]]
         self.kinds = {name: kind for name, kind in kinds.items() if name in self.files}
         if not self.kinds:
             folders = sorted({kind.folder for kind in kinds.values()})
@@ -130,6 +136,23 @@ class NoiseFolder:
             snr = torch.tensor(rng.uniform(kind.snr_min, kind.snr_max), dtype=torch.float32)
             mixed = mixed + (mix(speech, torch.from_numpy(excerpt), snr) - speech)
         return mixed.numpy()
+
+
+def _find(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    try:
+        return sorted(map(Path, walk_audio(str(folder), AUDIO_SUFFIXES - FFMPEG_SUFFIXES)))
+    except OSError as error:
+        raise VouchError(f"{error.filename}: {error.strerror}") from None
+
+
+def _why_useless(file: Path) -> str:
+    """Return why a file can be no noise, as far as its header tells; empty when it can."""
+    try:
+        return "" if count_samples(str(file)) else f"{file}: no samples"
+    except VouchError as error:
+        return str(error)
 
 
 def draw_kinds(utterance: str, kinds: Mapping[str, NoiseKind], copies: int, seed: int) -> list[str]:

@@ -12,6 +12,7 @@ from torch import nn
 from vouch.audio import MEAN
 from vouch.errors import VouchError
 from vouch.kaldi.datadir import DataDir
+from vouch.kaldi.soundcheck import check_samples
 from vouch.kaldi.waves import WaveReader
 from vouch.shards import ShardWriter
 
@@ -49,7 +50,11 @@ def compute(feature: nn.Module, samples: np.ndarray) -> np.ndarray:
 
 
 def feature_extractor(
-    data: DataDir, feature: nn.Module, progress: Callable[[int], object], channel: int | str = MEAN
+    data: DataDir,
+    feature: nn.Module,
+    min_seconds: float,
+    progress: Callable[[int], object],
+    channel: int | str = MEAN,
 ) -> Callable[[Sequence[str], ShardWriter], None]:
     """Return the work of one shard: read, compute and write each utterance, or name why not.
 
@@ -57,6 +62,7 @@ def feature_extractor(
     ----------
     data : loaded with "wav.scp"
     feature : a front end
+    min_seconds : see `vouch.kaldi.soundcheck.check_samples`
     progress : called with 1 after each utterance
     channel : of the recordings, see `vouch.audio.read_audio`
     """
@@ -67,6 +73,7 @@ def feature_extractor(
             try:
                 if isinstance(samples, VouchError):
                     raise samples
+                check_samples(utterance, samples, feature.sample_rate, min_seconds, shard)
                 shard.write(utterance, compute(feature, samples))
             except VouchError as error:
                 shard.failed[utterance] = str(error)

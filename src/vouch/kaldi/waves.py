@@ -14,6 +14,8 @@ from vouch.kaldi.datadir import DataDir, Segment
 
 # Times in `segments` are rounded when they are written: this much beyond the end of a recording is forgiven.
 SEGMENT_OVERSHOOT = 0.5
+# Seconds; Kaldi's extract-segments leaves shorter ones out.
+MIN_SEGMENT = 0.1
 # No recording has so many samples; times in `segments` may be of any size.
 MAX_POSITION = 2**53
 
@@ -46,6 +48,7 @@ class WaveReader:
         self._data = data
         self._rate = sample_rate
         self._channel = channel
+        self._has_segments = (data.path / "segments").exists()
         self._recording = ""
         self._audio: Audio | None = None
         self.notes: Counter[str] = Counter()
@@ -75,7 +78,12 @@ class WaveReader:
                 f"segment {segment.start:g} to {segment.end or len(samples) / self._rate:g} s is outside recording"
                 f" '{segment.recording}' of {len(samples) / self._rate:g} s"
             )
-        return samples[first:last]
+        samples = samples[first:last]
+        if self._has_segments and len(samples) < MIN_SEGMENT * self._rate:
+            raise VouchError(
+                f"segment of {len(samples) / self._rate:g} s; those below {MIN_SEGMENT:g} s are left out, as by Kaldi"
+            )
+        return samples
 
     def read_each(self, utterances: Sequence[str]) -> Iterator[tuple[str, np.ndarray | VouchError]]:
         """Yield utterances with their samples, or with the reason why they cannot be read.
