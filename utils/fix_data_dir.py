@@ -4,8 +4,8 @@
     utils/fix_data_dir.py egs/demo/data/train
 
 An utterance stays if it is in utt2spk and in those of feats.scp, text, segments, utt2lang, utt2dur, utt2num_frames and
-wav.scp that there are. Byte order marks and carriage returns are removed, from trial lists and enrol_map too. Where all
-fits nothing is touched.
+wav.scp that there are, and its features have a frame. Byte order marks and carriage returns are removed, from trial
+lists and enrol_map too. Where all fits nothing is touched.
 """
 
 import sys

@@ -4,9 +4,10 @@
     utils/validate_data_dir.py --no-feats --no-text egs/demo/data/train
     utils/validate_data_dir.py --audio --no-text --against egs/demo/data/test egs/demo/data/train
 
-Each finding names file, line and reason; errors make the exit status 1, warnings do not. With --audio every recording
-is read: whether it is readable, its sampling rate, channels, duration, silence, clipping, NaN, and whether it occurs
-twice. A run that was interrupted goes on where it was.
+Each finding names file, line and reason; errors make the exit status 1, warnings do not. Of features the headers are
+looked at where the archives are there: vectors, matrices of 0 frames, differing dimensions; with --features all numbers
+are read. With --audio every recording is read: whether it is readable, its sampling rate, channels, duration, silence,
+clipping, NaN, and whether it occurs twice. A run that was interrupted goes on where it was.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from vouch.files import write_text
 from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.doctor import Limits, judge_audio, judge_duplicates, judge_frames, judge_shared, judge_trials
 from vouch.kaldi.examine import Facts, examine_audio
+from vouch.kaldi.featcheck import judge_features
 from vouch.kaldi.findings import Report
 from vouch.kaldi.validate import WAIVERS, validate_data_dir, waive
 
@@ -45,6 +47,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--no-spk-sort", action="store_true", help="utt2spk need not be sorted by speaker")
     parser.add_argument("--non-print", action="store_true", help="text may have characters that cannot be printed")
     parser.add_argument("--audio", action="store_true", help="read all recordings and look at the trials")
+    parser.add_argument("--features", action="store_true", help="read all features, for NaN and unreadable archives")
     parser.add_argument("--against", type=Path, help="data directory that may share no speaker and no audio")
     parser.add_argument("--min-seconds", type=float, default=0.0, help="shortest utterance, in seconds; with --audio")
     parser.add_argument("--min-frames", type=int, default=0, help="shortest utterance in utt2num_frames, in frames")
@@ -116,6 +119,12 @@ def main() -> None:
     report = validate_data_dir(options.dir, waive(name for name in WAIVERS if getattr(options, name.replace("-", "_"))))
     if options.audio or options.against:
         examine(options, report)
+    feats_scp = options.dir / "feats.scp"
+    if feats_scp.exists():
+        with tqdm(unit="utt", disable=None if options.features else True) as bar:
+            judge_features(feats_scp, report, options.features, bar.update)
+    elif options.features:
+        raise VouchError(f"{feats_scp}: no such file; --features reads what it lists")
     if options.min_frames:
         judge_frames(options.dir, options.min_frames, report)
     print_report(options, report)

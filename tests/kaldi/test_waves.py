@@ -16,7 +16,7 @@ from vouch.kaldi.waves import WaveReader
 
 @pytest.fixture
 def data(tmp_path):
-    write_recordings(tmp_path / "data", utterances=3, seconds=0.1)
+    write_recordings(tmp_path / "data", utterances=3, seconds=0.4)
     return tmp_path / "data"
 
 
@@ -74,24 +74,24 @@ def test_reading_goes_on_while_an_utterance_is_in_use_and_no_further(data):
 def test_segments_of_a_coded_recording(data):
     to_flac(data)
     recording = next(iter(read_table(data / "wav.scp")))
-    (data / "segments").write_text(f"s0-0 {recording} 0 0.05\ns0-1 {recording} 0.05 0.09\ns0-2 {recording} 5 6\n")
+    (data / "segments").write_text(f"s0-0 {recording} 0 0.15\ns0-1 {recording} 0.15 0.27\ns0-2 {recording} 5 6\n")
     write_table(data / "utt2spk", {f"s0-{row}": "s0" for row in range(3)})
     got = dict(WaveReader(DataDir.load(data, need=["wav.scp"]), RATE).read_each(["s0-0", "s0-1", "s0-2"]))
     whole = soundfile.read(read_table(data / "wav.scp")[recording], dtype="float32")[0]
-    np.testing.assert_array_equal(got["s0-0"], whole[:800])
-    np.testing.assert_array_equal(got["s0-1"], whole[800:1440])
+    np.testing.assert_array_equal(got["s0-0"], whole[:2400])
+    np.testing.assert_array_equal(got["s0-1"], whole[2400:4320])
     assert "outside recording" in str(got["s0-2"])
 
 
 @pytest.mark.parametrize("end", ["1e308", "1e18", "1e9"])
 def test_segments_of_absurd_times_are_named(data, end):
     recording = next(iter(read_table(data / "wav.scp")))
-    (data / "segments").write_text(f"s0-0 {recording} 0 {end}\ns0-1 {recording} 0 0.05\ns0-2 {recording} 1e300 {end}\n")
+    (data / "segments").write_text(f"s0-0 {recording} 0 {end}\ns0-1 {recording} 0 0.15\ns0-2 {recording} 1e300 {end}\n")
     if end != "1e308":
-        (data / "segments").write_text(f"s0-0 {recording} 0 {end}\ns0-1 {recording} 0 0.05\n")
+        (data / "segments").write_text(f"s0-0 {recording} 0 {end}\ns0-1 {recording} 0 0.15\n")
     names = list(read_table(data / "segments"))
     write_table(data / "utt2spk", dict.fromkeys(names, "s0"))
     got = dict(WaveReader(DataDir.load(data, need=["wav.scp"]), RATE).read_each(names))
-    assert len(got.pop("s0-1")) == 800
+    assert len(got.pop("s0-1")) == 2400
     for reason in got.values():
         assert isinstance(reason, VouchError) and "is outside recording" in str(reason)

@@ -21,6 +21,7 @@ from vouch.kaldi.dirtables import (
     invert,
     write_tables,
 )
+from vouch.kaldi.featcheck import find_empty
 from vouch.kaldi.findings import Report
 from vouch.kaldi.scan import MEND, advise_order, parse_number, scan_lines, scan_rows
 from vouch.kaldi.trials import trial_lists
@@ -78,6 +79,10 @@ def repair_data_dir(
     done: list[str] = []
     tables = {name: _read_mended(path / name, done) for name in names if (path / name).exists()}
     before = len(tables["utt2spk"])
+    empty = find_empty(tables.get("feats.scp", {}))
+    for utterance in empty:
+        del tables["feats.scp"][utterance]
+    _describe(done, "feats.scp", empty, "removed, 0 frames")
     tables, removed = repair_tables(path, tables, utterance_tables, speaker_tables)
     changed = {
         name: table
