@@ -163,7 +163,7 @@ def test_archives_that_an_scp_points_into(features, changes, name):
 def recordings(tmp_path_factory):
     """A data directory with a file, a wav in an archive, and segments."""
     folder = tmp_path_factory.mktemp("recordings")
-    samples = 0.1 * np.sin(np.arange(1600))
+    samples = 0.1 * np.sin(np.arange(3200))
     soundfile.write(folder / "x.wav", samples, 16000, "PCM_16")
     soundfile.write(folder / "x.flac", samples, 16000)
     wav = (folder / "x.wav").read_bytes()
@@ -171,7 +171,7 @@ def recordings(tmp_path_factory):
     (folder / "wav.scp").write_text(
         f"r0 {folder}/x.wav\nr1 {folder}/x.ark:3\nr2 {folder}/x.ark:{len(wav) + 6}\nr3 cat x |\nr4 {folder}/x.flac\n"
     )
-    (folder / "segments").write_text("a-1 r0 0 0.05\na-2 r1 0.02 -1\nb-1 r2 0.01 0.09\nb-2 r4 0.05 0.1\n")
+    (folder / "segments").write_text("a-1 r0 0 0.15\na-2 r1 0.02 -1\nb-1 r2 0.01 0.19\nb-2 r4 0.05 0.2\n")
     (folder / "utt2spk").write_text("a-1 a\na-2 a\nb-1 b\nb-2 b\n")
     return folder
 
@@ -182,7 +182,7 @@ def read_recordings(folder):
     for utterance in data.segments:
         samples = reader.read(utterance)
         assert samples.dtype == np.float32
-        assert 0 < len(samples) <= 1600
+        assert 0 < len(samples) <= 3200
 
 
 def test_the_undamaged_recordings_are_read(recordings):

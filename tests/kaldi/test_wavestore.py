@@ -125,11 +125,11 @@ def test_segments(mixed):
     wavs = read_table(mixed / "wav.scp")
     segments = {
         "s-a": "s-flac 0.05 0.151",
-        "s-b": "s-flac_stereo 0.0123456 0.07",
+        "s-b": "s-flac_stereo 0.0123456 0.13",
         "s-c": "s-narrow 0.05 -1",
         "s-d": "s-wav 0 -1",
         "s-e": "s-wav 0.1 0.6",  # a rounding error beyond the end
-        "s-f": "s-pipe 0.1 0.15",
+        "s-f": "s-pipe 0.05 0.15",
     }
     write_table(mixed / "segments", segments)
     write_table(mixed / "utt2spk", dict.fromkeys(segments, "s"))
@@ -137,7 +137,7 @@ def test_segments(mixed):
     store, reader = WaveStore(data, RATE), WaveReader(data, RATE)
     assert store.utterances == list(segments)
     wav, narrow = (len(read_audio(wavs[name], RATE).samples) for name in ("s-wav", "s-narrow"))
-    assert store.num_frames.tolist() == [1616, 922, narrow - 800, wav, 8000, 800]
+    assert store.num_frames.tolist() == [1616, 1882, narrow - 800, wav, 8000, 1600]
     for index, utterance in enumerate(segments):
         whole = reader.read(utterance)
         np.testing.assert_array_equal(store.matrix(index)[:, 0], whole)
