@@ -8,6 +8,7 @@ for each, copies with noise, music or babble (many voices), whose ids end in the
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
@@ -22,11 +23,13 @@ from command_line import Parser, run_main
 from stage import add_job_options, run_shards
 from vouch.augment.noise import NoiseFolder, draw_kinds, read_kinds
 from vouch.augment.offline import noisy_feature_extractor
+from vouch.digests import digest_recordings, digest_sources
 from vouch.errors import VouchError
 from vouch.features import build_feature, resolve_feature
 from vouch.files import write_text
 from vouch.kaldi.datadir import DataDir, write_data_dir
 from vouch.kaldi.tables import read_table, write_table
+from vouch.lineage import check_current, write_record
 from vouch.options import read_yaml
 from vouch.shards import Outcome, Shards, describe_failures
 
@@ -68,8 +71,14 @@ def main() -> None:
     for copy in originals:
         if copy in data.feats_scp:
             raise VouchError(f"{args.data}/feats.scp: '{copy}' is there already; was this set augmented before?")
-    fingerprint = f"{config}{kinds}{noises.files}{args.seed}{data.wav_scp}{data.segments}"
-    shards = Shards(args.out / "noisy", sorted(originals), fingerprint, size=args.shard_size)
+    check_current(args.data / "feats.scp")
+    noise_files = digest_sources({str(file): str(file) for files in noises.files.values() for file in files})
+    fingerprint = f"{config}{kinds}{noises.files}{noise_files}{args.seed}{data.wav_scp}{data.segments}"
+
+    def digest_originals(copies: Sequence[str]) -> str:
+        return digest_recordings(data, (originals[copy][0] for copy in copies))
+
+    shards = Shards(args.out / "noisy", sorted(originals), fingerprint, size=args.shard_size, sources=digest_originals)
     shards.check_own_dir(args.out)
 
     def write_beside(outcome: Outcome) -> None:
@@ -90,6 +99,7 @@ def main() -> None:
         data.feats_scp,
     )
     if outcome is not None:
+        write_record(args.out / "feats.scp", "stage 2 (steps/augment_data.py)", [args.data / "feats.scp"])
         if noises.left_out:
             left_out = describe_failures(noises.left_out)
             print(f"{args.musan}: {len(noises.left_out)} files left out: {left_out}", file=sys.stderr)

@@ -28,6 +28,7 @@ from scoring_options import check_outputs
 from vouch.errors import VouchError
 from vouch.kaldi.scores import Scores, join_scores, read_scores, write_scores
 from vouch.kaldi.trials import Trials, read_trials
+from vouch.lineage import check_current, write_record
 from vouch.metrics import cllr
 from vouch.scoring.calibration import fit_calibration, read_calibration, write_calibration
 from vouch.scoring.overlap import CohortFiles, check_cohort
@@ -124,6 +125,12 @@ def main() -> None:
     if options.apply is not None and (options.prior is not None or options.allow_missing):
         raise VouchError("--prior and --allow-missing are for --fit")
     check_outputs(options, "calibration" if options.apply is None else "apply")
+    inputs = [*options.scores, *filter(None, (options.embeddings, options.cohort))]
+    models = check_current(*inputs)
+    if options.apply is not None:
+        fitted = check_current(options.calibration)
+        if models and fitted and models != fitted:
+            raise VouchError(f"{options.calibration}: was fitted on scores of another model; fit it again")
     qualities = load_qualities(options)
     settings = {} if options.cohort is None else {"top-n": options.top_n}
     scored = load_scores(options)
@@ -137,6 +144,7 @@ def main() -> None:
         is_target = scored.trials.is_target[scored.kept]
         calibration = fit_calibration(scores, measures, is_target, prior)._replace(settings=settings)
         write_calibration(options.calibration, calibration)
+        write_record(options.calibration, "steps/calibrate.py --fit", [*inputs, options.fit], models)
         after = cllr(calibration.apply(scores, measures), is_target)
         print(f"{options.calibration}: Cllr {after:.4f} on these {len(scores)} development trials")
         return
@@ -147,6 +155,7 @@ def main() -> None:
     except VouchError as error:
         raise VouchError(f"{options.calibration}: {error}") from None
     write_scores(options.apply, Scores(scored.trials.enrol, scored.trials.test, ratios))
+    write_record(options.apply, "steps/calibrate.py --apply", [options.calibration, *inputs], models)
     print(f"{len(ratios)} scores calibrated: {options.apply}")
 
 

@@ -36,6 +36,7 @@ from vouch.html_report import write_report
 from vouch.kaldi.scores import join_scores, read_scores
 from vouch.kaldi.tables import read_table
 from vouch.kaldi.trials import Trials, read_trials
+from vouch.lineage import check_current
 from vouch.metrics_compat import EQUAL_ERROR_RATES
 from vouch.plots import System, plot_det, plot_histogram
 from vouch.report import PRIORS, Settings, evaluate
@@ -105,6 +106,7 @@ def judge(path: Path, name: str, trials: Trials, options: Namespace) -> System:
         options.resample or "speakers",
         path in options.calibrated,
     )
+    check_current(path)
     scores = read_scores(path)
     joined = join_scores(trials, scores, options.trials, path, options.allow_missing)
     unscored = len(trials.is_target) - len(joined[0])

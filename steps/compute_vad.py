@@ -18,9 +18,11 @@ guard_imports(__name__)
 
 from command_line import Parser, run_main
 from stage import add_job_options, run_shards
+from vouch.digests import digest_sources
 from vouch.features import read_feature
 from vouch.features.voiced import check_energy, vad_work
 from vouch.kaldi.datadir import DataDir
+from vouch.lineage import check_current, write_record
 from vouch.options import read_yaml, resolve_options
 from vouch.shards import Shards
 from vouch.vad import energy_vad
@@ -40,11 +42,13 @@ def main() -> None:
     feature = read_feature(args.data)
     if feature is not None:
         check_energy(feature, args.data / "feature.yaml")
+    check_current(args.data / "feats.scp")
     # Stage 1 run again may leave the same table above other features.
-    fingerprint = f"{options}{data.feats_scp}{(args.data / 'feats.scp').stat().st_mtime_ns}"
+    fingerprint = f"{options}{data.feats_scp}{digest_sources(data.feats_scp)}"
     shards = Shards(args.data / "vad", list(data.feats_scp), fingerprint, size=args.shard_size)
     outcome = run_shards(args, shards, args.data / "vad.scp", lambda progress: vad_work(data, options, progress))
     if outcome is not None:
+        write_record(args.data / "vad.scp", "steps/compute_vad.py", [args.data / "feats.scp"])
         print(f"{args.data}: voice activity of {len(outcome.rows)} utterances")
 
 

@@ -12,13 +12,13 @@ An utterance is embedded whole. With --crops it gives one embedding for each of 
 for `steps/score_trials.py --backend distance`; audio is cut before the front end. With --windows it gives the mean of
 the embeddings of sliding windows.
 
-An interrupted run goes on after its last archive when it is started again. That recordings have changed since it cannot
-know: then remove the folder embedding.work-* in the output folder first.
+An interrupted run goes on after its last archive when it is started again; archives of a model, features or recordings
+that have changed since are made again.
 """
 
-import hashlib
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -34,12 +34,14 @@ from command_line import Parser, run_main
 from stage import add_channel_option, add_job_options, check_device, pick_device, run_shards
 from vouch.audio import parse_channel
 from vouch.cropping import WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
+from vouch.digests import digest_file, digest_recordings, digest_sources
 from vouch.embedding import default_max_frames, store_embedder, wave_embedder
 from vouch.encoder import Encoder, load_encoder, rearrange
 from vouch.errors import VouchError
 from vouch.features import check_same_feature, read_feature
 from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.wavlist import read_wav_list
+from vouch.lineage import check_current, write_record
 from vouch.shards import Shards
 
 
@@ -97,9 +99,13 @@ def main() -> None:
         raise VouchError("--channel is for audio (--input wav); the channel of features was chosen in stage 1")
     channel = encoder.channel if args.channel is None else parse_channel(args.channel)
     items = data.feats_scp or data.segments
-    model_digest = hashlib.sha256(args.model.read_bytes()).hexdigest()
+    model_digest = digest_file(args.model)
     fingerprint = f"{model_digest} {max_frames} {args.short} {cut} {channel} {source}"
-    shards = Shards(args.out / "embedding", list(items), fingerprint, size=args.shard_size)
+
+    def digest_audio(utterances: Sequence[str]) -> str:
+        return "" if data.feats_scp else digest_recordings(data, utterances)
+
+    shards = Shards(args.out / "embedding", list(items), fingerprint, size=args.shard_size, sources=digest_audio)
     embedder = store_embedder if data.feats_scp else partial(wave_embedder, channel=channel)
     outcome = run_shards(
         args,
@@ -109,6 +115,9 @@ def main() -> None:
         threads=0,
     )
     if outcome is not None:
+        tables = [args.data / name for name in (("feats.scp",) if data.feats_scp else ("wav.scp", "segments"))]
+        inputs = [args.model, *(table for table in tables if table.exists())]
+        write_record(args.out / "embedding.scp", "stage 4 (steps/extract_embeddings.py)", inputs, [model_digest])
         print(f"{args.out}: {len(outcome.rows)} embeddings of {encoder.embedding_dim} dimensions")
 
 
@@ -124,8 +133,9 @@ def load_data(args: Namespace, encoder: Encoder) -> tuple[DataDir, object]:
         return data, (data.wav_scp, data.segments)
     data = DataDir.load(args.data, need=["feats.scp"])
     check_same_feature(encoder.config["feature"], read_feature(args.data), f"{args.data}/feature.yaml")
+    check_current(args.data / "feats.scp")
     # Stage 1 run again may leave the same table above other features.
-    return data, (data.feats_scp, (args.data / "feats.scp").stat().st_mtime_ns)
+    return data, (data.feats_scp, digest_sources(data.feats_scp))
 
 
 def build_cut(args: Namespace) -> Cut | None:

@@ -22,6 +22,7 @@ import yaml
 from command_line import Parser, run_main
 from stage import add_channel_option, add_job_options, run_shards
 from vouch.audio import parse_channel
+from vouch.digests import digest_recordings
 from vouch.features import build_feature, resolve_feature
 from vouch.features.extract import feature_extractor
 from vouch.features.waveform import Waveform
@@ -60,7 +61,15 @@ def main() -> None:
         print(f"{args.data}: nothing to compute: networks that take waveforms need no features")
         return
     fingerprint = f"{config}{args.min_seconds}{data.wav_scp}{data.segments}"
-    shards = Shards(args.data / "fbank", list(data.segments), fingerprint, args.format, args.compress, args.shard_size)
+    shards = Shards(
+        args.data / "fbank",
+        list(data.segments),
+        fingerprint,
+        args.format,
+        args.compress,
+        args.shard_size,
+        lambda utterances: digest_recordings(data, utterances),
+    )
 
     def write_beside(outcome: Outcome) -> None:
         write_text(args.data / "feature.yaml", config)

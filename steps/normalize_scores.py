@@ -27,9 +27,10 @@ guard_imports(__name__)
 import numpy as np
 
 from command_line import Parser, run_main
-from scoring_options import add_backend_options, check_backend_options, check_outputs, load_backend
+from scoring_options import add_backend_options, check_backend_options, check_outputs, load_backend, sources_of
 from vouch.errors import VouchError
 from vouch.kaldi.scores import Scores, read_scores, write_scores
+from vouch.lineage import check_one_model, write_record
 from vouch.numbers import plain_int
 from vouch.scoring.backends import DEFAULT_AVERAGES, cohort_scores
 from vouch.scoring.overlap import CohortFiles, check_cohort
@@ -116,6 +117,10 @@ def main() -> None:
             "--backend distance: the crops of several utterances have no mean that could stand for a cohort speaker;"
             " leave out --cohort-utt2spk"
         )
+    inputs = [options.scores, *sources_of(options), options.cohort]
+    models = check_one_model(*inputs)
+    if options.cohort_utt2spk is not None:
+        inputs.append(options.cohort_utt2spk)
     scores = read_scores(options.scores)
     members = CohortFiles(options.cohort, options.cohort_utt2spk)
     check_cohort(members, [*scores.enrol, *scores.test], options.scores, options.enrol_map, options.utt2spk)
@@ -140,6 +145,7 @@ def main() -> None:
     statistics = trial_statistics(against, sides.names, enrol, test, number, enrol_names)
     normalized = method.formula(scores.score, *statistics)
     write_scores(options.normalized, Scores(scores.enrol, scores.test, normalized))
+    write_record(options.normalized, "stage 6 (steps/normalize_scores.py)", inputs, models)
     print(
         f"{len(normalized)} scores normalised ({options.method}, {number} of {against.size} cohort members):"
         f" {options.normalized}"

@@ -25,7 +25,8 @@ guard_imports(__name__)
 
 from command_line import Parser, run_main
 from run import count_processors
-from scoring_options import add_backend_options, check_backend_options, check_outputs, load_backend
+from scoring_options import add_backend_options, check_backend_options, check_outputs, load_backend, sources_of
+from vouch.lineage import check_one_model, write_record
 from vouch.scoring.backends import DEFAULT_AVERAGES
 from vouch.scoring.stream import Sources, score_file
 
@@ -52,6 +53,8 @@ def main() -> None:
     options = parse_options()
     check_backend_options(options)
     check_outputs(options, "scores")
+    inputs = sources_of(options)
+    models = check_one_model(*inputs)
     backend = load_backend(options)
     average = options.enrol_average or DEFAULT_AVERAGES[options.backend]
     sides = backend.load_sides(options.embeddings, options.enrol_map, average)
@@ -60,6 +63,7 @@ def main() -> None:
     scored, trials, left_out = score_file(
         sources, options.scores, sides, backend.compare(sides, sides), options.allow_missing, threads
     )
+    write_record(options.scores, "stage 5 (steps/score_trials.py)", inputs, models)
     if left_out:
         print(f"warning: {trials - scored} of {trials} trials left out: {'; '.join(left_out)}", file=sys.stderr)
     print(f"{scored} trials scored: {options.scores}")

@@ -19,6 +19,7 @@ guard_imports(__name__)
 
 from command_line import Parser, run_main
 from stage import add_job_options, run_shards
+from vouch.digests import digest_sources
 from vouch.errors import VouchError
 from vouch.features.voiced import CMVN, voiced_work
 from vouch.kaldi.ark import COMPRESSION
@@ -26,6 +27,7 @@ from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.dirtables import read_tables, restrict, write_tables
 from vouch.kaldi.tables import read_table
 from vouch.kaldi.trials import trial_lists
+from vouch.lineage import check_current, write_record
 from vouch.shards import Outcome, Shards
 
 # What stays true of an utterance of which frames are dropped.
@@ -60,8 +62,10 @@ def main() -> None:
     if not vad_file.exists():
         raise VouchError(f"{vad_file}: no such file; run steps/compute_vad.py first")
     vad_scp = read_table(vad_file)
-    times = [file.stat().st_mtime_ns for file in (args.data / "feats.scp", vad_file)]
-    fingerprint = f"{args.cmvn} {args.window} {args.norm_vars} {times}{data.feats_scp}{vad_scp}{data.utt2spk}"
+    inputs = [args.data / "feats.scp", vad_file]
+    check_current(*inputs)
+    content = [digest_sources(table) for table in (data.feats_scp, vad_scp)]
+    fingerprint = f"{args.cmvn} {args.window} {args.norm_vars} {content}{data.feats_scp}{vad_scp}{data.utt2spk}"
     shards = Shards(args.out / "voiced", list(data.feats_scp), fingerprint, "ark", args.compress, args.shard_size)
     shards.check_own_dir(args.out)
 
@@ -78,6 +82,7 @@ def main() -> None:
         write_beside,
     )
     if outcome is not None:
+        write_record(args.out / "feats.scp", "steps/select_voiced_frames.py", inputs)
         frames = sum(outcome.rows.values())
         print(f"{args.out}: {frames} voiced frames of {len(outcome.rows)} of {len(data.feats_scp)} utterances")
 

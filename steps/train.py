@@ -34,11 +34,13 @@ from tqdm import tqdm
 from command_line import Parser, catch_stops, run_main
 from recipe_help import describe_recipe
 from stage import check_device, pick_device
+from vouch.digests import digest_data
 from vouch.encoder import waveform_feature
 from vouch.errors import VouchError
 from vouch.features import read_feature, resolve_feature
 from vouch.files import write_text
-from vouch.kaldi.tables import read_lines
+from vouch.kaldi.tables import read_table
+from vouch.lineage import check_current
 from vouch.options import read_yaml
 from vouch.training.batches import TrainingSet
 from vouch.training.checkpoint import read_fingerprint
@@ -91,7 +93,7 @@ def main() -> None:
     if start is not None:
         check_features(start, data.store.dim, feature, args.data)
     sets = [args.data, *([args.valid] if args.valid else [])]
-    fingerprint = describe(config, feature, sets, args.finetune)
+    fingerprint = describe(config, feature, [digest_set(path, config) for path in sets], args.finetune)
 
     final, last = args.exp / "final.pt", args.exp / "checkpoints/last.pt"
     # A run that was killed before its first checkpoint leaves nothing worth keeping: it starts again in its place.
@@ -151,18 +153,20 @@ def front_end(data: Path, config: Config) -> dict[str, object] | None:
     return waveform_feature(config.model) or read_feature(data)
 
 
-def describe(config: Config, feature: dict[str, object] | None, data_dirs: list[Path], start: Path | None) -> str:
-    """Fingerprint of everything that the weights depend on."""
-    digest = hashlib.sha256(json.dumps([config.as_dict(), feature], sort_keys=True).encode())
+def describe(config: Config, feature: dict[str, object] | None, data: list[str], start: Path | None) -> str:
+    """Fingerprint of everything that the weights depend on; `data` are the digests of the sets."""
+    digest = hashlib.sha256(json.dumps([config.as_dict(), feature, data], sort_keys=True).encode())
     digest.update(start.read_bytes() if start else b"")
-    tables = ("feats.scp", "utt2num_frames")
-    if waveform_feature(config.model):
-        tables = ("wav.scp", "segments", "utt2num_samples", "utt2dur")
-    for path in data_dirs:
-        for name in ("utt2spk", *tables, "trials"):
-            if (path / name).exists():
-                digest.update("\n".join(read_lines(path / name)).encode())
     return digest.hexdigest()
+
+
+def digest_set(path: Path, config: Config) -> str:
+    """Digest of what training reads of a data directory."""
+    if waveform_feature(config.model):
+        tables = ("utt2spk", "trials", "segments", "utt2num_samples", "utt2dur")
+        return digest_data(path, tables, read_table(path / "wav.scp"))
+    check_current(path / "feats.scp")
+    return digest_data(path, ("utt2spk", "trials"), read_table(path / "feats.scp"))
 
 
 def move_aside(exp: Path) -> None:

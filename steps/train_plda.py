@@ -24,6 +24,7 @@ import numpy as np
 from command_line import Parser, run_main
 from vouch.errors import VouchError
 from vouch.kaldi.ark import read_vectors
+from vouch.lineage import check_one_model, write_record
 from vouch.scoring.lda import train_lda
 from vouch.scoring.plda_file import write_plda, write_single
 from vouch.scoring.plda_training import adapt_plda, train_plda
@@ -67,6 +68,8 @@ def main() -> None:
             raise VouchError(f"{option} {value}: must be a number that is not negative")
     if options.total_covariance_factor and options.lda_dim is None:
         raise VouchError("--total-covariance-factor is a share of what LDA whitens: give --lda-dim too")
+    inputs = [file for file in (options.embeddings, options.utt2spk, options.adapt) if file is not None]
+    models = check_one_model(*inputs)
     names, embeddings = read_vectors(options.embeddings)
     by_speaker = group_speakers(names, options.utt2spk, options.embeddings)
     if len(by_speaker) == 1:
@@ -90,6 +93,8 @@ def main() -> None:
         write_single(options.out / "transform.mat", lda, options.text)
     write_single(options.out / "mean.vec", mean, options.text)
     write_plda(options.out / "plda", plda, options.text)
+    for name in ("mean.vec", "plda") if lda is None else ("mean.vec", "plda", "transform.mat"):
+        write_record(options.out / name, "steps/train_plda.py", inputs, models)
     print(f"{options.out}/plda: {len(plda.psi)} dimensions from {len(groups)} speakers")
 
 

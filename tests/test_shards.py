@@ -223,7 +223,7 @@ def test_npy_files_of_odd_ids(tmp_path):
     store = FeatureStore(tmp_path / "feats.scp")
     assert store.utterances == ids
     assert [store.matrix(index)[0, 0] for index in range(len(ids))] == list(range(len(ids)))
-    assert len(os.listdir(tmp_path / "a folder" / "feats")) == len(ids) + 1
+    assert len(list((tmp_path / "a folder" / "feats").glob("*.npy"))) == len(ids)
 
 
 def test_work_that_forgets_an_item_is_a_bug(tmp_path):
@@ -360,3 +360,22 @@ def test_a_refused_outcome_replaces_nothing_and_keeps_the_shards(tmp_path):
     assert again.prepare() == 4
     again.run(worker)
     assert worker.seen == []
+
+
+def test_shards_whose_sources_have_changed_are_made_again(tmp_path):
+    sources = dict.fromkeys(ITEMS, "old")
+
+    def made():
+        return shards(tmp_path, sources=lambda items: " ".join(sources[item] for item in items))
+
+    first = made()
+    first.prepare()
+    with pytest.raises(RuntimeError, match="at utt07"):
+        first.run(Worker(raising=["utt07"]))
+    sources["utt04"] = "new"
+    again, worker = made(), Worker()
+    assert again.prepare() == 1
+    again.run(worker)
+    assert worker.seen == ITEMS[3:]
+    again.finish(tmp_path / "feats.scp")
+    check_output(tmp_path)

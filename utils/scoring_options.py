@@ -79,6 +79,14 @@ def check_outputs(options: Namespace, name: str, outputs: Iterable[Path] = ()) -
                     raise VouchError(f"{output}: is to be written and is read too, as '{other}'; give another file")
 
 
+def sources_of(options: Namespace) -> list[Path]:
+    """Return the files that scores follow from, beside the trials themselves."""
+    files = [options.embeddings, options.lda, options.plda, options.enrol_map]
+    if options.mean not in (None, "data"):
+        files.append(Path(options.mean))
+    return [file for file in files if file is not None]
+
+
 def load_backend(options: Namespace) -> Backend:
     """Read what is needed to compare; `options.embeddings` are those of the trials."""
     if options.backend == "distance":

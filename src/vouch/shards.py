@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from vouch.digests import FileState, file_state, write_list
 from vouch.errors import VouchError
 from vouch.files import atomic_write, write_text
 from vouch.kaldi.ark import ArkWriter
@@ -70,16 +71,19 @@ class Shards:
     The archives grow in a working folder beside the output; a shard counts as done when its `.json`, written last,
     is there. When all are, the folder takes the place of the output. A killed run thus leaves its finished shards and
     the same command goes on after them; the folder's name holds a fingerprint of the inputs, so that shards made from
-    other inputs are never taken over.
+    other inputs are never taken over. Beside the archives lies the list of their digests, see `vouch.digests`.
 
     Attributes
     ----------
     output : folder of the finished archives
     items : keys in C-locale order
-    fingerprint : text of everything that the output depends on
+    fingerprint : text of everything that the output depends on, except what `sources` tells
     format : "ark", or "npy" for one file an item
     compression : "none", "8bit" or "16bit" (Kaldi's compressed matrices; archives only)
     size : items a shard
+    sources
+        digest of the files that given items are read from; a shard whose files have changed since it was made is made
+        again
     """
 
     output: Path
@@ -88,6 +92,7 @@ class Shards:
     format: str = "ark"
     compression: str = "none"
     size: int = 1000
+    sources: Callable[[Sequence[str]], str] = lambda items: ""
 
     @property
     def work(self) -> Path:
@@ -110,8 +115,11 @@ class Shards:
     def _record(self, shard: int) -> Path:
         return self.work / f"{self.output.name}.{shard + 1}.json"
 
+    def _items(self, shard: int) -> Sequence[str]:
+        return self.items[shard * self.size : (shard + 1) * self.size]
+
     def prepare(self) -> int:
-        """Make the working folder, remove those of other inputs, and return the number of shards already done."""
+        """Make the working folder, remove what is of other inputs, and return the number of shards already done."""
         work = self.work
         for stale in work.parent.glob(f"{glob.escape(self._real.name)}.work-*"):
             if stale.is_symlink():
@@ -119,7 +127,17 @@ class Shards:
             elif stale != work:
                 shutil.rmtree(stale, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)
-        return sum(self._record(shard).exists() for shard in range(len(self)))
+        return sum(self._is_current(shard) for shard in range(len(self)))
+
+    def _is_current(self, shard: int) -> bool:
+        """Whether a shard is done; one whose sources have changed is no longer, and its record is removed."""
+        path = self._record(shard)
+        if not path.exists():
+            return False
+        if json.loads(path.read_text(encoding="utf-8"))["sources"] == self.sources(self._items(shard)):
+            return True
+        path.unlink()
+        return False
 
     def run(self, process: Callable[[Sequence[str], ShardWriter], None], job: int = 1, jobs: int = 1) -> None:
         """Make those missing shards that fall to job `job` of `jobs` (counted from 1).
@@ -135,7 +153,8 @@ class Shards:
                 self._run_shard(shard, process)
 
     def _run_shard(self, shard: int, process: Callable[[Sequence[str], ShardWriter], None]) -> None:
-        items = self.items[shard * self.size : (shard + 1) * self.size]
+        items = self._items(shard)
+        sources = self.sources(items)
         rows: dict[str, int] = {}
         if self.format == "npy":
             where = {item: f"{quote(item, safe='')}.npy" for item in items}
@@ -164,6 +183,7 @@ class Shards:
                 writer = ShardWriter(write_ark)
                 process(items, writer)
             where = ark.entries
+        files = [where[item] for item in rows] if self.format == "npy" else [name]
         lost = [item for item in items if item not in rows and item not in writer.failed]
         assert not lost, f"no result and no reason for {lost[:3]}"
         record = {
@@ -172,6 +192,8 @@ class Shards:
             "notes": writer.notes,
             "remarks": writer.remarks,
             "digests": writer.digests,
+            "sources": sources,
+            "files": {file: file_state(self.work / file) for file in files},
         }
         write_text(self._record(shard), json.dumps(record))
 
@@ -251,6 +273,7 @@ class Shards:
         notes: Counter[str] = Counter()
         remarks: dict[str, dict[str, str]] = {}
         digests: dict[str, str] = {}
+        states: dict[str, FileState] = {}
         blemished: list[Path] = []
         for shard in range(len(self)):
             record_path = self._record(shard)
@@ -265,6 +288,7 @@ class Shards:
             for what, items in record.get("remarks", {}).items():
                 remarks.setdefault(what, {}).update(items)
             digests.update(record.get("digests", {}))
+            states.update({file: FileState(*state) for file, state in record["files"].items()})
             if record["failed"]:
                 blemished.append(record_path)
         if len(failed) > max_failed * len(self.items) or not entries:
@@ -274,6 +298,7 @@ class Shards:
         rows = {item: count for item, (_, count) in sorted(entries.items())}
         outcome = Outcome(rows, failed, notes, remarks, dict(sorted(digests.items())))
         check(outcome)
+        write_list(self.work, states)
         old, held = self._beside("work-old"), scp.with_name(f".{scp.name}.old")
         self._replace(scp, held, old)
         beside(outcome)

@@ -58,7 +58,10 @@ def unit(vector):
 def test_plda_from_training_to_scores(scripts, data):
     done = succeeds(scripts.run(TRAIN, "d.scp", "d.utt2spk", "plda", "--lda-dim", 3, cwd=data))
     assert done.stdout == "plda/plda: 3 dimensions from 40 speakers\n"
-    assert sorted(path.name for path in (data / "plda").iterdir()) == ["mean.vec", "plda", "transform.mat"]
+    files = ["mean.vec", "plda", "transform.mat"]
+    assert sorted(path.name for path in (data / "plda").iterdir()) == sorted(
+        [*files, *(f"{file}.made" for file in files)]
+    )
     prepare = ("--mean", "plda/mean.vec", "--lda", "plda/transform.mat", "--enrol-map", "map")
     score = (SCORE, "trials", "e.scp")
     succeeds(scripts.run(*score, "plda.txt", "--backend", "plda", "--plda", "plda/plda", *prepare, cwd=data))
@@ -135,11 +138,11 @@ def test_normalisation_prepares_as_scoring_did(scripts, data):
 
 
 def test_plda_scores_are_normalised_with_plda_scores_of_the_cohort(scripts, data):
+    table, cohort = write_set(data, "e", 1, 12, 4), write_set(data, "d", 0, 40, 4)
     succeeds(scripts.run(TRAIN, "d.scp", "d.utt2spk", "plda", cwd=data))
     options = ("--backend", "plda", "--plda", "plda/plda", "--mean", "plda/mean.vec", "--enrol-map", "map")
     succeeds(scripts.run(SCORE, "trials", "e.scp", "s.txt", *options, cwd=data))
     # The cohort as trials of its own: its utterances as tests for the models, as models for the test utterances.
-    table, cohort = write_set(data, "e", 1, 12, 4), write_set(data, "d", 0, 40, 4)
     with open_ark(data / "both.ark", data / "both.scp") as ark:
         for key, value in (table | cohort).items():
             ark.write(key, value)
@@ -199,12 +202,12 @@ def test_one_speaker_trains_nothing(scripts, data):
 
 
 def test_speakers_can_be_the_members_of_a_plda_cohort(scripts, data):
+    table, cohort = write_set(data, "e", 1, 12, 4), write_set(data, "d", 0, 40, 4)
     succeeds(scripts.run(TRAIN, "d.scp", "d.utt2spk", "plda", cwd=data))
     options = ("--backend", "plda", "--plda", "plda/plda", "--mean", "plda/mean.vec", "--enrol-map", "map")
     succeeds(scripts.run(SCORE, "trials", "e.scp", "s.txt", *options, cwd=data))
     choice = ("--cohort-utt2spk", "d.utt2spk", "--method", "tnorm")
     succeeds(scripts.run(NORMALIZE, "s.txt", "e.scp", "d.scp", "n.txt", *options, *choice, cwd=data))
-    table, cohort = write_set(data, "e", 1, 12, 4), write_set(data, "d", 0, 40, 4)
     with open_ark(data / "both.ark", data / "both.scp") as ark:
         for key, value in (table | cohort).items():
             ark.write(key, value)

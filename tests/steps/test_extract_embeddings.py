@@ -343,3 +343,55 @@ def test_a_channel_is_chosen(scripts, tmp_path):
     succeeds(scripts.run("steps/make_fbank.py", "data", "--config", "fbank.yaml", cwd=tmp_path))
     message = "--channel is for audio (--input wav); the channel of features was chosen in stage 1"
     fails(scripts.run(EXTRACT, "data", "final.pt", "out", "--channel", "0", cwd=tmp_path), message)
+
+
+def test_old_embeddings_are_not_scored_as_if_they_were_new(scripts, data, tmp_path):
+    """Another model, other features, or embeddings of two models: each is one line that says what to run."""
+    (tmp_path / "trials").write_text("s0-0 s0-1 target\ns0-0 s1-0 nontarget\n")
+    score = ("steps/score_trials.py", "trials", "out/embedding.scp", "scores.txt")
+    judge = ("steps/compute_metrics.py", "trials", "scores.txt", "--out-dir", "results")
+
+    def extract(out="out"):
+        succeeds(scripts.run(EXTRACT, "data", "final.pt", out, cwd=tmp_path))
+
+    extract()
+    succeeds(scripts.run(*score, cwd=tmp_path))
+    save_encoder(tiny_encoder(seed=1), tmp_path / "final.pt")
+    stale = "final.pt has changed since this was made from it; run stage 4 (steps/extract_embeddings.py) again"
+    fails(scripts.run(*score, cwd=tmp_path), f"out/embedding.scp: {tmp_path}/{stale}")
+    fails(scripts.run(*judge, cwd=tmp_path), stale)
+    fails(scripts.run("steps/train_plda.py", "out/embedding.scp", "data/utt2spk", "plda", cwd=tmp_path), stale)
+    (tmp_path / "final.pt").rename(tmp_path / "second.pt")
+    succeeds(scripts.run(EXTRACT, "data", "second.pt", "second", cwd=tmp_path))
+    mixed = "out/embedding.scp and second/embedding.scp are of different models; make both with the same"
+    fails(scripts.run(*score, "--mean", "second/embedding.scp", cwd=tmp_path), mixed)
+    normalize = ("steps/normalize_scores.py", "scores.txt", "out/embedding.scp", "second/embedding.scp", "n.txt")
+    fails(scripts.run(*normalize, cwd=tmp_path), "scores.txt and second/embedding.scp are of different models")
+    (tmp_path / "second.pt").rename(tmp_path / "final.pt")
+    extract()
+    fails(scripts.run(*judge, cwd=tmp_path), "out/embedding.scp has changed since this was made from it; run stage 5")
+    succeeds(scripts.run(*score, cwd=tmp_path))
+    write_features(data, utterances=range(7))
+    fails(scripts.run(*score, cwd=tmp_path), "data/feats.scp has changed since this was made from it; run stage 4")
+
+
+def test_recordings_that_changed_during_an_interruption_are_read_again(scripts, recordings, tmp_path):
+    words = ("data", "final.pt", "out", "--input", "wav", "--shard-size", 1)
+    succeeds(scripts.run(EXTRACT, *words, cwd=tmp_path))
+    before = embeddings(tmp_path / "out")
+    wavs = [line.split()[1] for line in (recordings / "wav.scp").read_text().splitlines()]
+    reads = slow_pipes(recordings)
+    process = scripts.start(EXTRACT, *words, cwd=tmp_path)
+    wait_for(lambda: len(unfinished(tmp_path / "out")) >= 2, process)
+    process.send(signal.SIGINT)
+    process.wait()
+    done = len(unfinished(tmp_path / "out"))
+    samples, rate = soundfile.read(wavs[0])
+    soundfile.write(wavs[0], samples[::-1], rate)
+    reads.unlink()
+    finished = succeeds(scripts.run(EXTRACT, *words, cwd=tmp_path))
+    assert f"{done - 1} of 6 parts are there" in finished.stderr
+    names, after = list(before), embeddings(tmp_path / "out")
+    assert reads.read_text().split() == [names[0], *names[done:]]
+    assert not np.array_equal(after[names[0]], before[names[0]])
+    assert all(np.array_equal(after[name], before[name]) for name in names[1:])

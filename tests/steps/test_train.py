@@ -15,6 +15,7 @@ from vouch.encoder import load_encoder, resolve_model
 from vouch.features import resolve_feature
 from vouch.kaldi.ark import read_vectors
 from vouch.kaldi.tables import read_table
+from vouch.lineage import write_record
 from vouch.torchfile import load_torch
 
 TRAIN = "steps/train.py"
@@ -303,3 +304,57 @@ def test_a_full_disk(scripts, folder):
     succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
     assert_same_weights(folder / "exp/final.pt", folder / "whole/final.pt")
     assert sorted(path.name for path in folder.glob("exp*")) == ["exp"]
+
+
+def test_other_features_under_the_same_names_are_other_data(scripts, tmp_path):
+    """As of anonymised recordings, which replace the originals: the tables are equal to the last byte."""
+    names = write_recordings(tmp_path / "train", utterances=4)
+    (tmp_path / "fbank.yaml").write_text("type: fbank\nnum_mel_bins: 8\n")
+    config = {"model": TINY["lstm"], "loss": "softmax", "train": {**TRAINING, "epochs": 1}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    words, stage_1 = ("train", "exp", "--config", "tiny.yaml"), ("train", "--config", "fbank.yaml")
+
+    def train():
+        succeeds(scripts.run("steps/make_fbank.py", *stage_1, cwd=tmp_path))
+        return succeeds(scripts.run(TRAIN, *words, cwd=tmp_path))
+
+    train()
+    first, table = weights(tmp_path / "exp/final.pt"), (tmp_path / "train/feats.scp").read_text()
+    assert "is trained already" in train().stdout  # stage 1 made the same again
+    rng = np.random.default_rng(1)
+    for name in names:
+        wav = tmp_path / f"train.wavs/{name}.wav"
+        soundfile.write(wav, 0.1 * rng.standard_normal(soundfile.info(wav).frames), 16000)
+    assert "other data; it is now exp.old1" in train().stderr
+    assert (tmp_path / "train/feats.scp").read_text() == table
+    assert not all(torch.equal(value, first[name]) for name, value in weights(tmp_path / "exp/final.pt").items())
+    # Neither does an unfinished training go on over them.
+    (tmp_path / "exp/final.pt").unlink()
+    for name in names[:1]:
+        wav = tmp_path / f"train.wavs/{name}.wav"
+        soundfile.write(wav, 0.1 * rng.standard_normal(soundfile.info(wav).frames), 16000)
+    done = train()
+    assert "it is now exp.old2" in done.stderr and "continuing" not in done.stdout
+
+
+def test_recordings_that_changed_in_place_are_other_data_for_waveforms(scripts, tmp_path):
+    names = write_recordings(tmp_path / "train", utterances=3)
+    training = {**TRAINING, "batch_size": 3, "crop_frames": 4000, "epochs": 1}
+    (tmp_path / "tiny.yaml").write_text(
+        yaml.safe_dump({"model": TINY["sinctdnn"], "loss": "softmax", "train": training})
+    )
+    words = ("train", "exp", "--config", "tiny.yaml")
+    succeeds(scripts.run(TRAIN, *words, cwd=tmp_path))
+    assert "is trained already" in succeeds(scripts.run(TRAIN, *words, cwd=tmp_path)).stdout
+    wav = tmp_path / f"train.wavs/{names[0]}.wav"
+    soundfile.write(wav, soundfile.read(wav)[0][::-1], 16000)
+    assert "other data; it is now exp.old1" in succeeds(scripts.run(TRAIN, *words, cwd=tmp_path)).stderr
+
+
+def test_noisy_copies_of_features_that_are_no_more_are_refused(scripts, folder):
+    """Stage 1 was run again over other recordings, and stage 2 forgotten."""
+    write_record(folder / "train/feats.scp", "stage 2", [folder / "valid/feats.scp"])
+    succeeds(scripts.run(TRAIN, *WORDS, "--train.epochs", 1, cwd=folder))
+    write_features(folder / "valid", speakers=range(5, 9), utterances=range(3))
+    message = "valid/feats.scp has changed since this was made from it; run stage 2"
+    fails(scripts.run(TRAIN, *WORDS, cwd=folder), message)

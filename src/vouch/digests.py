@@ -1,0 +1,164 @@
+"""Digests: short texts that are the same while what they stand for holds the same, wherever it lies.
+
+Stages that write archives leave a list of their sizes, times and SHA-256 digests in the same folder. An archive of such
+a list is identified by its digest, which is computed again only when size or time differ: so features that were copied,
+moved or touched stay what they are, and none of their bytes need be read while nothing has happened to them. Files of
+others (recordings, archives of other programs) are identified by their size and the time of their last change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from vouch.errors import VouchError
+from vouch.kaldi.datadir import DataDir
+from vouch.kaldi.rxfilename import parse_rxfilename
+from vouch.kaldi.tables import read_table, write_table
+
+LIST_NAME = "digests"
+# Files of these endings can be in a list; the folders of others are not asked for one.
+LISTED_SUFFIXES = (".ark", ".npy")
+# Of network file systems, which answer many questions at once as soon as one.
+_THREADS, _FILES_AT_ONCE = 16, 1000
+_BLOCK_BYTES = 1 << 20
+_REDIRECTIONS = re.compile(r"\d*>+\s*\S+")
+
+
+class FileState(NamedTuple):
+    """Size in bytes, time of the last change in nanoseconds since 1970, and SHA-256 digest of a file."""
+
+    size: int
+    time: int
+    digest: str
+
+
+def digest_file(path: str | Path) -> str:
+    """Return the SHA-256 digest of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def file_state(path: str | Path) -> FileState:
+    """Return size, time and digest of a file that nobody is writing."""
+    found = os.stat(path)
+    return FileState(found.st_size, found.st_mtime_ns, digest_file(path))
+
+
+def write_list(folder: str | Path, states: Mapping[str, FileState]) -> None:
+    """Write the list of a folder: a line `name size time digest` for each of its archives."""
+    write_table(Path(folder) / LIST_NAME, {name: f"{size} {time} {sha}" for name, (size, time, sha) in states.items()})
+
+
+def digest_sources(table: Mapping[str, str]) -> str:
+    """Return the digest of what a table such as `feats.scp` or `wav.scp` lists.
+
+    It follows from the keys and, for each, from what the file holds (see the head of this module) and where in the file
+    it is, not from the file's name. A pipe is identified by its command and the files that the command names.
+
+    Parameters
+    ----------
+    table : keys to extended file names
+    """
+    digest = hashlib.sha256()
+    for key, content in zip(table, _contents(table.values()), strict=True):
+        digest.update(f"{key} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def digest_recordings(data: DataDir, utterances: Iterable[str]) -> str:
+    """Return the digest of the recordings that utterances of a data directory, loaded with "wav.scp", are parts of."""
+    return digest_sources({utterance: data.wav_scp[data.segments[utterance].recording] for utterance in utterances})
+
+
+def digest_data(path: str | Path, tables: Iterable[str], sources: Mapping[str, str]) -> str:
+    """Return the digest of what is read of a data directory.
+
+    Parameters
+    ----------
+    path : the folder
+    tables : names of text files whose lines count; those that are not there count as such
+    sources : see `digest_sources`
+    """
+    parts = [f"{name} {digest_file(Path(path) / name)}\n" for name in tables if (Path(path) / name).exists()]
+    return hashlib.sha256("".join([*parts, digest_sources(sources)]).encode()).hexdigest()
+
+
+def _contents(rxfilenames: Iterable[str]) -> Iterator[str]:
+    """Yield for each extended file name what identifies the content that it stands for."""
+    split = [_split(rxfilename) for rxfilename in rxfilenames]
+    states = _states(dict.fromkeys(file for files, _ in split for file in files))
+    for files, rest in split:
+        yield " ".join([*(states[file] for file in files), rest])
+
+
+def _split(rxfilename: str) -> tuple[tuple[str, ...], str]:
+    """Return the files that an extended file name reads, and the rest of it."""
+    path, _, offset = rxfilename.rpartition(":")
+    if path and offset.isascii() and offset.isdigit():  # nearly all are of this form
+        return (path,), offset
+    try:
+        source = parse_rxfilename(rxfilename)
+    except VouchError:
+        return (), rxfilename  # whoever reads it will say what is wrong with it
+    if not source.is_pipe:
+        return (source.name,), rxfilename[len(source.name) :]
+    words = re.sub(r"['\"]", " ", _REDIRECTIONS.sub(" ", source.name)).split()
+    return tuple(word for word in words if "/" in word), rxfilename
+
+
+def _states(paths: Iterable[str]) -> dict[str, str]:
+    """Return what identifies the content of each file."""
+    paths = list(paths)
+    folders = {os.path.dirname(path) for path in paths if path.endswith(LISTED_SUFFIXES)}
+    lists = {folder: _read_list(folder) for folder in folders}
+    outdated: set[str] = set()
+
+    def identify(path: str) -> str:
+        try:
+            found = os.stat(path)
+        except OSError:
+            return "missing"
+        if not stat.S_ISREG(found.st_mode):
+            return "no file"
+        folder, name = os.path.split(path)
+        known = lists.get(folder, {}).get(name)
+        if known is None:
+            return f"{found.st_size} bytes of {found.st_mtime_ns}"
+        if (known.size, known.time) != (found.st_size, found.st_mtime_ns):
+            lists[folder][name] = known = FileState(found.st_size, found.st_mtime_ns, digest_file(path))
+            outdated.add(folder)
+        return known.digest
+
+    blocks = [paths[first : first + _FILES_AT_ONCE] for first in range(0, len(paths), _FILES_AT_ONCE)]
+    states: dict[str, str] = {}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for block, found in zip(blocks, pool.map(lambda block: list(map(identify, block)), blocks), strict=True):
+            states.update(zip(block, found, strict=True))
+    for folder in outdated:
+        # Only for the next time; the folder may be somebody else's.
+        with contextlib.suppress(OSError, VouchError):
+            write_list(folder, lists[folder])
+    return states
+
+
+def _read_list(folder: str) -> dict[str, FileState]:
+    """Return the list of a folder; empty when there is none, or a file of that name that is something else."""
+    path = Path(folder) / LIST_NAME
+    if not path.is_file():
+        return {}
+    try:
+        rows = {name: value.split() for name, value in read_table(path).items()}
+        return {name: FileState(int(size), int(time), digest) for name, (size, time, digest) in rows.items()}
+    except (ValueError, VouchError):
+        return {}

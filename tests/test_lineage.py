@@ -1,0 +1,58 @@
+"""Records of what outputs were made from."""
+
+import pytest
+
+from vouch.errors import VouchError
+from vouch.lineage import check_current, check_one_model, write_record
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """Scores from embeddings from a model and features, as files."""
+    for name in ("model", "features", "embeddings", "scores", "other"):
+        (tmp_path / name).write_text(name)
+    write_record(tmp_path / "embeddings", "stage 4", [tmp_path / "model", tmp_path / "features"], ["m1"])
+    write_record(tmp_path / "scores", "stage 5", [tmp_path / "embeddings"], ["m1"])
+    return tmp_path
+
+
+def test_what_has_not_changed_is_current(chain):
+    assert check_current(chain / "scores") == check_current(chain / "embeddings", chain / "scores") == ("m1",)
+    assert check_current(chain / "other") == ()
+    (chain / "features").unlink()
+    assert check_current(chain / "scores") == ("m1",)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model", r"embeddings: .*model has changed since this was made from it; run stage 4 again"),
+        ("features", "embeddings: .*features has changed"),
+        ("embeddings", "scores: .*embeddings has changed since this was made from it; run stage 5 again"),
+    ],
+)
+def test_a_change_anywhere_before_is_seen(chain, name, message):
+    (chain / name).write_text("new")
+    with pytest.raises(VouchError, match=message):
+        check_current(chain / "scores")
+
+
+def test_a_record_of_another_output_says_nothing(chain):
+    (chain / "scores").write_text("of another program")
+    (chain / "model").write_text("new")
+    assert check_current(chain / "scores") == ()
+
+
+def test_models_are_not_mixed(chain):
+    write_record(chain / "other", "stage 4", [chain / "features"], ["m2"])
+    assert check_current(chain / "scores", chain / "other") == ("m1", "m2")
+    assert check_one_model(chain / "scores", chain / "embeddings", chain / "model") == ("m1",)
+    with pytest.raises(VouchError, match=r"scores and .*other are of different models; make both with the same"):
+        check_one_model(chain / "model", chain / "scores", chain / "other")
+
+
+@pytest.mark.parametrize("content", ["[]", '{"output": 1}', '{"output": 1, "by": 1, "models": 5, "inputs": {}}'])
+def test_a_damaged_record_is_one_line(chain, content):
+    (chain / "scores.made").write_text(content)
+    with pytest.raises(VouchError, match=r"scores\.made: damaged, or of another version; remove it"):
+        check_current(chain / "scores")
