@@ -135,9 +135,10 @@ def test_a_network_that_takes_waveforms(scripts, tmp_path):
             expected = encoder.model(torch.from_numpy(soundfile.read(wav, dtype="float32")[0])[None])[0]
         np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6)
 
+    speakers = (tmp_path / "train/utt2spk").read_text()
     write_features(tmp_path / "train")
     (tmp_path / "train/feature.yaml").write_text("type: fbank\nnum_mel_bins: 8\n")
-    write_recordings(tmp_path / "train", utterances=3)
+    (tmp_path / "train/utt2spk").write_text(speakers)
     assert "is trained already" in succeeds(scripts.run(TRAIN, *WORDS, cwd=tmp_path)).stdout
     (tmp_path / "train/utt2dur").write_text("".join(f"{name} 0.5\n" for name in names))
     assert "other data; it is now exp.old1" in succeeds(scripts.run(TRAIN, *WORDS, cwd=tmp_path)).stderr
