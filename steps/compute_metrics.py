@@ -5,7 +5,8 @@
 
 For each score file <stem>.txt writes <stem>.txt (table), <stem>.json (all figures), <stem>_det.png and <stem>_hist.png
 into the output folder; for several of them also <first stem>_det.all.png with all curves. report.html there shows all
-results of the folder with their pictures and the configuration of the experiment, and needs no other file. The EER is
+results of the folder with their pictures and what made the model: provenance.json and the configuration of the
+experiment, where they lie beside the folder. It needs no other file. The EER is
 where the linearly interpolated rates of misses and false alarms are equal. minDCF(0.01) is the lowest detection cost at
 a target prior of 0.01, both errors costing 1, divided by the cost of the better of accepting and of rejecting all
 trials.
@@ -164,7 +165,10 @@ def main() -> None:
         plot_det(pictures[-1], systems)
     config = options.out_dir.parent / "config.yaml"
     config = options.experiment_config or (config if config.exists() else None)
-    report = write_report(options.out_dir, title_of(options.out_dir), config)
+    provenance = options.out_dir.parent / "provenance.json"
+    report = write_report(
+        options.out_dir, title_of(options.out_dir), config, provenance if provenance.exists() else None
+    )
     print(format_table([system.result for system in systems]), end="")
     print(f"report: {report}")
     print(f"DET plot: {pictures[-1]}")

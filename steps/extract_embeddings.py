@@ -31,7 +31,7 @@ guard_imports(__name__)
 import torch
 
 from command_line import Parser, run_main
-from stage import add_channel_option, add_job_options, check_device, pick_device, run_shards
+from stage import add_channel_option, add_job_options, check_device, memory_advice, pick_device, run_shards
 from vouch.audio import parse_channel
 from vouch.cropping import WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
 from vouch.digests import digest_file, digest_recordings, digest_sources
@@ -107,13 +107,14 @@ def main() -> None:
 
     shards = Shards(args.out / "embedding", list(items), fingerprint, size=args.shard_size, sources=digest_audio)
     embedder = store_embedder if data.feats_scp else partial(wave_embedder, channel=channel)
-    outcome = run_shards(
-        args,
-        shards,
-        args.out / "embedding.scp",
-        lambda progress: embedder(rearrange(encoder), data, max_frames, args.short == "repeat", progress, cut),
-        threads=0,
-    )
+    with memory_advice(f"make --max-frames ({max_frames}) smaller" if cut is None else "give another --device"):
+        outcome = run_shards(
+            args,
+            shards,
+            args.out / "embedding.scp",
+            lambda progress: embedder(rearrange(encoder), data, max_frames, args.short == "repeat", progress, cut),
+            threads=0,
+        )
     if outcome is not None:
         tables = [args.data / name for name in (("feats.scp",) if data.feats_scp else ("wav.scp", "segments"))]
         inputs = [args.model, *(table for table in tables if table.exists())]

@@ -2,7 +2,8 @@
 """Stage 3: train an encoder.
 
 Reads the features (or for a network that takes waveforms the audio) of the training set and, for the EER on held-out
-speakers, of the validation set with its trials; writes config.yaml, train.log, checkpoints/, tensorboard/ and final.pt.
+speakers, of the validation set with its trials; writes config.yaml, train.log, checkpoints/, tensorboard/, final.pt,
+and provenance.json, which says what made it.
 An interrupted run is continued by the same command; an experiment of another configuration or other data in the same
 folder is moved aside.
 
@@ -29,11 +30,10 @@ from startup import guard_imports
 guard_imports(__name__)
 
 import yaml
-from tqdm import tqdm
 
 from command_line import Parser, catch_stops, run_main
 from recipe_help import describe_recipe
-from stage import check_device, pick_device
+from stage import ProgressBar, check_device, memory_advice, pick_device
 from vouch.digests import digest_data
 from vouch.encoder import waveform_feature
 from vouch.errors import VouchError
@@ -43,9 +43,10 @@ from vouch.kaldi.tables import read_table
 from vouch.lineage import check_current
 from vouch.options import read_yaml
 from vouch.training.batches import TrainingSet
-from vouch.training.checkpoint import read_fingerprint
+from vouch.training.checkpoint import read_final, read_fingerprint
 from vouch.training.config import SECTIONS, Config, check_networks, experiment_name, resolve_config
 from vouch.training.finetune import check_features, configure, load_start
+from vouch.training.provenance import describe_run
 from vouch.training.trainer import Callbacks, Interrupted, Trainer
 from vouch.training.validation import ValidationSet
 
@@ -64,7 +65,8 @@ def main() -> None:
     parser.add_argument("--print-name", action="store_true", help="only check the options and print name and input")
     args, overrides = parser.parse_with_overrides(SECTIONS, describe_options)
 
-    file = read_yaml(args.config) if args.config else {}
+    file, wanted = read_recipe(args.config)
+    wanted_by = args.config
     config = resolve_config(file, overrides)
     start = load_start(args.finetune) if args.finetune else None
     if start is not None:
@@ -81,30 +83,68 @@ def main() -> None:
     check_networks(config)
     if args.feature and waveform_feature(config.model):
         raise VouchError(f"{config.model['name']} takes waveforms; leave --feature {args.feature.stem} out")
+    if args.feature:
+        wanted, wanted_by = read_yaml(args.feature), args.feature
     feature, options = front_end(args.data, config), config.train
     data = TrainingSet(args.data, options.data_ratio, options.min_speaker_seconds, feature)
     valid = ValidationSet(args.valid, feature) if args.valid else None
-    if args.feature and feature is not None and resolve_feature(read_yaml(args.feature)) != feature:
-        raise VouchError(f"{args.data}/feature.yaml: not the front end of {args.feature}; run stages 1 and 2 with it")
+    if wanted is not None and feature is not None and resolve_wanted(wanted, wanted_by) != feature:
+        raise VouchError(f"{args.data}/feature.yaml: not the front end of {wanted_by}; run stages 1 and 2 with it")
     if args.valid and None not in (feature, front_end(args.valid, config)) and front_end(args.valid, config) != feature:
         raise VouchError(
             f"{args.valid}/feature.yaml: another front end than that of {args.data}; rerun stage 1 for both"
         )
     if start is not None:
         check_features(start, data.store.dim, feature, args.data)
-    sets = [args.data, *([args.valid] if args.valid else [])]
-    fingerprint = describe(config, feature, [digest_set(path, config) for path in sets], args.finetune)
-
-    final, last = args.exp / "final.pt", args.exp / "checkpoints/last.pt"
-    # A run that was killed before its first checkpoint leaves nothing worth keeping: it starts again in its place.
-    open_log(args.exp).close()
-    if (final.exists() or last.exists()) and read_fingerprint(last) != fingerprint:
-        move_aside(args.exp)
-    elif final.exists():
-        print(f"{final}: is trained already, with this configuration and these data; remove the folder to train again")
+    sets = {"train": args.data} | ({"valid": args.valid} if args.valid else {})
+    digests = {part: digest_set(path, config) for part, path in sets.items()}
+    fingerprint = describe(config, feature, list(digests.values()), args.finetune)
+    if not make_room(args.exp, fingerprint):
+        print(
+            f"{args.exp}/final.pt: is trained already, with this configuration and these data; remove the folder to"
+            " train again"
+        )
         return
-    write_text(args.exp / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
-    run(args.exp, lambda calls: Trainer(config, data, valid, feature, start, args.exp, fingerprint, device, calls))
+    settings = config.as_dict() | {"feature": feature}
+    write_text(args.exp / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+    told = {part: {"folder": str(path.absolute()), "digest": digests[part]} for part, path in sets.items()}
+    told["train"] |= {"utterances": len(data.labels), "speakers": len(data.speakers), "hours": round(data.hours, 3)}
+    if valid is not None:
+        told["valid"]["utterances"] = valid.num_utterances
+    provenance = describe_run(sys.argv, settings, told)
+    advice = f"make train.batch_size ({options.batch_size}) or train.crop_frames ({options.crop_frames}) smaller"
+    with memory_advice(advice):
+        run(
+            args.exp,
+            lambda calls: Trainer(
+                config, data, valid, feature, start, args.exp, fingerprint, device, calls, provenance
+            ),
+        )
+
+
+def make_room(exp: Path, fingerprint: str) -> bool:
+    """Move another experiment out of the folder; whether there is something left to train.
+
+    A final.pt that is no model, as after a crash of the machine, is written anew from the checkpoints.
+    """
+    final, last = exp / "final.pt", exp / "checkpoints/last.pt"
+    # A run that was killed before its first checkpoint leaves nothing worth keeping: it starts again in its place.
+    open_log(exp).close()
+    provenance = read_final(final)
+    belongs_to = str((provenance or {}).get("fingerprint", "")) or read_fingerprint(last)
+    if belongs_to != fingerprint and (final.exists() or last.exists()):
+        move_aside(exp)
+        return True
+    if provenance is None and final.exists():
+        print(f"{final}: is no model; it is written anew from the checkpoints", file=sys.stderr)
+    return provenance is None
+
+
+def resolve_wanted(feature: object, where: Path) -> dict[str, object]:
+    """Resolve the configuration of a front end from a file."""
+    if not isinstance(feature, dict):
+        raise VouchError(f"{where}: section 'feature' must hold 'option: value' lines")
+    return resolve_feature(feature)
 
 
 def describe_options(words: list[str], overrides: dict[str, str]) -> str:
@@ -112,14 +152,20 @@ def describe_options(words: list[str], overrides: dict[str, str]) -> str:
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)
     chosen = parser.parse_known_args(words)[0].config
-    return describe_recipe(resolve_config(read_yaml(chosen) if chosen else {}, overrides))
+    return describe_recipe(resolve_config(read_recipe(chosen)[0], overrides))
+
+
+def read_recipe(path: Path | None) -> tuple[dict[str, object], object]:
+    """Return a configuration, and the front end that its features must have; an experiment's config.yaml says it."""
+    file = read_yaml(path) if path else {}
+    return file, file.pop("feature", None)
 
 
 def run(exp: Path, make_trainer: Callable[[Callbacks], Trainer]) -> None:
     """Train with a log file, a progress bar, and signals that stop after the batch in hand."""
     signals: list[int] = []
     catch_stops(signals.append)
-    with open_log(exp) as log, tqdm(unit="batch", disable=None) as bar:
+    with open_log(exp) as log, ProgressBar("batches") as bar:
 
         def write(line: str) -> None:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
@@ -127,8 +173,7 @@ def run(exp: Path, make_trainer: Callable[[Callbacks], Trainer]) -> None:
             bar.write(line)
 
         def show(epoch: int, done: int, total: int, loss: float) -> None:
-            bar.total, bar.n = total, done
-            bar.set_description(f"epoch {epoch}, loss {loss:.3f}")
+            bar.show(f"epoch {epoch}, loss {loss:.3f}", done, total)
 
         try:
             make_trainer(Callbacks(write, show, lambda: bool(signals))).run()

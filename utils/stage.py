@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from command_line import Parser
-from vouch.errors import VouchError, nearest
+from vouch.errors import VouchError, is_out_of_memory, mishap, nearest
 from vouch.jobs import launch
 from vouch.shards import Outcome, Shards, ShardWriter, describe_failures
 
@@ -22,6 +24,7 @@ Work = Callable[[Sequence[str], ShardWriter], None]
 # Bytes of the largest buffers that are made anew for each utterance or batch, see `keep_freed_memory`; of larger ones
 # glibc learns nothing.
 KEPT_BYTES = 31 << 20
+SECONDS_BETWEEN_LINES = 60.0
 
 
 def check_device(name: str) -> None:
@@ -67,6 +70,63 @@ def keep_freed_memory() -> None:
     as long in the kernel as in arithmetic. Other C libraries do as they please.
     """
     torch.empty(KEPT_BYTES, dtype=torch.uint8)
+
+
+class ProgressBar:
+    """A bar on a terminal; elsewhere, as in the log of a cluster, a line on stderr every minute.
+
+    Parameters
+    ----------
+    unit : what is counted
+    total : how many there are, if that is known already
+    done : how many are done already
+    """
+
+    def __init__(self, unit: str, total: int | None = None, done: int = 0) -> None:
+        self._bar = tqdm(total=total, initial=done, unit=unit, disable=None)
+        self._unit, self._total, self._done = unit, total, done
+        self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def update(self, count: int) -> None:
+        """Count some as done."""
+        self._done += count
+        self._bar.update(count)
+        self._write_line("")
+
+    def show(self, text: str, done: int, total: int) -> None:
+        """Say what is going on, and how many of how many are done."""
+        self._done, self._total = done, total
+        if not self._bar.disable:
+            self._bar.n, self._bar.total = done, total
+            self._bar.set_description(text)
+        self._write_line(f"{text}, ")
+
+    def write(self, line: str) -> None:
+        """Print a line on stdout without disturbing the bar."""
+        self._bar.write(line)
+
+    def _write_line(self, text: str) -> None:
+        now = time.monotonic()
+        if self._bar.disable and now >= self._next_line:
+            self._next_line = now + SECONDS_BETWEEN_LINES
+            print(f"{text}{self._done} of {self._total} {self._unit} done", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def memory_advice(advice: str) -> Iterator[None]:
+    """Add to an error about short memory what would need less; `VouchError` of one line."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise VouchError(f"{mishap(error)}; {advice}") from None
 
 
 def add_job_options(parser: Parser) -> None:
@@ -134,7 +194,7 @@ def run_shards(
         if threads:
             torch.set_num_threads(threads)
         already = min(done * shards.size, len(shards.items))
-        with tqdm(total=len(shards.items), initial=already, unit="utt", disable=None) as bar:
+        with ProgressBar("utt", len(shards.items), already) as bar:
             shards.run(work(bar.update))
     else:
         script = Path(sys.argv[0]).resolve()

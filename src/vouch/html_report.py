@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vouch.errors import VouchError
 from vouch.files import write_text
+from vouch.provenance_html import provenance_section
 from vouch.report import Result
 from vouch.result_file import read_results
 from vouch.result_table import drawn, format_html, notes_of, table_rows
@@ -34,7 +35,9 @@ _ABOUT = (
 )
 
 
-def write_report(folder: str | Path, title: str, configuration: str | Path | None = None) -> Path:
+def write_report(
+    folder: str | Path, title: str, configuration: str | Path | None = None, provenance: str | Path | None = None
+) -> Path:
     """Write `report.html` into a folder of results, from all of its JSON files and pictures.
 
     Parameters
@@ -42,6 +45,7 @@ def write_report(folder: str | Path, title: str, configuration: str | Path | Non
     folder : with `<name>.json`, and where there are any `<name>_det.png`, `<name>_hist.png` and `*_det.all.png`
     title : heading
     configuration : text file to show; None: none
+    provenance : record of the training to show, see `vouch.provenance_html`; None: none
 
     Returns
     -------
@@ -62,6 +66,8 @@ def write_report(folder: str | Path, title: str, configuration: str | Path | Non
         parts.append("<h2>All systems</h2>\n" + "".join(_picture(path) for path in shared))
     for name, result in results.items():
         parts.append(_section(folder, name, result))
+    if provenance is not None:
+        parts.append(provenance_section(provenance))
     if configuration is not None:
         try:
             text = Path(configuration).read_text(encoding="utf-8")

@@ -1,6 +1,8 @@
 """Stage 3 as a user runs it, with good and with bad input."""
 
 import fcntl
+import json
+import shutil
 import signal
 
 import numpy as np
@@ -63,12 +65,16 @@ def test_a_training_leaves_all_that_it_should(scripts, folder):
     assert encoder.config["model"] == resolve_model(TINY["lstm"])
     assert encoder.config["feature"] == feature
     lines = (folder / "exp/train.log").read_text().splitlines()
-    assert [line.split()[3] for line in lines[:3]] == ["1/3:", "2/3:", "3/3:"]
-    assert "validation EER" in lines[2]
-    assert "final.pt: the encoder of epoch" in lines[3]
+    assert lines[0].endswith(
+        "4 speakers, 24 utterances, 0.00 hours; lstm of 3004 parameters, loss aamsoftmax of 32; device cpu"
+    )
+    assert [line.split()[3] for line in lines[1:4]] == ["1/3:", "2/3:", "3/3:"]
+    assert "validation EER" in lines[3]
+    assert "final.pt: the encoder of epoch" in lines[4]
+    assert config["feature"] == feature
     assert [line.split(maxsplit=2)[2] for line in lines] == done.stdout.splitlines()
     assert sorted(path.name for path in (folder / "exp").iterdir()) == [
-        *("checkpoints", "config.yaml", "final.pt", "tensorboard", "train.log")
+        *("checkpoints", "config.yaml", "final.pt", "provenance.json", "tensorboard", "train.log")
     ]
 
 
@@ -217,7 +223,7 @@ def test_an_interrupted_training_is_continued_to_the_last_bit(scripts, folder, n
     load_encoder(folder / "exp/checkpoints/last.pt")
 
     done = succeeds(scripts.run(TRAIN, *WORDS, *long, cwd=folder))
-    assert done.stdout.startswith("continuing after epoch ")
+    assert done.stdout.splitlines()[1].startswith("continuing after epoch ")
     assert_same_weights(folder / "exp/final.pt", folder / "whole/final.pt")
     assert_same_weights(folder / "exp/checkpoints/best.pt", folder / "whole/checkpoints/best.pt")
     assert sorted(path.name for path in folder.glob("exp*")) == ["exp"]
@@ -359,3 +365,63 @@ def test_noisy_copies_of_features_that_are_no_more_are_refused(scripts, folder):
     write_features(folder / "valid", speakers=range(5, 9), utterances=range(3))
     message = "valid/feats.scp has changed since this was made from it; run stage 2"
     fails(scripts.run(TRAIN, *WORDS, cwd=folder), message)
+
+
+def test_a_model_tells_what_made_it(scripts, folder):
+    succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
+    record = json.loads((folder / "exp/provenance.json").read_text())
+    assert load_torch(folder / "exp/final.pt")["provenance"] == record
+    assert record["command"][1:] == list(WORDS)
+    assert record["configuration"] == yaml.safe_load((folder / "exp/config.yaml").read_text())
+    assert record["versions"]["torch"] == torch.__version__ and record["date"] and record["git"]
+    frames = sum(map(int, read_table(folder / "train/utt2num_frames").values()))
+    train, valid = record["data"]["train"], record["data"]["valid"]
+    assert (train["speakers"], train["utterances"], train["hours"]) == (4, 24, round(frames / 100 / 3600, 3))
+    assert valid["utterances"] == 12 and len({train["digest"], valid["digest"]}) == 2
+    log = (folder / "exp/train.log").read_text()
+    for epoch in record["history"]:
+        assert f"epoch {epoch['epoch']}/2: loss {epoch['loss']:.4f}" in log
+        assert f"validation EER {100 * epoch['eer']:.2f} %" in log
+    assert record["validation_eer"] == min(epoch["eer"] for epoch in record["history"])
+
+
+@pytest.mark.parametrize("content", [b"", b"damaged", None])
+def test_a_final_model_that_is_none_is_written_again(scripts, folder, content):
+    """From the best epoch; without its file, from the last one."""
+    succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
+    final, first = folder / "exp/final.pt", weights(folder / "exp/final.pt")
+    if content is None:
+        final.unlink()
+        (folder / "exp/checkpoints/best.pt").unlink()
+    else:
+        final.write_bytes(content)
+    done = succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
+    expected = load_torch(folder / "exp/checkpoints/last.pt")["encoder"]["weights"] if content is None else first
+    assert all(torch.equal(value, expected[name]) for name, value in weights(final).items())
+    if content is None:
+        assert "best.pt: no such file" in done.stdout and "epochs before 2 can no longer be chosen" in done.stdout
+    else:
+        assert "exp/final.pt: is no model; it is written anew from the checkpoints" in done.stderr
+    assert not (folder / "exp.old1").exists()
+    assert "is trained already" in succeeds(scripts.run(TRAIN, *WORDS, cwd=folder)).stdout
+
+
+def test_a_finished_training_needs_no_checkpoints(scripts, folder):
+    succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
+    shutil.rmtree(folder / "exp/checkpoints")
+    assert "is trained already" in succeeds(scripts.run(TRAIN, *WORDS, cwd=folder)).stdout
+
+
+def test_the_configuration_of_an_experiment_asks_for_its_features(scripts, folder):
+    (folder / "train/feature.yaml").write_text("type: fbank\nnum_mel_bins: 8\n")
+    succeeds(scripts.run(TRAIN, *WORDS, "--train.epochs", 1, cwd=folder))
+    words = ("train", "again", "--config", "exp/config.yaml")
+    succeeds(scripts.run(TRAIN, *words, cwd=folder))
+    (folder / "train/feature.yaml").write_text("type: fbank\nnum_mel_bins: 8\nlow_freq: 50\n")
+    fails(scripts.run(TRAIN, *words, cwd=folder), "train/feature.yaml: not the front end of exp/config.yaml")
+    assert "--loss" in succeeds(scripts.run(TRAIN, "--help", *words[2:], cwd=folder)).stdout
+
+
+def test_short_memory_is_one_line_that_says_what_to_make_smaller(scripts, folder):
+    words = (TRAIN, *WORDS, "--train.crop_frames", 10**9, "--train.epochs", 1)
+    fails(scripts.run(*words, cwd=folder), "make train.batch_size (8) or train.crop_frames (1000000000) smaller")

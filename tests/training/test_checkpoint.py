@@ -10,7 +10,14 @@ from corpus import tiny_encoder
 from vouch.encoder import load_encoder
 from vouch.errors import VouchError
 from vouch.losses import LOSSES
-from vouch.training.checkpoint import Progress, TrainingState, read_fingerprint, restore_checkpoint, save_checkpoint
+from vouch.training.checkpoint import (
+    Progress,
+    TrainingState,
+    read_final,
+    read_fingerprint,
+    restore_checkpoint,
+    save_checkpoint,
+)
 
 
 def make_state(seed, loss="aamsoftmax"):
@@ -83,3 +90,69 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["last.pt"]
+
+
+BROKEN = {
+    "fingerprint": [None],
+    "progress": [None, 5, {}, {"epoch": "3"}, {"epoch": -1}, {"epochs": 3}, {"loss_sum": float("nan")}, {"history": 5}],
+    "rng": [None, torch.zeros(3, dtype=torch.uint8), torch.zeros(5056)],
+    "cuda_rng": [None, 7],
+    "optimizer": [None, {}, [], {"state": {}, "param_groups": []}, {"state": 5, "param_groups": None}],
+    "encoder": [None, {}, {"weights": {}}, {"weights": 5}],
+    "loss": [None, {}, {"weight": torch.zeros(3, 3)}],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in BROKEN.items() for value in values])
+def test_a_checkpoint_with_a_broken_field_is_one_line(tmp_path, field, value):
+    state, path = make_state(0), tmp_path / "last.pt"
+    save_checkpoint(state, "abc", path)
+    content = torch.load(path, weights_only=True)
+    content[field] = content[field] | value if field == "progress" and isinstance(value, dict) and value else value
+    changed = {name: field_value for name, field_value in content.items() if not (name == field and value is None)}
+    for broken in (content, changed):  # of a wrong type, and missing
+        torch.save(broken, path)
+        with pytest.raises(
+            VouchError, match=r"last\.pt: damaged, or of another version of Vouch.*; remove it to train"
+        ):
+            read_fingerprint(path)
+            restore_checkpoint(make_state(1), path)
+
+
+def test_the_memory_of_an_optimizer_for_other_parameters_is_refused(tmp_path):
+    state, path = make_state(0), tmp_path / "last.pt"
+    save_checkpoint(state, "abc", path)
+    for spoil in (
+        lambda first: first.update(exp_avg=torch.zeros(2, 2)),
+        lambda first: first.pop("exp_avg"),
+    ):
+        content = torch.load(path, weights_only=True)
+        spoil(next(iter(content["optimizer"]["state"].values())))
+        torch.save(content, tmp_path / "broken.pt")
+        with pytest.raises(VouchError, match=r"broken\.pt: damaged, or of another version .*its optimizer"):
+            restore_checkpoint(make_state(1), tmp_path / "broken.pt")
+
+
+def test_a_run_of_a_gpu_goes_on_where_there_is_none(tmp_path):
+    path = tmp_path / "last.pt"
+    save_checkpoint(make_state(0), "abc", path)
+    content = torch.load(path, weights_only=True)
+    content["cuda_rng"] = [torch.zeros(16, dtype=torch.uint8)] * 64
+    torch.save(content | {"cuda_rng": content["cuda_rng"][torch.cuda.device_count() :]}, path)
+    if not torch.cuda.is_available():
+        restore_checkpoint(make_state(1), path)
+
+
+def test_a_final_model_is_read_with_its_provenance(tmp_path):
+    path = tmp_path / "final.pt"
+    assert read_final(path) is None
+    for content in (b"", b"damaged"):
+        path.write_bytes(content)
+        assert read_final(path) is None
+    state = tiny_encoder().state()
+    torch.save(state, path)
+    assert read_final(path) == {}
+    torch.save({**state, "provenance": {"fingerprint": "abc"}}, path)
+    assert read_final(path) == {"fingerprint": "abc"}
+    torch.save({**state, "weights": {}}, path)
+    assert read_final(path) is None

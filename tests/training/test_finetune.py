@@ -126,7 +126,7 @@ def test_fine_tuning_begins_where_training_ended(tmp_path):
         for key, value in theirs.state_dict().items():
             assert torch.equal(ours.state_dict()[key], value), key
     second.run()
-    assert lines[0].endswith("last.pt: the loss keeps its rows for 4 of 4 speakers")
+    assert lines[1].endswith("last.pt: the loss keeps its rows for 4 of 4 speakers")
     assert second.progress.epoch == 1
 
 
@@ -163,3 +163,26 @@ def test_checkpoints_name_the_loss_and_its_speakers(tmp_path):
     make_trainer(tmp_path, "exp").run()
     content = load_torch(tmp_path / "exp/checkpoints/last.pt")
     assert (content["loss_name"], content["speakers"]) == ("aamsoftmax", ["s0", "s1", "s2", "s3"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("loss", [1]), ("loss", None), ("loss", {"weight": "x"}), ("speakers", 5), ("speakers", [[1]]), ("loss_name", 3)],
+)
+def test_a_damaged_loss_is_one_line(tmp_path, field, value):
+    checkpoint(tmp_path / "last.pt")
+    content = load_torch(tmp_path / "last.pt")
+    torch.save({**content, field: value}, tmp_path / "last.pt")
+    with pytest.raises(VouchError, match=r"last\.pt: its loss or its speakers are damaged.*; start from the final\.pt"):
+        load_start(tmp_path / "last.pt")
+
+
+def test_a_loss_of_other_sizes_is_left_out(tmp_path):
+    checkpoint(tmp_path / "last.pt")
+    content = load_torch(tmp_path / "last.pt")
+    for loss in ({"weight": torch.zeros(5)}, {"weight": torch.zeros(())}, {"weight": torch.zeros(0, 8)}):
+        torch.save({**content, "loss": loss, "speakers": []}, tmp_path / "last.pt")
+        fresh = build_loss({"name": "aamsoftmax"}, 8, len(NEW))
+        before = {name: value.clone() for name, value in fresh.state_dict().items()}
+        transfer_loss(load_start(tmp_path / "last.pt"), fresh, "aamsoftmax", NEW)
+        assert all(torch.equal(value, before[name]) for name, value in fresh.state_dict().items())

@@ -191,7 +191,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(sets, tmp_path, loss, batch
     while batch > len(whole._plan_epoch(epoch)):
         batch -= len(whole._plan_epoch(epoch))
         epoch += 1
-    assert more_lines[0] == f"continuing after epoch {epoch}, batch {batch}"
+    assert more_lines[1] == f"continuing after epoch {epoch}, batch {batch}"
     for name in ("checkpoints/last.pt", "checkpoints/best.pt", "final.pt"):
         assert_same_state(load_torch(tmp_path / "part" / name), load_torch(tmp_path / "whole" / name))
     assert untimed([*lines, *more_lines]) == untimed(whole_lines)
@@ -258,7 +258,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(sets, tmp_path, start_pyt
     process.stdin.close()
     continued, lines = make_trainer(sets, tmp_path / "part", checkpoint_minutes=checkpoint_minutes)
     continued.run()
-    assert lines[0] == f"continuing after epoch 1, batch {0 if checkpoint_minutes else 1}"
+    assert lines[1] == f"continuing after epoch 1, batch {0 if checkpoint_minutes else 1}"
     whole, _ = make_trainer(sets, tmp_path / "whole", checkpoint_minutes=checkpoint_minutes)
     whole.run()
     assert (tmp_path / "part/final.pt").read_bytes() == (tmp_path / "whole/final.pt").read_bytes()

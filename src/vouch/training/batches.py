@@ -48,6 +48,7 @@ class TrainingSet:
     labels : (utterances,) int64
     num_frames : (utterances,) int64; of waveforms a frame is a sample
     frames_per_second : of the features
+    hours : of all utterances, by their numbers of frames
     store : the features or waveforms, those of speakers who were left out included
     left_out : a line about utterances without a frame, which are left out; empty when there are none
 
@@ -87,6 +88,10 @@ class TrainingSet:
     def name(self, index: int) -> str:
         """Return the id of utterance `index`."""
         return self.store.utterances[self._position[index]]
+
+    @property
+    def hours(self) -> float:
+        return float(self.num_frames.sum()) / self.frames_per_second / 3600
 
     def gather(self, indices: np.ndarray, frames: int, rng: np.random.Generator, pin: bool = False) -> Batch:
         """Cut a random crop out of each utterance.

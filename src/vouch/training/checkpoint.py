@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from vouch.encoder import Encoder
-from vouch.errors import VouchError
+from vouch.encoder import Encoder, load_encoder
+from vouch.errors import VouchError, about_file
 from vouch.losses.base import SpeakerLoss
 from vouch.torchfile import load_torch, save_torch
 
 FORMAT = "vouch-training-1"
+_PROBLEM, _ADVICE = "damaged, or of another version of Vouch", "remove it to train anew from the beginning"
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Progress:
     loss_sum, correct, rows : sums over the batches of the unfinished epoch, for its log line
     best_eer : lowest validation EER so far, 0 to 1; infinite before the first
     best_epoch : the epoch it belongs to
+    history : of each complete epoch: epoch, loss, accuracy, learning_rate and, where it was measured, eer, 0 to 1
     """
 
     epoch: int = 0
@@ -36,6 +39,17 @@ class Progress:
     rows: int = 0
     best_eer: float = float("inf")
     best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        counts = (self.epoch, self.batch, self.rows, self.best_epoch)
+        sums = (self.loss_sum, self.correct, self.best_eer)
+        if any(type(count) is not int or count < 0 for count in counts):
+            raise ValueError("its counts are not counts")
+        if any(not isinstance(value, float) or math.isnan(value) for value in sums):
+            raise ValueError("its sums are no numbers")
+        if not isinstance(self.history, list) or not all(isinstance(epoch, dict) for epoch in self.history):
+            raise ValueError("its history is no list of epochs")
 
 
 @dataclass
@@ -76,19 +90,81 @@ def read_fingerprint(path: Path) -> str:
     """Return the fingerprint of a checkpoint, or "" when there is no checkpoint."""
     if not path.exists():
         return ""
-    content = load_torch(path)
+    content = _load(path)
     if content.get("format") != FORMAT:
-        raise VouchError(f"{path}: not a training checkpoint of Vouch ({FORMAT})")
-    return str(content["fingerprint"])
+        raise VouchError(f"{path}: not a training checkpoint of Vouch ({FORMAT}); {_ADVICE}")
+    with about_file(path, _PROBLEM, _ADVICE):
+        return _of_type(content["fingerprint"], str, "fingerprint")
 
 
 def restore_checkpoint(state: TrainingState, path: Path) -> None:
-    """Put a run back to where its checkpoint was written, random number generators included."""
-    content = load_torch(path)
-    state.encoder.model.load_state_dict(content["encoder"]["weights"])
-    state.loss.load_state_dict(content["loss"])
-    state.optimizer.load_state_dict(content["optimizer"])
-    state.progress = Progress(**content["progress"])
-    torch.set_rng_state(content["rng"])
-    if content["cuda_rng"]:
-        torch.cuda.set_rng_state_all(content["cuda_rng"])
+    """Put a run back to where its checkpoint was written, random number generators included.
+
+    Raises
+    ------
+    VouchError : the checkpoint is damaged, or of another network, loss, optimizer or version
+    """
+    content = _load(path)
+    with about_file(path, _PROBLEM, _ADVICE):
+        progress = Progress(**_of_type(content["progress"], dict, "progress"))
+        if len(content["progress"]) < len(vars(progress)) - 1:  # checkpoints of the first version have no history
+            raise ValueError("'progress' is not complete")
+        rng, cuda_rng = content["rng"], _of_type(content["cuda_rng"], list, "cuda_rng")
+        state.encoder.model.load_state_dict(content["encoder"]["weights"])
+        state.loss.load_state_dict(content["loss"])
+        _restore_optimizer(state.optimizer, content["optimizer"])
+        torch.set_rng_state(rng)
+        # A run may go on where there are fewer GPUs, or none.
+        for device, device_rng in enumerate(cuda_rng[: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(device_rng, device)
+    state.progress = progress
+
+
+def read_final(path: Path) -> dict[str, object] | None:
+    """Return the provenance in `final.pt`, {} for a model without; None when the file is missing or is no model."""
+    try:
+        load_encoder(path)
+        provenance = load_torch(path).get("provenance", {})
+    except VouchError:
+        return None
+    return dict(provenance) if isinstance(provenance, Mapping) else {}
+
+
+def _load(path: Path) -> dict[str, object]:
+    try:
+        return load_torch(path)
+    except VouchError as error:
+        raise VouchError(f"{error}; {_ADVICE}") from None
+
+
+def _of_type(value: object, kind: type, name: str) -> object:
+    if not isinstance(value, kind):
+        raise TypeError(f"'{name}' is not a {kind.__name__}")
+    return value
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, content: Mapping[str, object]) -> None:
+    """Load what an optimizer remembers; `ValueError` when it is not for these parameters."""
+    fresh = optimizer.state_dict()["param_groups"]
+    groups = _of_type(content["param_groups"], list, "param_groups")
+    if [_kinds(group) for group in fresh] != [_kinds(group) for group in groups]:
+        raise ValueError("its optimizer has other options")
+    optimizer.load_state_dict(content)
+    names = set()
+    for parameter, remembered in optimizer.state.items():
+        names.add(frozenset(remembered))
+        for value in remembered.values():
+            if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
+                raise ValueError("its optimizer is for parameters of other sizes")
+    if len(names) > 1:
+        raise ValueError("its optimizer remembers some parameters in part")
+
+
+def _kinds(group: Mapping[str, object]) -> dict[str, str]:
+    """Return what kind of value each option of an optimizer's group has; a tuple may have become a list."""
+
+    def kind(value: object) -> str:
+        is_number, is_list = isinstance(value, (int, float)), isinstance(value, (list, tuple))
+        return "number" if is_number else "list" if is_list else type(value).__name__
+
+    return {name: kind(value) for name, value in group.items()}

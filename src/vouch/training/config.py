@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+import torch
 from torch import nn
 
 from vouch.encoder import NORMALIZATIONS, Encoder, resolve_model, resolve_normalization, waveform_feature
-from vouch.errors import VouchError, nearest, pick
+from vouch.errors import VouchError, nearest, pick, reason
 from vouch.losses import SpeakerLoss, build_loss, resolve_loss
 from vouch.losses.margin import MarginSoftmax
 from vouch.options import resolve_options
@@ -20,6 +22,8 @@ from vouch.training.sampler import Demand
 SECTIONS = ("model", "loss", "normalization", "train")
 # Sizes to build networks and losses with before the data are known.
 PLACEHOLDER_BINS, PLACEHOLDER_SPEAKERS = 40, 1000
+# Far beyond every speaker network; more are mistakes.
+LARGEST_SIZE, MOST_PARAMETERS = 65_536, 4_000_000_000
 # Characters of the name of an experiment, and of the digest that ends a longer one. File systems take 255 bytes, of
 # which others are put around a name: what else was chosen, the names of scores.
 LONGEST_NAME, DIGEST = 100, 8
@@ -106,16 +110,48 @@ def check_networks(config: Config) -> None:
         an option that has the right type but an impossible value, crops that are too short for the network, a batch
         that the loss cannot take, or a schedule for a margin that the loss has not
     """
-    encoder = Encoder(config.model, 1 if waveform_feature(config.model) else PLACEHOLDER_BINS, config.normalization)
+    _check_sizes(config)
+    bins = 1 if waveform_feature(config.model) else PLACEHOLDER_BINS
+    # Shapes alone: what is too large for the memory can be counted there.
+    with torch.device("meta"), _as_options("model", config.model):
+        encoder = Encoder(config.model, bins, config.normalization)
+        count = sum(weights.numel() for weights in encoder.parameters())
+    if count > MOST_PARAMETERS:
+        raise VouchError(
+            f"model '{config.model['name']}' would have {count} parameters with these options, which no machine trains"
+        )
     check_crops(encoder, config.train)
     frozen_modules(encoder, config.train.freeze)
-    loss = build_loss(config.loss, encoder.embedding_dim, PLACEHOLDER_SPEAKERS)
+    with torch.device("meta"), _as_options("loss", config.loss):
+        loss = build_loss(config.loss, encoder.embedding_dim, PLACEHOLDER_SPEAKERS)
     batch_demand(loss, config.train)
     if config.train.margin_schedule != "constant" and not margin_losses(loss):
         raise VouchError(
             f"train.margin_schedule is {config.train.margin_schedule}, but the loss '{config.loss['name']}' has no"
             f" margin on the angle or cosine"
         )
+
+
+def _check_sizes(config: Config) -> None:
+    """Refuse sizes of networks that could only be mistakes; of a million layers the constructor would not return."""
+    for name, value in config.model.items():
+        for number in value if isinstance(value, (list, tuple)) else [value]:
+            is_size = isinstance(number, int) and not isinstance(number, bool) and name != "sample_rate"
+            if is_size and not 0 <= number <= LARGEST_SIZE:
+                raise VouchError(f"model.{name} must be from 0 to {LARGEST_SIZE}, not {number}")
+            if name == "embedding_dim" and number == 0:
+                raise VouchError("model.embedding_dim must be at least 1, not 0")
+
+
+@contextlib.contextmanager
+def _as_options(section: str, options: Mapping[str, object]) -> Iterator[None]:
+    """Make one line of what torch says when it cannot build a network or a loss of such options."""
+    try:
+        yield
+    except VouchError:
+        raise
+    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise VouchError(f"{section} '{options['name']}' cannot be built with these options: {reason(error)}") from None
 
 
 def check_crops(encoder: Encoder, options: TrainOptions) -> None:

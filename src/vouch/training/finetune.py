@@ -46,7 +46,15 @@ def load_start(path: Path) -> Start:
     content = load_torch(path)
     encoder = Encoder.from_state(content.get("encoder", content), path)
     loss, speakers = content.get("loss", {}), content.get("speakers", [])
-    return Start(path, encoder, str(content.get("loss_name", "")), loss, speakers)
+    is_loss = isinstance(loss, Mapping) and all(isinstance(value, torch.Tensor) for value in loss.values())
+    is_list = isinstance(speakers, (list, tuple)) and all(isinstance(speaker, str) for speaker in speakers)
+    name = content.get("loss_name", "")
+    if not (is_loss and is_list and isinstance(name, str)):
+        raise VouchError(
+            f"{path}: its loss or its speakers are damaged, or of another version of Vouch; start from the final.pt"
+            " beside it, which has the network alone"
+        )
+    return Start(path, encoder, name, loss, speakers)
 
 
 def configure(start: Start, config: Config, overrides: Mapping[str, object]) -> Config:
@@ -103,11 +111,13 @@ def transfer_loss(start: Start, loss: SpeakerLoss, loss_name: str, speakers: Seq
     old = torch.tensor([row[speaker] for speaker in speakers if speaker in row], dtype=torch.int64)
     for name, value in loss.state_dict().items():
         source = start.loss.get(name)
-        if source is None or source.shape[1:] != value.shape[1:]:
+        if source is None or source.ndim != value.ndim or source.shape[1:] != value.shape[1:]:
             continue
         if value.ndim == 0:
             value.copy_(source)
-        elif len(source) * len(speakers) == len(value) * len(start.speakers):  # equally many rows for each speaker
+        elif len(start.speakers) and len(source) * len(speakers) == len(value) * len(
+            start.speakers
+        ):  # equally many rows for each speaker
             kept = source.view(len(start.speakers), -1, *value.shape[1:])[old]
             value.view(len(speakers), -1, *value.shape[1:])[new] = kept.to(value)
     return f"the loss keeps its rows for {len(new)} of {len(speakers)} speakers"

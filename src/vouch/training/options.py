@@ -9,6 +9,8 @@ from vouch.errors import VouchError, nearest, pick
 from vouch.training.sampler import SAMPLERS
 from vouch.training.schedule import MARGIN_RAMPS, SCHEDULES
 
+# Larger numbers can only be mistakes, except as a seed.
+LARGEST = 10**9
 OPTIMIZERS = ("adam", "sgd")
 PRECISIONS = ("float32", "bfloat16")
 NOT_NEGATIVE = (
@@ -94,6 +96,13 @@ class TrainOptions:
         for name in NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise VouchError(f"train.{name} must not be negative, it is {getattr(self, name)}")
+        for name, value in vars(self).items():
+            if (
+                isinstance(value, (int, float))
+                and value > LARGEST
+                and name not in ("seed", "learning_rate", "clip_norm")
+            ):
+                raise VouchError(f"train.{name} must be at most {LARGEST}, not {value}")
         if self.learning_rate <= 0 or self.trunk_rate <= 0 or not 0 <= self.warmup < 1:
             raise VouchError(
                 "train.learning_rate and train.trunk_rate must be positive and train.warmup from 0 to below 1"

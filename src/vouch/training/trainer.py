@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
 
-from vouch.encoder import Encoder, save_encoder
+from vouch.encoder import Encoder, load_encoder, save_encoder
 from vouch.errors import VouchError
+from vouch.files import write_text
 from vouch.losses import build_loss
-from vouch.torchfile import load_torch
+from vouch.torchfile import save_torch
 from vouch.training.batches import Batch, TrainingSet, find_not_finite, prefetch
 from vouch.training.checkpoint import Progress, TrainingState, restore_checkpoint, save_checkpoint
+from vouch.training.clock import Clock
 from vouch.training.config import Config, batch_demand, check_crops, frozen_modules, margin_losses
 from vouch.training.curves import Curves
 from vouch.training.finetune import Start, transfer_loss
@@ -27,6 +30,8 @@ from vouch.training.validation import ValidationSet
 SGD_MOMENTUM = 0.9
 # Reading the loss makes the host wait for the device, so it is done once in so many batches.
 BATCHES_BETWEEN_READINGS = 20
+# Where batches take seconds, it is done more often, so that whoever watches sees the training go on.
+SECONDS_BETWEEN_READINGS = 30.0
 
 
 class Interrupted(Exception):
@@ -62,10 +67,13 @@ class Trainer:
     valid : trials of held-out speakers, which choose the epoch that is kept; None keeps the last epoch
     feature : configuration of the front end that made the features, if it is known
     start : where fine-tuning begins; None: fresh weights
-    folder : of the experiment; gets checkpoints/, tensorboard/ and final.pt
+    folder : of the experiment; gets checkpoints/, tensorboard/, provenance.json and final.pt
     fingerprint : of configuration and data; an earlier checkpoint in the folder must have the same
     device : where to train
     calls : for log lines, progress and requests to stop
+    provenance
+        what is known of the run, see `vouch.training.provenance.describe_run`; final.pt gets it, together with the
+        fingerprint, the epoch that was kept and the figures of all epochs
 
     Raises
     ------
@@ -83,10 +91,11 @@ class Trainer:
         fingerprint: str,
         device: torch.device,
         calls: Callbacks,
+        provenance: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self.options = config.train
         self.data, self.valid, self.device, self.calls = data, valid, device, calls
-        self.folder, self.fingerprint = folder, fingerprint
+        self.folder, self.fingerprint, self.provenance = folder, fingerprint, provenance
         self.last, self.best = folder / "checkpoints/last.pt", folder / "checkpoints/best.pt"
         torch.manual_seed(self.options.seed)
         self.state = _build(config, data, feature, start, device)
@@ -112,9 +121,11 @@ class Trainer:
         VouchError : the loss became NaN or infinite
         Interrupted : `should_stop` asked for it; the same run goes on from the checkpoint
         """
+        self.calls.log(self._describe())
         if self.last.exists():
             restore_checkpoint(self.state, self.last)
             self.calls.log(f"continuing after epoch {self.progress.epoch}, batch {self.progress.batch}")
+            self._replace_lost_best()
         elif self.started_from:
             self.calls.log(self.started_from)
         for left_out in (self.data.left_out, self.valid.left_out if self.valid else ""):
@@ -122,7 +133,7 @@ class Trainer:
                 self.calls.log(left_out)
         curves = Curves(self.folder / "tensorboard", self.progress.epoch + 1)
         while self.progress.epoch < self.options.epochs:
-            clock = _Clock()
+            clock = Clock()
             mean_loss, accuracy = self._train_epoch(clock)
             eer = self._validate()
             self._keep_if_best(eer)
@@ -131,9 +142,48 @@ class Trainer:
             save_checkpoint(self.state, self.fingerprint, self.last)
         curves.close()
         final = self.folder / "final.pt"
-        save_encoder(Encoder.from_state(load_torch(self.best), self.best), final)
+        provenance = self._provenance()
+        write_text(self.folder / "provenance.json", json.dumps(provenance, indent=1, allow_nan=False) + "\n")
+        save_torch({**load_encoder(self.best).state(), "provenance": provenance}, final)
         self.calls.log(f"{final}: the encoder of epoch {self.progress.best_epoch}")
         return final
+
+    def _describe(self) -> str:
+        """What is trained, on what and where, as the first line of the log."""
+        data, encoder, loss = self.data, self.state.encoder, self.state.loss
+        parts = [sum(weights.numel() for weights in module.parameters()) for module in (encoder, loss)]
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
+        return (
+            f"{len(data.speakers)} speakers, {len(data.labels)} utterances, {data.hours:.2f} hours;"
+            f" {encoder.config['model']['name']} of {parts[0]} parameters, loss {self.state.loss_name} of {parts[1]};"
+            f" device {device}"
+        )
+
+    def _replace_lost_best(self) -> None:
+        """If the file of the best epoch is gone, let the epochs from the last complete one on compete anew."""
+        progress = self.progress
+        if not progress.best_epoch:
+            return
+        try:
+            load_encoder(self.best)
+        except VouchError as error:
+            self.calls.log(f"{error}; epochs before {progress.epoch} can no longer be chosen")
+            progress.best_eer, progress.best_epoch = float("inf"), 0
+            if not progress.batch:  # the weights are those of the last complete epoch
+                progress.epoch -= 1
+                eer = None if self.valid is None else self.valid.eer(self.state.encoder.eval())
+                self._keep_if_best(eer)
+                progress.epoch += 1
+
+    def _provenance(self) -> dict[str, object]:
+        progress = self.progress
+        return {
+            **self.provenance,
+            "fingerprint": self.fingerprint,
+            "epoch": progress.best_epoch,
+            "validation_eer": progress.best_eer if math.isfinite(progress.best_eer) else None,
+            "history": progress.history,
+        }
 
     @property
     def progress(self) -> Progress:
@@ -154,7 +204,7 @@ class Trainer:
         batches = epoch_batches(options.sampler, self.data.labels, self.data.num_frames, demand, sampling, seed)
         return np.repeat(batches, options.crops_per_utterance, axis=1)
 
-    def _train_epoch(self, clock: _Clock) -> tuple[float, float]:
+    def _train_epoch(self, clock: Clock) -> tuple[float, float]:
         """Do what is left of an epoch and return its mean loss and its accuracy."""
         progress, options = self.progress, self.options
         batches = self._plan_epoch(progress.epoch)
@@ -171,7 +221,9 @@ class Trainer:
             progress.rows += len(batch.labels)
             stop = self.calls.should_stop()
             due = stop or clock.minutes_since_checkpoint() > options.checkpoint_minutes
-            if due or progress.batch % BATCHES_BETWEEN_READINGS == 0 or progress.batch == len(batches):
+            counted = progress.batch % BATCHES_BETWEEN_READINGS == 0 or progress.batch == len(batches)
+            if due or counted or clock.seconds_since_reading() > SECONDS_BETWEEN_READINGS:
+                clock.loss_read()
                 progress.loss_sum, progress.correct = sums.tolist()
                 self._show(progress.loss_sum / progress.rows, batches)
             if due:
@@ -246,7 +298,7 @@ class Trainer:
         if progress.best_epoch == progress.epoch + 1:
             save_encoder(self.state.encoder, self.best)
 
-    def _report(self, curves: Curves, clock: _Clock, mean_loss: float, accuracy: float, eer: float | None) -> None:
+    def _report(self, curves: Curves, clock: Clock, mean_loss: float, accuracy: float, eer: float | None) -> None:
         epoch, rate = self.progress.epoch + 1, self.state.optimizer.param_groups[-1]["lr"]
         speed, waiting = clock.utterances_per_second(), clock.waiting_share()
         line = (
@@ -258,6 +310,8 @@ class Trainer:
         if eer is not None:
             line += f"; validation EER {100 * eer:.2f} % (best {100 * self.progress.best_eer:.2f} %)"
             scalars["valid/eer"] = eer
+        record = {"epoch": epoch, "loss": mean_loss, "accuracy": accuracy, "learning_rate": rate}
+        self.progress.history.append(record if eer is None else {**record, "eer": eer})
         curves.add(scalars, epoch)
         self.calls.log(line)
 
@@ -266,38 +320,6 @@ class Trainer:
         progress.epoch += 1
         progress.batch = progress.rows = 0
         progress.loss_sum = progress.correct = 0.0
-
-
-class _Clock:
-    """Speed of an epoch, and the time since the last checkpoint."""
-
-    def __init__(self) -> None:
-        self._waited = self._worked = 0.0
-        self._utterances = 0
-        self._checkpoint = time.monotonic()
-
-    def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield the batches, measuring how long each was waited for and worked on."""
-        asked = time.monotonic()
-        for batch in batches:
-            got = time.monotonic()
-            yield batch
-            self._waited += got - asked
-            asked = time.monotonic()
-            self._worked += asked - got
-            self._utterances += len(batch.labels)
-
-    def utterances_per_second(self) -> float:
-        return self._utterances / max(self._waited + self._worked, 1e-9)
-
-    def waiting_share(self) -> float:
-        return self._waited / max(self._waited + self._worked, 1e-9)
-
-    def minutes_since_checkpoint(self) -> float:
-        return (time.monotonic() - self._checkpoint) / 60
-
-    def checkpoint_written(self) -> None:
-        self._checkpoint = time.monotonic()
 
 
 def _build(

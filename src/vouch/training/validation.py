@@ -28,6 +28,7 @@ class ValidationSet:
     Attributes
     ----------
     dim : number of feature dimensions
+    num_utterances : how many different utterances the trials have
     left_out : a line about trials with utterances without a frame, which are left out; empty when there are none
 
     Raises
@@ -47,6 +48,7 @@ class ValidationSet:
         self.dim = self._store.dim
         trials, self.left_out = self._leave_out_empty(trials, position)
         self._used = np.array(sorted({position[u] for u in (*trials.enrol, *trials.test)}))
+        self.num_utterances = len(self._used)
         row = {int(index): row for row, index in enumerate(self._used)}
         self._enrol = np.array([row[position[utterance]] for utterance in trials.enrol])
         self._test = np.array([row[position[utterance]] for utterance in trials.test])

@@ -1,0 +1,55 @@
+"""What made a model: date, command, configuration, software, data. Kept in final.pt, and as JSON beside it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def describe_run(
+    command: Sequence[str], configuration: Mapping[str, object], data: Mapping[str, Mapping[str, object]]
+) -> dict[str, object]:
+    """Return what is known of a training when it begins, as plain values.
+
+    Parameters
+    ----------
+    command : words of the command line
+    configuration : with the section "feature"
+    data : of each set, by its part ("train", "valid"), what is to be told of it
+
+    Returns
+    -------
+    "date" (local time with its offset from UTC), "command", "configuration", "versions" by name, "git" (commit, and
+    whether files differ from it; "none" where Vouch is no git repository), "data"
+    """
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "command": list(command),
+        "configuration": dict(configuration),
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
+        "git": git_state(ROOT),
+        "data": {part: dict(told) for part, told in data.items()},
+    }
+
+
+def git_state(folder: str | Path) -> str:
+    """Return the commit of a folder, with ", changed" after it where tracked files differ; "none" without one."""
+
+    def ask(*words: str) -> str:
+        # No locks are taken: others may be at work in the repository.
+        command = ["git", "--no-optional-locks", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+    try:
+        changed = ask("status", "--porcelain", "--untracked-files=no")
+        return ask("rev-parse", "HEAD") + (", changed" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return "none"

@@ -1,0 +1,60 @@
+"""The section of the report that says what made a model."""
+
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from vouch.errors import VouchError
+from vouch.provenance_html import provenance_section, training_curve
+
+RECORD = {
+    "date": "2024-05-06 07:08:09 +0000",
+    "command": ["train.py", "a <folder>", "exp"],
+    "versions": {"torch": "2.5"},
+    "git": "abc<1>, changed",
+    "data": {"train": {"utterances": 24, "speakers": 4, "hours": 1.5, "digest": "f00"}},
+    "epoch": 2,
+    "validation_eer": 0.125,
+    "history": [{"epoch": 1, "loss": 3.0, "eer": 0.25}, {"epoch": 2, "loss": 1.0, "eer": 0.125}],
+}
+
+
+def write(path, record):
+    path.write_text(json.dumps(record))
+    return path
+
+
+def text_of(section):
+    texts = []
+    parser = HTMLParser()
+    parser.handle_data = lambda data: texts.append(data.strip())
+    parser.feed(section)
+    return [text for text in texts if text]
+
+
+def test_everything_is_told_and_escaped(tmp_path):
+    section = provenance_section(write(tmp_path / "provenance.json", RECORD))
+    assert "<folder>" not in section and "<1>" not in section
+    texts = text_of(section)
+    for text in (
+        *("2024-05-06 07:08:09 +0000", "train.py 'a <folder>' exp", "torch 2.5", "abc<1>, changed"),
+        *("2, validation EER 12.50 %", "utterances 24, speakers 4, hours 1.5, digest f00"),
+        *("training loss", "validation EER", "1", "3", "12.5 %", "25 %"),
+    ):
+        assert text in texts, text
+
+
+def test_the_curve_goes_from_the_highest_to_the_lowest_loss():
+    curve = training_curve(RECORD["history"])
+    first, last = curve.split('points="')[1].split('"')[0].split()
+    (x0, y0), (x1, y1) = (map(float, place.split(",")) for place in (first, last))
+    assert x0 < x1 and y0 < y1  # pixels are counted from the top
+    assert training_curve([]) == ""
+    assert "polyline" in training_curve([{"epoch": 1, "loss": 2.0}])
+
+
+@pytest.mark.parametrize("record", [[], {}, 5, {**RECORD, "history": 3}, {**RECORD, "history": [{"epoch": "x"}]}])
+def test_something_else_is_one_line(tmp_path, record):
+    with pytest.raises(VouchError, match=r"p\.json: not the record of a training"):
+        provenance_section(write(tmp_path / "p.json", record))
