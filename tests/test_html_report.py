@@ -1,6 +1,7 @@
 """The HTML report, read with a strict parser."""
 
 import base64
+import json
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -128,3 +129,12 @@ def test_nothing_to_report(tmp_path):
     with pytest.raises(VouchError, match=r"nowhere\.yaml: cannot be read"):
         write_report(tmp_path, "x", tmp_path / "nowhere.yaml")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_what_made_the_model_is_shown(tmp_path):
+    (tmp_path / "results").mkdir()
+    make_results(tmp_path / "results")
+    record = {"epoch": 3, "git": "<i>", "history": [{"epoch": 1, "loss": 2.0}]}
+    (tmp_path / "provenance.json").write_text(json.dumps(record))
+    page = write_report(tmp_path / "results", "x", None, tmp_path / "provenance.json").read_text()
+    assert "What made the model" in page and "&lt;i&gt;" in page and "Training curve" in page

@@ -104,3 +104,30 @@ def test_jobs_are_started_as_the_script_was(tmp_path, monkeypatch):
     (cmd, jobs, log_dir, stem, command), *_ = given
     assert (cmd, jobs, log_dir, stem) == ("utils/slurm.py --mem 4G", 3, tmp_path / "log", "work")
     assert command[2:] == ["data", "--nj", "3"]
+
+
+def test_without_a_terminal_a_line_a_minute_says_how_far_it_is(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(stage.time, "monotonic", lambda: now[0])
+    with stage.ProgressBar("batches") as bar:
+        for done in range(1, 8):
+            now[0] += 25
+            bar.show(f"epoch 1, loss {done}", done, 7)
+    assert capsys.readouterr().err.splitlines() == [
+        "epoch 1, loss 3, 3 of 7 batches done",
+        "epoch 1, loss 6, 6 of 7 batches done",
+    ]
+    with stage.ProgressBar("utt", 100, done=40) as bar:
+        bar.update(10)
+        now[0] += 61
+        bar.update(10)
+    assert capsys.readouterr().err == "60 of 100 utt done\n"
+
+
+def test_short_memory_is_one_line_with_advice():
+    for error in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")):
+        words = r"more memory is needed than there is.*; take less"
+        with pytest.raises(VouchError, match=words), stage.memory_advice("take less"):
+            raise error
+    with pytest.raises(RuntimeError, match="a bug"), stage.memory_advice("take less"):
+        raise RuntimeError("a bug")
