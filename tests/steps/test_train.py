@@ -316,7 +316,7 @@ def test_other_features_under_the_same_names_are_other_data(scripts, tmp_path):
     """As of anonymised recordings, which replace the originals: the tables are equal to the last byte."""
     names = write_recordings(tmp_path / "train", utterances=4)
     (tmp_path / "fbank.yaml").write_text("type: fbank\nnum_mel_bins: 8\n")
-    config = {"model": TINY["lstm"], "loss": "softmax", "train": {**TRAINING, "epochs": 1}}
+    config = {"model": TINY["lstm"], "loss": "softmax", "train": {**TRAINING, "epochs": 4}}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
     words, stage_1 = ("train", "exp", "--config", "tiny.yaml"), ("train", "--config", "fbank.yaml")
 
@@ -361,7 +361,7 @@ def test_noisy_copies_of_features_that_are_no_more_are_refused(scripts, folder):
     """Stage 1 was run again over other recordings, and stage 2 forgotten."""
     write_record(folder / "train/feats.scp", "stage 2", [folder / "valid/feats.scp"])
     succeeds(scripts.run(TRAIN, *WORDS, "--train.epochs", 1, cwd=folder))
-    write_features(folder / "valid", speakers=range(5, 9), utterances=range(3))
+    write_features(folder / "valid", speakers=range(4, 8), utterances=range(3))  # now later than the copies
     message = "valid/feats.scp has changed since this was made from it; run stage 2"
     fails(scripts.run(TRAIN, *WORDS, cwd=folder), message)
 

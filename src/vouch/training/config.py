@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-import torch
 from torch import nn
 
 from vouch.encoder import NORMALIZATIONS, Encoder, resolve_model, resolve_normalization, waveform_feature
-from vouch.errors import VouchError, nearest, pick, reason
+from vouch.errors import VouchError, nearest, pick
 from vouch.losses import SpeakerLoss, build_loss, resolve_loss
 from vouch.losses.margin import MarginSoftmax
+from vouch.models.shapes import build_without_memory
 from vouch.options import resolve_options
 from vouch.training.options import TrainOptions
 from vouch.training.sampler import Demand
@@ -22,8 +22,7 @@ from vouch.training.sampler import Demand
 SECTIONS = ("model", "loss", "normalization", "train")
 # Sizes to build networks and losses with before the data are known.
 PLACEHOLDER_BINS, PLACEHOLDER_SPEAKERS = 40, 1000
-# Far beyond every speaker network; more are mistakes.
-LARGEST_SIZE, MOST_PARAMETERS = 65_536, 4_000_000_000
+MOST_PARAMETERS = 4_000_000_000
 # Characters of the name of an experiment, and of the digest that ends a longer one. File systems take 255 bytes, of
 # which others are put around a name: what else was chosen, the names of scores.
 LONGEST_NAME, DIGEST = 100, 8
@@ -110,20 +109,19 @@ def check_networks(config: Config) -> None:
         an option that has the right type but an impossible value, crops that are too short for the network, a batch
         that the loss cannot take, or a schedule for a margin that the loss has not
     """
-    _check_sizes(config)
     bins = 1 if waveform_feature(config.model) else PLACEHOLDER_BINS
     # Shapes alone: what is too large for the memory can be counted there.
-    with torch.device("meta"), _as_options("model", config.model):
-        encoder = Encoder(config.model, bins, config.normalization)
+    with _about(config.model, "model"):
+        encoder = build_without_memory(lambda: Encoder(config.model, bins, config.normalization))
+        if encoder.embedding_dim < 1:
+            raise VouchError("embedding_dim must be at least 1")
         count = sum(weights.numel() for weights in encoder.parameters())
-    if count > MOST_PARAMETERS:
-        raise VouchError(
-            f"model '{config.model['name']}' would have {count} parameters with these options, which no machine trains"
-        )
+        if count > MOST_PARAMETERS:
+            raise VouchError(f"{count} parameters with these options, more than any machine trains")
     check_crops(encoder, config.train)
     frozen_modules(encoder, config.train.freeze)
-    with torch.device("meta"), _as_options("loss", config.loss):
-        loss = build_loss(config.loss, encoder.embedding_dim, PLACEHOLDER_SPEAKERS)
+    with _about(config.loss, "loss"):
+        loss = build_without_memory(lambda: build_loss(config.loss, encoder.embedding_dim, PLACEHOLDER_SPEAKERS))
     batch_demand(loss, config.train)
     if config.train.margin_schedule != "constant" and not margin_losses(loss):
         raise VouchError(
@@ -132,26 +130,13 @@ def check_networks(config: Config) -> None:
         )
 
 
-def _check_sizes(config: Config) -> None:
-    """Refuse sizes of networks that could only be mistakes; of a million layers the constructor would not return."""
-    for name, value in config.model.items():
-        for number in value if isinstance(value, (list, tuple)) else [value]:
-            is_size = isinstance(number, int) and not isinstance(number, bool) and name != "sample_rate"
-            if is_size and not 0 <= number <= LARGEST_SIZE:
-                raise VouchError(f"model.{name} must be from 0 to {LARGEST_SIZE}, not {number}")
-            if name == "embedding_dim" and number == 0:
-                raise VouchError("model.embedding_dim must be at least 1, not 0")
-
-
 @contextlib.contextmanager
-def _as_options(section: str, options: Mapping[str, object]) -> Iterator[None]:
-    """Make one line of what torch says when it cannot build a network or a loss of such options."""
+def _about(options: Mapping[str, object], section: str) -> Iterator[None]:
+    """Say which network or loss cannot have its options."""
     try:
         yield
-    except VouchError:
-        raise
-    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise VouchError(f"{section} '{options['name']}' cannot be built with these options: {reason(error)}") from None
+    except VouchError as error:
+        raise VouchError(f"{section} '{options['name']}': {error}") from None
 
 
 def check_crops(encoder: Encoder, options: TrainOptions) -> None:

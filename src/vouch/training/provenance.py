@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 import time
@@ -33,7 +34,7 @@ def describe_run(
     return {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "command": list(command),
-        "configuration": dict(configuration),
+        "configuration": json.loads(json.dumps(configuration)),  # with lists for tuples, as it can be read back
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
         "git": git_state(ROOT),
         "data": {part: dict(told) for part, told in data.items()},
