@@ -66,13 +66,12 @@ def load_centre(mean: str | None) -> Preparation:
     return load_preparation(mean, None, "")
 
 
-def check_loudness(samples: np.ndarray, rate: int, recording: str) -> None:
-    """Refuse silence, and warn of what makes a comparison doubtful."""
+def check_loudness(samples: np.ndarray, rate: int) -> list[str]:
+    """Refuse silence, and return what makes a comparison doubtful."""
     faults = judge_loudness(measure_loudness(samples, rate))
     if "silence" in faults:
         raise VouchError(f"{faults['silence']}; there is nobody to compare")
-    for fault in faults.values():
-        print(f"{Path(sys.argv[0]).name}: warning: {recording}: {fault}", file=sys.stderr)
+    return list(faults.values())
 
 
 def decimal(value: float) -> str:
@@ -87,18 +86,20 @@ def main() -> None:
     prepare = load_centre(options.mean)
     encoder = rearrange(load_encoder(options.model, pick_device(options.device)))
     channel = encoder.channel if options.channel is None else parse_channel(options.channel)
-    embeddings, seconds = [], []
+    embeddings, seconds, doubts = [], [], []
     for recording in options.recordings:
         if encoder.feature is None:
             raise VouchError(f"{options.model}: trained on features of an unknown front end, it cannot take recordings")
         samples = read_audio(recording, encoder.feature.sample_rate, channel).samples
         try:
-            check_loudness(samples, encoder.feature.sample_rate, recording)
+            doubts += [f"{recording}: {fault}" for fault in check_loudness(samples, encoder.feature.sample_rate)]
             embeddings.append(embed_samples(encoder, samples))
         except VouchError as error:
             raise VouchError(f"{recording}: {error}") from None
         seconds.append(len(samples) / encoder.feature.sample_rate)
     answer = compare(np.stack(embeddings), seconds, options.recordings, prepare, calibration)
+    for doubt in doubts:
+        print(f"{Path(sys.argv[0]).name}: warning: {doubt}", file=sys.stderr)
     print(f"score {decimal(answer.score)}")
     if answer.ratio is not None and threshold is not None:
         print(f"log-likelihood ratio {decimal(answer.ratio)}")
