@@ -257,7 +257,7 @@ def spoil_recordings(data, *names):
         "no samples": lambda path: soundfile.write(path, np.zeros(0, np.float32), RATE),
         "NaN or infinite": lambda path: soundfile.write(path, np.full(8000, np.nan), RATE, subtype="FLOAT"),
         "No such file": os.unlink,
-        "shorter than one frame": lambda path: soundfile.write(path, np.zeros(20, np.float32), RATE),
+        "shorter than one frame": lambda path: soundfile.write(path, np.sin(np.arange(20)), RATE),
     }
     said = []
     for name, (reason, spoil) in zip(names, ways.items(), strict=False):
