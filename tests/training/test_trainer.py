@@ -278,13 +278,13 @@ def test_the_best_epoch_is_kept(sets, tmp_path, monkeypatch):
     trainer.run()
     assert_same_state(dict(load_torch(tmp_path / "final.pt")["weights"]), weights[1])
     assert lines[-1].endswith("final.pt: the encoder of epoch 2")
-    assert "validation EER 30.00 % (best 20.00 %)" in lines[2]
+    assert "validation EER 30.00 % (best 20.00 %)" in lines[3]
 
 
 def test_validation_every_few_epochs_and_after_the_last(sets, tmp_path):
     trainer, lines = make_trainer(sets, tmp_path, epochs=5, valid_interval=2)
     trainer.run()
-    assert ["validation" in line for line in lines[:5]] == [False, True, False, True, True]
+    assert ["validation" in line for line in lines[1:6]] == [False, True, False, True, True]
 
 
 def test_without_a_validation_set_the_last_epoch_is_kept(sets, tmp_path):
@@ -293,7 +293,9 @@ def test_without_a_validation_set_the_last_epoch_is_kept(sets, tmp_path):
     assert lines[-1].endswith("the encoder of epoch 3")
     assert "EER" not in "".join(lines)
     last = load_torch(tmp_path / "checkpoints/last.pt")["encoder"]
-    assert_same_state(load_torch(tmp_path / "final.pt"), last)
+    final = load_torch(tmp_path / "final.pt")
+    assert final.pop("provenance")["epoch"] == 3
+    assert_same_state(final, last)
 
 
 @pytest.mark.parametrize("batches", [1, 30])
@@ -411,3 +413,21 @@ def test_what_has_no_frames_is_logged_and_left_out(tmp_path):
     (tmp_path / "valid/trials").write_text("s1-6 s0-6 nontarget\n")
     with pytest.raises(VouchError, match="1 of 1 trials have an utterance of 0 frames; none is left"):
         ValidationSet(tmp_path / "valid")
+
+
+def test_a_lost_best_epoch_lets_the_others_compete_and_changes_nothing_else(sets, tmp_path):
+    """As after a kill, with the file gone: the random numbers and weights of the run stay what they would have been."""
+    make_trainer(sets, tmp_path / "whole", epochs=4)[0].run()
+    batches = 2 * len(make_trainer(sets, tmp_path / "x")[0]._plan_epoch(0))
+    stopped, _ = make_trainer(sets, tmp_path / "part", epochs=4, should_stop=stop_after(batches))
+    with pytest.raises(Interrupted):
+        stopped.run()
+    (tmp_path / "part/checkpoints/best.pt").unlink()
+    continued, lines = make_trainer(sets, tmp_path / "part", epochs=4)
+    continued.run()
+    assert "best.pt: no such file" in lines[2] and "can no longer be chosen" in lines[2]
+    found, expected = (load_torch(tmp_path / name / "checkpoints/last.pt") for name in ("part", "whole"))
+    for name in ("encoder", "loss", "optimizer", "rng"):
+        assert_same_state(found[name], expected[name], name)
+    assert found["progress"]["history"] == expected["progress"]["history"]
+    assert load_torch(tmp_path / "part/final.pt")["provenance"]["epoch"] == found["progress"]["best_epoch"] > 1

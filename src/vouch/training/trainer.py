@@ -142,9 +142,10 @@ class Trainer:
             save_checkpoint(self.state, self.fingerprint, self.last)
         curves.close()
         final = self.folder / "final.pt"
-        provenance = self._provenance()
-        write_text(self.folder / "provenance.json", json.dumps(provenance, indent=1, allow_nan=False) + "\n")
-        save_torch({**load_encoder(self.best).state(), "provenance": provenance}, final)
+        provenance = json.dumps(self._provenance(), indent=1, allow_nan=False)
+        write_text(self.folder / "provenance.json", f"{provenance}\n")
+        # Read back from the text: what is pickled then does not depend on which of the values are the same objects.
+        save_torch({**load_encoder(self.best).state(), "provenance": json.loads(provenance)}, final)
         self.calls.log(f"{final}: the encoder of epoch {self.progress.best_epoch}")
         return final
 
@@ -165,7 +166,9 @@ class Trainer:
         if not progress.best_epoch:
             return
         try:
-            load_encoder(self.best)
+            # Building a network draws random numbers, of which this run must not notice anything.
+            with torch.random.fork_rng(devices=[]):
+                load_encoder(self.best)
         except VouchError as error:
             self.calls.log(f"{error}; epochs before {progress.epoch} can no longer be chosen")
             progress.best_eer, progress.best_epoch = float("inf"), 0
