@@ -11,6 +11,7 @@ pointsource_noises/*.wav. Parts that are missing are unpacked from rirs_noises.z
 that of "real" has the responses of rir_list alone, without the isotropic noises, and they have several channels.
 """
 
+import os
 import sys
 from argparse import Namespace
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,7 @@ from obtain import Archive, obtain
 from prepared import check_free
 from recordings import drop_unreadable, make_set, write_sets
 from server import Server
+from vouch.audiotree import walk_audio
 from vouch.errors import VouchError, pick
 from vouch.kaldi.tables import read_lines
 
@@ -71,7 +73,7 @@ def find_responses(part: str, folder: Path) -> list[str]:
     if part == "real":
         listed = (line.split() for line in read_lines(folder / "rir_list"))
         return sorted({PurePosixPath(fields[-1]).name for fields in listed if fields})
-    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.wav"))
+    found = sorted(os.path.relpath(path, folder) for path in walk_audio(str(folder)))
     if not found:
         raise VouchError(f"{folder}: no recordings in it")
     return found

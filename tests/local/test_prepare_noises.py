@@ -114,6 +114,16 @@ def test_rirs_that_are_there(tmp_path):
     assert load(tmp_path / "data" / "pointsource").utt2spk == {"pointsource-noise-free-sound-0000": "pointsource"}
 
 
+def test_hidden_files_are_no_responses(tmp_path):
+    rirs(tmp_path)
+    room = tmp_path / "RIRS_NOISES" / "simulated_rirs" / "smallroom" / "Room001"
+    (room / "._Room001-00001.wav").write_bytes(b"\x00\x05\x16\x07")
+    prepare(prepare_rirs, tmp_path / "data", "--root", tmp_path, "--parts", "smallroom")
+    assert load(tmp_path / "data" / "smallroom").utt2spk.keys() == {
+        f"smallroom-Room{room}" for room in ("001-00001", "001-00002", "200-00100")
+    }
+
+
 def test_mistakes(tmp_path):
     message = refusal(prepare_rirs, tmp_path, "--parts", "smalroom")
     assert message == "unknown part 'smalroom' (did you mean 'smallroom'?)"

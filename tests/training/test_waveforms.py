@@ -102,9 +102,8 @@ def test_a_bad_recording_is_named(sets, tmp_path):
     (tmp_path / "valid").symlink_to(sets / "valid")
     write_sirens(tmp_path / "train", range(8))
     (tmp_path / "train.wavs/s1-01.wav").write_bytes(b"RIFF\4\0\0\0WAVE")
-    trainer, _ = make_trainer(tmp_path, tmp_path / "exp", "sinctdnn")
     with pytest.raises(VouchError, match=r"train/wav\.scp: 's1-01': .*ends before its samples begin") as caught:
-        trainer.run()
+        make_trainer(tmp_path, tmp_path / "exp", "sinctdnn")
     assert "\n" not in str(caught.value)
 
 
@@ -129,3 +128,32 @@ def test_crops_count_samples():
         check_networks(resolve_config({}, {"model": "sinctdnn", "train.crop_frames": "2645"}))
     with pytest.raises(VouchError, match=r"train\.crop_frames 14 is below the network's minimum 15$"):
         check_networks(resolve_config({}, {"model": "xvector", "train.crop_frames": "14"}))
+
+
+def test_silent_recordings_are_left_out_and_short_ones_counted(tmp_path):
+    write_sirens(tmp_path / "train", range(8))
+    write_all_trials(tmp_path / "train")
+    # One of zeros, one of an offset, and one with a siren after seconds of zeros, which is none of them.
+    siren = soundfile.read(tmp_path / "train.wavs/s0-03.wav")[0]
+    for name, samples in {
+        "s0-00": np.zeros(5000),
+        "s1-02": np.full(40000, 0.25),
+        "s2-05": np.concatenate([np.zeros(40000), siren]),
+    }.items():
+        soundfile.write(tmp_path / f"train.wavs/{name}.wav", samples, RATE)
+    (tmp_path / "train/utt2dur").unlink()
+    feature = waveform_feature({"name": WAVEFORM_MODELS[0], "sample_rate": RATE})
+    data = TrainingSet(tmp_path / "train", feature=feature)
+    assert data.left_out == f"{tmp_path}/train/wav.scp: 2 utterances of silence or 0 samples left out: s0-00"
+    assert data.short == f"{tmp_path}/train/wav.scp: 21 utterances shorter than 1 s: s0-01"
+    left = {data.name(index) for index in range(len(data.labels))}
+    assert len(left) == 22 and not left & {"s0-00", "s1-02"} and "s2-05" in left
+    trials = read_trials(tmp_path / "train/trials")
+    gone = sum(bool({"s0-00", "s1-02"} & {*pair}) for pair in zip(trials.enrol, trials.test, strict=True))
+    remark = ValidationSet(tmp_path / "train", feature).left_out
+    assert f": {gone} of {len(trials.enrol)} trials have an utterance of silence or 0 samples" in remark
+    (tmp_path / "valid").symlink_to(tmp_path / "train")
+    trainer, lines = make_trainer(tmp_path, tmp_path / "exp", WAVEFORM_MODELS[0], epochs=1)
+    trainer.run()
+    assert data.left_out in lines and data.short in lines
+    assert trainer.valid.left_out in lines

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,9 +15,11 @@ from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.feats import FeatureStore
 from vouch.kaldi.tables import read_table
 from vouch.kaldi.waves import WaveReader, sample_bounds
+from vouch.loudness import SILENCE_LEVEL, measure_loudness
 from vouch.numbers import plain_float
 
 HEADER_THREADS = 16
+Answer = TypeVar("Answer")
 
 
 class WaveStore:
@@ -87,6 +90,30 @@ class WaveStore:
             samples = np.take(whole, np.arange(first, first + len(out)), mode="wrap")
         out[:, 0] = samples
 
+    def find_silent(self) -> np.ndarray:
+        """Return which utterances are silence, see `vouch.loudness`, as (utterances,) bool.
+
+        Half a second from the middle of each is read, and all of it only where that is silent. Utterances without
+        samples are not looked at.
+
+        Raises
+        ------
+        VouchError : a recording is not readable
+        """
+
+        def is_silent(index: int) -> bool:
+            length = int(self.num_frames[index])
+            if not length:
+                return False
+            probe = np.empty((min(length, self._rate // 2), 1), np.float32)
+            self.crop(index, (length - len(probe)) // 2, probe)
+            return self._sounds_silent(probe) and self._sounds_silent(self.matrix(index))
+
+        return np.fromiter(self._each(is_silent, range(len(self))), bool, len(self))
+
+    def _sounds_silent(self, samples: np.ndarray) -> bool:
+        return measure_loudness(samples[:, 0], self._rate, bands=False).level < SILENCE_LEVEL
+
     def _read_span(self, index: int, first: int, last: int | None) -> np.ndarray:
         try:
             return read_span(self._rxfilename(index), first, last, self._rate, self._channel)
@@ -129,9 +156,14 @@ class WaveStore:
                 raise self._named(index, error) from None
             return max(0, samples - self._bounds(index)[0])
 
+        return dict(zip(indices, self._each(count, indices), strict=True))
+
+    @staticmethod
+    def _each(work: Callable[[int], Answer], indices: Sequence[int]) -> Iterator[Answer]:
+        """Yield what `work` says of each utterance, done by threads."""
         pool = ThreadPoolExecutor(HEADER_THREADS)
         try:
-            return dict(zip(indices, pool.map(count, indices), strict=True))
+            yield from pool.map(work, indices)
         finally:
             # After an error, or an interruption, the rest of a large corpus need not be looked at.
             pool.shutdown(cancel_futures=True)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from vouch.errors import VouchError
-from vouch.kaldi.wavestore import open_store
+from vouch.kaldi.wavestore import Store, WaveStore, open_store
+from vouch.loudness import SHORT_SECONDS
 
 QUEUED_BATCHES = 4
 # Of features whose front end is not known: the 10 ms step that nearly all have.
@@ -50,7 +51,10 @@ class TrainingSet:
     frames_per_second : of the features
     hours : of all utterances, by their numbers of frames
     store : the features or waveforms, those of speakers who were left out included
-    left_out : a line about utterances without a frame, which are left out; empty when there are none
+    left_out
+        a line about utterances without a frame, or of waveforms that are silent, which are left out; empty when there
+        are none
+    short : a line about waveforms shorter than 1 s; empty when there are none
 
     Raises
     ------
@@ -71,19 +75,27 @@ class TrainingSet:
         each = (number[data.utt2spk[utterance]] for utterance in self.store.utterances)
         labels = np.fromiter(each, np.int64, len(self.store))
         chosen = np.arange(len(names)) < int(len(names) * data_ratio)
-        frames = np.bincount(labels, self.store.num_frames, len(names))
+        is_empty = find_empty(self.store)
+        frames = np.bincount(labels, np.where(is_empty, 0, self.store.num_frames), len(names))
         # A speaker of whom nothing is left is no class.
         chosen &= frames >= max(1, min_speaker_seconds * self.frames_per_second)
         if chosen.sum() < 2:
             left = "" if len(names) < 2 else f" left of {len(names)} by train.data_ratio and train.min_speaker_seconds"
             raise VouchError(f"{path}: training needs at least 2 speakers, there is {chosen.sum()}{left}")
         self.speakers = [names[label] for label in np.flatnonzero(chosen)]
-        is_empty = self.store.num_frames == 0
-        empty = [self.store.utterances[index] for index in np.flatnonzero(is_empty)]
-        self.left_out = f"{self.store.path}: {len(empty)} utterances of 0 frames left out: {empty[0]}" if empty else ""
+        self.left_out = self._count(is_empty, f"of {describe_empty(self.store)} left out")
         self._position = np.flatnonzero(chosen[labels] & ~is_empty)
         self.labels = (np.cumsum(chosen) - 1)[labels[self._position]]
         self.num_frames = self.store.num_frames[self._position]
+        # Stage 1 tells it of recordings that become features.
+        is_short = np.zeros(len(labels), bool)
+        if isinstance(self.store, WaveStore):
+            is_short[self._position] = self.num_frames < SHORT_SECONDS * self.frames_per_second
+        self.short = self._count(is_short, f"shorter than {SHORT_SECONDS:g} s")
+
+    def _count(self, is_odd: np.ndarray, what: str) -> str:
+        odd = np.flatnonzero(is_odd)
+        return f"{self.store.path}: {len(odd)} utterances {what}: {self.store.utterances[odd[0]]}" if len(odd) else ""
 
     def name(self, index: int) -> str:
         """Return the id of utterance `index`."""
@@ -122,6 +134,20 @@ def find_not_finite(
         bad = ~torch.isfinite(features).flatten(1).all(dim=1)
         found |= dict.fromkeys(data.name(index) for index in batches[number][bad.numpy()])
     return list(found)
+
+
+def find_empty(store: Store) -> np.ndarray:
+    """Return which utterances have nothing to learn or to compare, as (utterances,) bool: no frame, or silence.
+
+    Silent features are not there: stage 1 makes none.
+    """
+    empty = store.num_frames == 0
+    return empty | store.find_silent() if isinstance(store, WaveStore) else empty
+
+
+def describe_empty(store: Store) -> str:
+    """Return in words what `find_empty` finds."""
+    return "silence or 0 samples" if isinstance(store, WaveStore) else "0 frames"
 
 
 def frames_per_second(feature: Mapping[str, object] | None) -> float:

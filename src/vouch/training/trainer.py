@@ -128,9 +128,9 @@ class Trainer:
             self._replace_lost_best()
         elif self.started_from:
             self.calls.log(self.started_from)
-        for left_out in (self.data.left_out, self.valid.left_out if self.valid else ""):
-            if left_out:
-                self.calls.log(left_out)
+        for remark in (self.data.left_out, self.data.short, self.valid.left_out if self.valid else ""):
+            if remark:
+                self.calls.log(remark)
         curves = Curves(self.folder / "tensorboard", self.progress.epoch + 1)
         while self.progress.epoch < self.options.epochs:
             clock = Clock()

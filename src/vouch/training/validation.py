@@ -15,6 +15,7 @@ from vouch.kaldi.trials import Trials, read_trials
 from vouch.kaldi.wavestore import open_store
 from vouch.metrics import equal_error_rate
 from vouch.scoring.cosine import normalize_length, score_trials
+from vouch.training.batches import describe_empty, find_empty
 
 
 class ValidationSet:
@@ -29,7 +30,7 @@ class ValidationSet:
     ----------
     dim : number of feature dimensions
     num_utterances : how many different utterances the trials have
-    left_out : a line about trials with utterances without a frame, which are left out; empty when there are none
+    left_out : a line about trials with utterances without a frame, or silent waveforms, which are left out; or empty
 
     Raises
     ------
@@ -55,12 +56,13 @@ class ValidationSet:
         self._is_target = trials.is_target
 
     def _leave_out_empty(self, trials: Trials, position: Mapping[str, int]) -> tuple[Trials, str]:
-        frames = self._store.num_frames
-        is_whole = [frames[position[a]] > 0 < frames[position[b]] for a, b in zip(*trials[:2], strict=True)]
+        is_empty = find_empty(self._store)
+        is_whole = [not (is_empty[position[a]] or is_empty[position[b]]) for a, b in zip(*trials[:2], strict=True)]
         if all(is_whole):
             return trials, ""
         left_out = (
-            f"{self._store.path}: {is_whole.count(False)} of {len(is_whole)} trials have an utterance of 0 frames"
+            f"{self._store.path}: {is_whole.count(False)} of {len(is_whole)} trials have an utterance of"
+            f" {describe_empty(self._store)}"
         )
         if not any(is_whole):
             raise VouchError(f"{left_out}; none is left")
