@@ -34,7 +34,7 @@ import yaml
 from command_line import Parser, catch_stops, run_main
 from recipe_help import describe_recipe
 from stage import ProgressBar, check_device, memory_advice, pick_device
-from vouch.digests import digest_data
+from vouch.digests import digest_data, digest_file
 from vouch.encoder import waveform_feature
 from vouch.errors import VouchError
 from vouch.features import read_feature, resolve_feature
@@ -201,7 +201,7 @@ def front_end(data: Path, config: Config) -> dict[str, object] | None:
 def describe(config: Config, feature: dict[str, object] | None, data: list[str], start: Path | None) -> str:
     """Fingerprint of everything that the weights depend on; `data` are the digests of the sets."""
     digest = hashlib.sha256(json.dumps([config.as_dict(), feature, data], sort_keys=True).encode())
-    digest.update(start.read_bytes() if start else b"")
+    digest.update(digest_file(start).encode() if start else b"")
     return digest.hexdigest()
 
 

@@ -18,10 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from vouch.errors import VouchError
+from vouch.errors import VouchError, about_file
 from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.rxfilename import parse_rxfilename
-from vouch.kaldi.tables import read_table, write_table
+from vouch.kaldi.tables import write_table
 
 LIST_NAME = "digests"
 # Files of these endings can be in a list; the folders of others are not asked for one.
@@ -41,9 +41,9 @@ class FileState(NamedTuple):
 
 
 def digest_file(path: str | Path) -> str:
-    """Return the SHA-256 digest of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 digest of a file's bytes, in hexadecimal; `VouchError` names a file that cannot be read."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with about_file(path), open(path, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
@@ -127,7 +127,7 @@ def _states(paths: Iterable[str]) -> dict[str, str]:
     def identify(path: str) -> str:
         try:
             found = os.stat(path)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             return "missing"
         if not stat.S_ISREG(found.st_mode):
             return "no file"
@@ -157,8 +157,11 @@ def _read_list(folder: str) -> dict[str, FileState]:
     path = Path(folder) / LIST_NAME
     if not path.is_file():
         return {}
+    # A disk that fails must not make other data of these.
+    with about_file(path):
+        content = path.read_bytes()
     try:
-        rows = {name: value.split() for name, value in read_table(path).items()}
-        return {name: FileState(int(size), int(time), digest) for name, (size, time, digest) in rows.items()}
-    except (ValueError, VouchError):
+        rows = [line.split(" ") for line in content.decode().splitlines()]
+        return {name: FileState(int(size), int(time), digest) for name, size, time, digest in rows}
+    except ValueError:
         return {}

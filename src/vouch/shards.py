@@ -21,7 +21,7 @@ import numpy as np
 
 from vouch.digests import FileState, file_state, write_list
 from vouch.errors import VouchError
-from vouch.files import atomic_write, write_text
+from vouch.files import atomic_write, read_json, write_text
 from vouch.kaldi.ark import ArkWriter
 from vouch.kaldi.rxfilename import parse_rxfilename
 from vouch.kaldi.tables import read_table, write_table
@@ -134,7 +134,7 @@ class Shards:
         path = self._record(shard)
         if not path.exists():
             return False
-        if json.loads(path.read_text(encoding="utf-8"))["sources"] == self.sources(self._items(shard)):
+        if _read_record(path)["sources"] == self.sources(self._items(shard)):
             return True
         path.unlink()
         return False
@@ -223,7 +223,7 @@ class Shards:
         is_own = record.exists() or not any(self._real.iterdir())
         if is_own and record.exists() and self.output.is_symlink():
             # Links of two directories to one folder: each would remove the other's archives.
-            known = json.loads(record.read_text(encoding="utf-8"))
+            known = _read_record(record)
             is_own = not {*known["entries"], *known["failed"]}.isdisjoint(self.items)
         if not is_own:
             raise VouchError(
@@ -281,7 +281,7 @@ class Shards:
                 raise VouchError(
                     f"{self.work}: shard {shard + 1} of {len(self)} is missing; run the same command again"
                 )
-            record = json.loads(record_path.read_text(encoding="utf-8"))
+            record = _read_record(record_path)
             entries.update(record["entries"])
             failed.update(record["failed"])
             notes.update(record["notes"])
@@ -327,6 +327,14 @@ class Shards:
             if had_scp:
                 os.replace(held, scp)
             raise
+
+
+def _read_record(path: Path) -> dict:
+    """Read what was written of a shard; `VouchError` names a file that cannot be read or is something else."""
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise VouchError(f"{path}: not the record of a part of this stage; remove its folder")
+    return record
 
 
 def describe_failures(failed: dict[str, str]) -> str:

@@ -23,7 +23,8 @@ SPEAKERS, UTTERANCES = 8, 3
 FEATURE = {"type": "fbank", "num_mel_bins": 16}
 TRAINING = {"epochs": 3, "batch_size": 6, "crop_frames": 40, "checkpoint_minutes": 0}
 # A moment of writing, with the name of whoever ran it: in reports and logs, and nowhere else.
-_DATE = re.compile(rb"20\d\d-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?|\d\d:\d\d:\d\d")
+# In text, or as nanoseconds since 1970 in the lists of archives.
+_DATE = re.compile(rb"20\d\d-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?|\d\d:\d\d:\d\d|\b[12]\d{18}\b")
 # What nobody believes: words and curves for people, and work that is gone on with.
 _NOT_COMPARED = re.compile(r"\.log$|/tensorboard/|/log/|/q/|\.work|/\.|\.html$|\.png$|/checkpoints/")
 
@@ -72,16 +73,18 @@ STAGES = (
         "3 training",
         "steps/train.py",
         ("data/train_aug", "exp", "--valid", "data/valid", "--config", "tiny.yaml"),
-        ("exp/final.pt", "exp/config.yaml"),
+        ("exp/final.pt", "exp/config.yaml", "exp/provenance.json"),
     ),
     _embed("train"),
     _embed("test"),
-    Stage("5 scores", "steps/score_trials.py", ("data/test/trials", _EMBEDDINGS, _SCORES), (_SCORES,)),
+    Stage(
+        "5 scores", "steps/score_trials.py", ("data/test/trials", _EMBEDDINGS, _SCORES), (_SCORES, f"{_SCORES}.made")
+    ),
     Stage(
         "6 normalisation",
         "steps/normalize_scores.py",
         (_SCORES, _EMBEDDINGS, "exp/embeddings/train/embedding.scp", _NORMALISED, "--top-n", "4"),
-        (_NORMALISED,),
+        (_NORMALISED, f"{_NORMALISED}.made"),
     ),
     Stage(
         "7 results",

@@ -425,7 +425,7 @@ def test_a_lost_best_epoch_lets_the_others_compete_and_changes_nothing_else(sets
     (tmp_path / "part/checkpoints/best.pt").unlink()
     continued, lines = make_trainer(sets, tmp_path / "part", epochs=4)
     continued.run()
-    assert "best.pt: no such file" in lines[2] and "can no longer be chosen" in lines[2]
+    assert "best.pt: is missing or damaged" in lines[2] and "can no longer be chosen" in lines[2]
     found, expected = (load_torch(tmp_path / name / "checkpoints/last.pt") for name in ("part", "whole"))
     for name in ("encoder", "loss", "optimizer", "rng"):
         assert_same_state(found[name], expected[name], name)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from vouch.digests import digest_file
 from vouch.encoder import Encoder, load_encoder
 from vouch.errors import VouchError, about_file
 from vouch.losses.base import SpeakerLoss
@@ -120,13 +121,25 @@ def restore_checkpoint(state: TrainingState, path: Path) -> None:
     state.progress = progress
 
 
+def is_model(path: Path) -> bool:
+    """Whether a file is there and holds an encoder; `VouchError` when the disk fails, which is no damage to it."""
+    if not path.is_file():
+        return False
+    digest_file(path)
+    try:
+        # Building a network draws random numbers, of which a training must not notice anything.
+        with torch.random.fork_rng(devices=[]):
+            load_encoder(path)
+    except VouchError:
+        return False
+    return True
+
+
 def read_final(path: Path) -> dict[str, object] | None:
     """Return the provenance in `final.pt`, {} for a model without; None when the file is missing or is no model."""
-    try:
-        load_encoder(path)
-        provenance = load_torch(path).get("provenance", {})
-    except VouchError:
+    if not is_model(path):
         return None
+    provenance = load_torch(path).get("provenance", {})
     return dict(provenance) if isinstance(provenance, Mapping) else {}
 
 

@@ -18,7 +18,7 @@ from vouch.files import write_text
 from vouch.losses import build_loss
 from vouch.torchfile import save_torch
 from vouch.training.batches import Batch, TrainingSet, find_not_finite, prefetch
-from vouch.training.checkpoint import Progress, TrainingState, restore_checkpoint, save_checkpoint
+from vouch.training.checkpoint import Progress, TrainingState, is_model, restore_checkpoint, save_checkpoint
 from vouch.training.clock import Clock
 from vouch.training.config import Config, batch_demand, check_crops, frozen_modules, margin_losses
 from vouch.training.curves import Curves
@@ -165,12 +165,10 @@ class Trainer:
         progress = self.progress
         if not progress.best_epoch:
             return
-        try:
-            # Building a network draws random numbers, of which this run must not notice anything.
-            with torch.random.fork_rng(devices=[]):
-                load_encoder(self.best)
-        except VouchError as error:
-            self.calls.log(f"{error}; epochs before {progress.epoch} can no longer be chosen")
+        if not is_model(self.best):
+            self.calls.log(
+                f"{self.best}: is missing or damaged; epochs before {progress.epoch} can no longer be chosen"
+            )
             progress.best_eer, progress.best_epoch = float("inf"), 0
             if not progress.batch:  # the weights are those of the last complete epoch
                 progress.epoch -= 1
