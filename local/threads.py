@@ -23,7 +23,7 @@ def in_threads(
     """
     pool = ThreadPoolExecutor(threads)
     try:
-        with tqdm(total=len(items), desc=what, unit="file", mininterval=1.0) as progress:
+        with tqdm(total=len(items), desc=what, unit="file", mininterval=1.0, disable=None) as progress:
             for start in range(0, len(items), BATCH):
                 batch = items[start : start + BATCH]
                 for item, result in zip(batch, pool.map(work, batch), strict=True):

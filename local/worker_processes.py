@@ -38,7 +38,7 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], processe
     pool = ProcessPoolExecutor(processes, initializer=_begin, initargs=(os.getpid(),))
     try:
         results = pool.map(work, items, chunksize=4)
-        yield from tqdm(results, total=len(items), unit="file", desc=what, mininterval=1.0)
+        yield from tqdm(results, total=len(items), unit="file", desc=what, mininterval=1.0, disable=None)
     except BrokenProcessPool:
         raise VouchError(
             f"{what}: one of {processes} processes was killed, as the system does when memory is short; fewer"

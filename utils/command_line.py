@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from startup import missing_package, say_interrupted
 from vouch.errors import VouchError, mishap, nearest
@@ -74,6 +74,12 @@ class Parser(argparse.ArgumentParser):
         if describe is not None and ("-h" in words or "--help" in words):
             self.epilog = describe(words, overrides)
         return self.parse_args(words), overrides
+
+    def print_help(self, file: IO[str] | None = None) -> None:
+        """Print the help; unlike argparse's own, it does not pass over a disk that is full."""
+        out = sys.stdout if file is None else file
+        out.write(self.format_help())
+        out.flush()
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
