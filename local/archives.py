@@ -123,7 +123,10 @@ def unpack(
     """
     left_out, total, folders = [], 0, set()
     bound = MAX_RATIO * sum(path.stat().st_size for path in pieces)
-    with io.BufferedReader(Pieces(pieces), BLOCK) as file, tqdm(desc=name, unit="file", mininterval=1.0, disable=None) as progress:
+    with (
+        io.BufferedReader(Pieces(pieces), BLOCK) as file,
+        tqdm(desc=name, unit="file", mininterval=1.0, disable=None) as progress,
+    ):
         try:
             for member in _members(name, file):
                 if member.size < 0:

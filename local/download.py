@@ -78,7 +78,9 @@ def check_md5(path: Path, md5: str, advice: str) -> None:
     digest = hashlib.md5(usedforsecurity=False)
     with (
         open(path, "rb") as file,
-        tqdm(total=status.st_size, desc=f"MD5 of {path.name}", unit="B", unit_scale=True, mininterval=1.0, disable=None) as progress,
+        tqdm(
+            total=status.st_size, desc=f"MD5 of {path.name}", unit="B", unit_scale=True, mininterval=1.0, disable=None
+        ) as progress,
     ):
         while block := file.read(BLOCK):
             digest.update(block)
@@ -143,7 +145,9 @@ def _receive(server: Server, name: str, part: Path, file: FileIO) -> None:
             raise _Passing(f"asked for byte {have} and on, it sent byte {start} and on")
         _check_space(part, 0 if total is None else total - os.fstat(file.fileno()).st_size)
         file.seek(start)
-        with tqdm(total=total, initial=start, desc=name, unit="B", unit_scale=True, mininterval=1.0, disable=None) as progress:
+        with tqdm(
+            total=total, initial=start, desc=name, unit="B", unit_scale=True, mininterval=1.0, disable=None
+        ) as progress:
             end = _copy(response, file, part, total, progress)
     if total is not None and end < total:
         raise _Passing("the connection ended early")

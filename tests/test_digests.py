@@ -91,6 +91,42 @@ def test_files_of_others_are_known_by_size_and_time(tmp_path):
     assert digest_sources(table) == digest_sources(table)
 
 
+def test_recordings_of_one_size_and_time_are_told_apart(tmp_path):
+    """As fixed-length clips are that an archive was unpacked to."""
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+        os.utime(tmp_path / name, (10**9, 10**9))
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    assert digest_sources({"u": a, "v": b}) != digest_sources({"u": b, "v": a})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cat a.wav |",
+        "cat ./a.wav |",
+        "cat <a.wav |",
+        "cat < ./a.wav |",
+        "cat ./a.wav| cat |",
+        "(cat ./a.wav) |",
+        "cat 'sp ace/a.wav' |",
+        'cat "sp ace"/a.wav |',
+        "cat sp\\ ace/a.wav |",
+        "sox --in=a.wav -t wav - |",
+        "x=1; cat a.wav&& true |",
+    ],
+)
+def test_files_that_commands_read_count_however_they_are_written(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / ("sp ace/a.wav" if "ace" in command else "a.wav")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("RIFF")
+    first = digest_sources({"u": command})
+    assert digest_sources({"u": command}) == first
+    touch(path)
+    assert digest_sources({"u": command}) != first
+
+
 def test_a_file_that_a_command_writes_does_not_count(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"RIFF")
     table = {"u": f"echo x >> {tmp_path}/log; cat '{tmp_path}/a.wav' 2>{tmp_path}/errors |"}

@@ -1,5 +1,7 @@
 """Records of what outputs were made from."""
 
+import shutil
+
 import pytest
 
 from vouch.errors import VouchError
@@ -35,6 +37,22 @@ def test_a_change_anywhere_before_is_seen(chain, name, message):
     (chain / name).write_text("new")
     with pytest.raises(VouchError, match=message):
         check_current(chain / "scores")
+
+
+def test_a_copied_tree_is_checked_where_it_is(chain, tmp_path):
+    shutil.copytree(chain, tmp_path / "copy")
+    (tmp_path / "copy/features").write_text("new")
+    assert check_current(chain / "scores") == ("m1",)
+    with pytest.raises(VouchError, match=r"copy/features has changed"):
+        check_current(tmp_path / "copy/scores")
+    # Through a link, of which the names of the folders around it know nothing.
+    (tmp_path / "far/away").mkdir(parents=True)
+    (tmp_path / "exp").symlink_to(tmp_path / "far/away")
+    (tmp_path / "exp/scores").write_text("x")
+    write_record(tmp_path / "exp/scores", "stage 5", [chain / "other"])
+    (chain / "other").write_text("new")
+    with pytest.raises(VouchError, match="other has changed"):
+        check_current(tmp_path / "exp/scores")
 
 
 def test_a_record_of_another_output_says_nothing(chain):

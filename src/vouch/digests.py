@@ -3,7 +3,8 @@
 Stages that write archives leave a list of their sizes, times and SHA-256 digests in the same folder. An archive of such
 a list is identified by its digest, which is computed again only when size or time differ: so features that were copied,
 moved or touched stay what they are, and none of their bytes need be read while nothing has happened to them. Files of
-others (recordings, archives of other programs) are identified by their size and the time of their last change.
+others (recordings, archives of other programs) are identified by their name, their size and the time of their last
+change: recordings of one length that were unpacked with one time are common.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ LISTED_SUFFIXES = (".ark", ".npy")
 # Of network file systems, which answer many questions at once as soon as one.
 _THREADS, _FILES_AT_ONCE = 16, 1000
 _BLOCK_BYTES = 1 << 20
+# Of a shell's command: where output goes, words with what is quoted in them, and the quotes.
 _REDIRECTIONS = re.compile(r"\d*>+\s*\S+")
+_WORDS = re.compile(r"(?:'[^']*'|\"[^\"]*\"|\\.|[^\s'\"\\|&;()<>])+")
+_QUOTES = re.compile(r"['\"\\]")
 
 
 class FileState(NamedTuple):
@@ -64,7 +68,8 @@ def digest_sources(table: Mapping[str, str]) -> str:
     """Return the digest of what a table such as `feats.scp` or `wav.scp` lists.
 
     It follows from the keys and, for each, from what the file holds (see the head of this module) and where in the file
-    it is, not from the file's name. A pipe is identified by its command and the files that the command names.
+    it is, not from the name of an archive that is listed. A pipe is identified by its command and the files that the
+    command names.
 
     Parameters
     ----------
@@ -113,8 +118,16 @@ def _split(rxfilename: str) -> tuple[tuple[str, ...], str]:
         return (), rxfilename  # whoever reads it will say what is wrong with it
     if not source.is_pipe:
         return (source.name,), rxfilename[len(source.name) :]
-    words = re.sub(r"['\"]", " ", _REDIRECTIONS.sub(" ", source.name)).split()
-    return tuple(word for word in words if "/" in word), rxfilename
+    return tuple(_files_of(source.name)), rxfilename
+
+
+def _files_of(command: str) -> Iterator[str]:
+    """Yield the words of a command that name files it may read: whatever looks like a path, or is a file here."""
+    for match in _WORDS.finditer(_REDIRECTIONS.sub(" ", command)):
+        word = _QUOTES.sub("", match[0])
+        for name in (word, word.partition("=")[2]):  # --in=FILE
+            if name and ("/" in name or os.path.isfile(name)):
+                yield name
 
 
 def _states(paths: Iterable[str]) -> dict[str, str]:
@@ -134,7 +147,7 @@ def _states(paths: Iterable[str]) -> dict[str, str]:
         folder, name = os.path.split(path)
         known = lists.get(folder, {}).get(name)
         if known is None:
-            return f"{found.st_size} bytes of {found.st_mtime_ns}"
+            return f"{path}: {found.st_size} bytes of {found.st_mtime_ns}"
         if (known.size, known.time) != (found.st_size, found.st_mtime_ns):
             lists[folder][name] = known = FileState(found.st_size, found.st_mtime_ns, digest_file(path))
             outdated.add(folder)

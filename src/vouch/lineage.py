@@ -8,6 +8,7 @@ digests which files the output was made from and which model it descends from. A
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def write_record(output: str | Path, by: str, inputs: Iterable[str | Path], mode
         "output": _digest(output),
         "by": by,
         "models": sorted(set(models)),
-        "inputs": {str(Path(path).absolute()): _digest(path) for path in inputs},
+        # From the record's own folder, so that a tree of files may be moved or copied.
+        "inputs": {os.path.relpath(path, Path(output).parent): _digest(path) for path in inputs},
     }
     write_text(_record_of(output), json.dumps(content, indent=1) + "\n")
 
@@ -92,9 +94,11 @@ def _check(output: Path) -> list[str]:
     if wanted != _digest(output):
         return []  # the output is another one than the record is about
     for name, digest in inputs.items():
-        if not Path(name).exists():
+        # By the names of the folders: with links among them, the system would take ".." from where a link leads to.
+        path = Path(os.path.normpath(output.absolute().parent / name))
+        if not path.exists():
             continue
-        if _digest(name) != digest:
-            raise VouchError(f"{output}: {name} has changed since this was made from it; run {by} again")
-        _check(Path(name))
+        if _digest(path) != digest:
+            raise VouchError(f"{output}: {path} has changed since this was made from it; run {by} again")
+        _check(path)
     return models

@@ -101,6 +101,11 @@ def test_bfloat16_images_keep_statistics_in_float32():
     torch.testing.assert_close(norm.running_var.double(), 0.9 + 0.1 * variance, atol=0, rtol=1e-6)
 
 
+def test_without_weights_it_is_torchs_own():
+    x = images(5, 4, 6, 7)
+    torch.testing.assert_close(BatchNorm2d(4, affine=False)(x), nn.BatchNorm2d(4, affine=False)(x))
+
+
 def test_one_value_has_no_variance():
     with pytest.raises(ValueError, match="more than 1 value"):
         BatchNorm2d(3)(images(1, 3, 1, 1))

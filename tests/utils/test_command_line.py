@@ -169,8 +169,9 @@ def test_a_reader_that_goes_away(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_under_the_output(tmp_path):
-    run_script(tmp_path, "print('x')")
+@pytest.mark.parametrize("body", ["print('x')", "from command_line import Parser; Parser('x').parse_args(['--help'])"])
+def test_a_full_disk_under_the_output(tmp_path, body):
+    run_script(tmp_path, body)
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, tmp_path / "script.py"], stdout=full, stderr=subprocess.PIPE, text=True, check=False

@@ -69,7 +69,9 @@ class DataDir:
         feats_scp: dict[str, str] = {}
         if "wav.scp" in need:
             if not (path / "wav.scp").exists() and (path / "feats.scp").exists():
-                raise VouchError(f"{path}/wav.scp: no such file; the features that are there need no stage 1, go on at 3")
+                raise VouchError(
+                    f"{path}/wav.scp: no such file; the features that are there need no stage 1, go on at 3"
+                )
             wav_scp = read_table(path / "wav.scp", same_keys=utt2spk)
             segments = _read_segments(path, wav_scp)
             table = path / ("segments" if (path / "segments").exists() else "wav.scp")

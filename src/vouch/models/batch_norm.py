@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.autograd.function import FunctionCtx
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -25,7 +25,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         count = x.numel() // max(x.shape[1], 1)
         inexact = x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)
         # Too few values for a variance are an error that torch reports.
-        if not (self.training and self.track_running_stats and inexact and count > 1):
+        if not (self.training and self.affine and self.track_running_stats and inexact and count > 1):
             return super().forward(x)
         y, mean, variance = _Normalisation.apply(x, self.weight, self.bias, self.eps)
         with torch.no_grad():
@@ -59,6 +59,7 @@ class _Normalisation(torch.autograd.Function):
         return _standardised(x, mean, variance, weight, bias, eps), mean, variance
 
     @staticmethod
+    @once_differentiable
     def backward(
         ctx: FunctionCtx, dy: torch.Tensor, *_: torch.Tensor
     ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, None]:
