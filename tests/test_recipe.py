@@ -254,7 +254,7 @@ def test_help_has_the_stage_table(clone):
         (["--model.channels", "[8,8]"], "channels must be five positive numbers"),
         (["--norm", "asnrm"], "did you mean 'asnorm'?"),
         (["--device", "gpu"], "unknown device 'gpu' (did you mean 'cuda'?)"),
-        (["--device", "cuda:x"], "unknown device 'cuda:x' (did you mean 'cuda'?)"),
+        (["--device", "cuda:x"], "unknown device 'cuda:x' (did you mean 'cuda:1'?)"),
         (["--stage", "three"], "--stage needs a number"),
         (["--stage", "9"], "stages are 0 to 7"),
         (["--stage", "4", "--stop-stage", "2"], "stages are 0 to 7"),
