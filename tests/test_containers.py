@@ -157,6 +157,34 @@ def test_truncated_files_are_refused_by_all_that_read(tmp_path, form, subtype, s
         assert "\n" not in str(caught.value)
 
 
+# What libsndfile reads and does not hold to its header, or what has none that says a length.
+UNTOLD = ["AVR", "SVX", "MAT4", "MAT5", "MPC2K", "PAF", "PVF", "SDS", "IRCAM", "VOC", "WVE", "XI"]
+
+
+@pytest.mark.parametrize("share", [0.6, 1])
+@pytest.mark.parametrize("form", UNTOLD)
+def test_formats_that_hide_where_they_end_are_refused(tmp_path, form, share):
+    subtype = soundfile.default_subtype(form) or next(iter(soundfile.available_subtypes(form)))
+    content = encode(noise(), form, subtype)
+    path = write(tmp_path / f"x.{form.lower()}", content[: int(len(content) * share)])
+    for read in readers(path):
+        with pytest.raises(VouchError, match=r"such a file is whole cannot be told; convert it to wav or flac$"):
+            read()
+
+
+# Raw samples have no header, and Sound Designer II keeps it in another file.
+@pytest.mark.parametrize("form", sorted({*soundfile.available_formats()} - {"RAW", "SD2"}))
+def test_no_truncated_file_of_any_format_is_read(tmp_path, form):
+    for subtype in soundfile.available_subtypes(form):
+        try:
+            content = encode(noise(), form, subtype)
+        except soundfile.LibsndfileError:
+            continue  # read only, or this encoding does not exist
+        for read in readers(write(tmp_path / f"{subtype}.cut", content[: int(len(content) * 0.6)])):
+            with pytest.raises(VouchError, match=rf"{subtype}\.cut: "):
+                read()
+
+
 def padded(form, content):
     return content + b"TAG" + bytes(125) if form == "MP3" else content + b"\0" * 100
 

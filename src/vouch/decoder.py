@@ -24,6 +24,8 @@ from vouch.views import View
 
 # Encodings of which a decoder that is sent to the middle gives the samples that one from the beginning on gives.
 _SEEKABLE = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+# Formats whose files are held to what they promise: by `vouch.containers` and `vouch.mpeg`, or by libsndfile itself.
+_HELD = {"WAV", "WAVEX", "RF64", "AIFF", "AU", "NIST", "CAF", "W64", "OGG", "FLAC", "MP3", "HTK"}
 # Formats that count samples rather than bytes.
 _COUNTED = {"FLAC", "MP3"}
 # Samples, of all channels, that are decoded at once, and at most: 37 hours of 16 kHz, or 8 GiB.
@@ -158,7 +160,8 @@ def open_decoder(file: BinaryIO, length: int, where: str, offset: int = 0) -> It
 
     Raises
     ------
-    VouchError : not audio, or it ends before its header says
+    VouchError : not audio, in a format of which nobody can tell whether the file is whole, or it ends before its header
+        says
     """
     if offset >= length:
         raise VouchError(f"{where}: no audio, 0 bytes")
@@ -211,7 +214,13 @@ def _open_sound(file: BinaryIO, where: str) -> soundfile.SoundFile:
         source = file.fileno()
         os.lseek(source, 0, os.SEEK_SET)
     with _naming(where), _OPENING:
-        return _Sound(source, closefd=False)
+        sound = _Sound(source, closefd=False)
+    if sound.format not in _HELD:
+        # Of a file that was cut off, libsndfile gives what is there for the whole, or fills it up with earlier samples.
+        name = sound.format_info
+        sound.close()
+        raise VouchError(f"{where}: {name}: whether such a file is whole cannot be told; convert it to wav or flac")
+    return sound
 
 
 @contextlib.contextmanager
