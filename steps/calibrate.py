@@ -125,7 +125,8 @@ def main() -> None:
     if options.apply is not None and (options.prior is not None or options.allow_missing):
         raise VouchError("--prior and --allow-missing are for --fit")
     check_outputs(options, "calibration" if options.apply is None else "apply")
-    inputs = [*options.scores, *filter(None, (options.embeddings, options.cohort))]
+    qualities_from = (options.durations, options.embeddings, options.cohort, options.cohort_utt2spk, options.enrol_map)
+    inputs = [*options.scores, *filter(None, qualities_from)]
     models = check_current(*inputs)
     if options.apply is not None:
         fitted = check_current(options.calibration)

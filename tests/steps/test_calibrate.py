@@ -86,6 +86,25 @@ def test_fusion_and_durations_lower_the_cost(scripts, data):
     assert cllr(read_scores(data / "test.1.txt"), labels(data / "test.trials")) > alone
 
 
+@pytest.mark.parametrize(
+    "name", ["dev.trials", *(f"{part}.{kind}" for part in ("dev", "test") for kind in ("utt2dur", "map", "cohort2spk"))]
+)
+def test_a_change_of_anything_that_was_read_is_seen(scripts, data, name):
+    for each in ("dev", "test"):
+        ids = [line.split()[0] for line in (data / f"{each}.utt2dur").read_text().splitlines()]
+        (data / f"{each}.map").write_text("".join(f"{key} {key}\n" for key in ids))
+        (data / f"{each}.cohort2spk").write_text("".join(f"c{row:02d} of{row // 2}\n" for row in range(12)))
+    for each, task in (("dev", ("--fit", "dev.trials")), ("test", ("--apply", "out.txt"))):
+        options = ["--durations", f"{each}.utt2dur", "--embeddings", f"{each}.scp", "--enrol-map", f"{each}.map"]
+        options += ["--cohort", f"{each}.cohort.scp", "--cohort-utt2spk", f"{each}.cohort2spk"]
+        succeeds(scripts.run(CALIBRATE, "c.json", f"{each}.1.txt", *task, *options, cwd=data))
+    judge = "steps/compute_metrics.py", "test.trials", "out.txt", "results", "--draws", "20"
+    succeeds(scripts.run(*judge, cwd=data))
+    lines = (data / name).read_text().splitlines(keepends=True)
+    (data / name).write_text("".join(lines[1:]))
+    fails(scripts.run(*judge, cwd=data), f"{name} has changed since this was made from it")
+
+
 def test_every_measure_is_what_it_is_called(scripts, data):
     (data / "map").write_text("m0 s00-0 s00-1\nm1 s01-0 s01-1 s01-2\nm2 s02-1\n")
     pairs = [(f"m{model}", f"s{speaker:02d}-2") for model in range(3) for speaker in range(12)]
