@@ -41,7 +41,8 @@ from vouch.kaldi.trials import read_trials
 from vouch.kaldi.wavlist import read_wav_list
 from vouch.launcher import parse_launch
 from vouch.options import read_yaml
-from vouch.report import Settings, evaluate, read_result, write_result
+from vouch.report import Settings, evaluate
+from vouch.result_file import read_result, write_result
 from vouch.scoring.calibration import fit_calibration, read_calibration, write_calibration
 from vouch.scoring.plda_file import read_mean, read_plda, read_transform
 from vouch.training.config import resolve_config
