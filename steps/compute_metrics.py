@@ -5,9 +5,10 @@
 
 For each score file <stem>.txt writes <stem>.txt (table), <stem>.json (all figures), <stem>_det.png and <stem>_hist.png
 into the output folder; for several of them also <first stem>_det.all.png with all curves. report.html there shows all
-results of the folder with their pictures and what made the model: provenance.json and the configuration of the
-experiment, where they lie beside the folder. It needs no other file. The EER is
-where the linearly interpolated rates of misses and false alarms are equal. minDCF(0.01) is the lowest detection cost at
+results of the folder with their pictures, also those of earlier runs, which are marked where their score file is gone
+or has changed since; and what made the model: provenance.json and the configuration of the experiment, where they lie
+beside the folder. It needs no other file. The EER is where the linearly interpolated rates of misses and false alarms
+are equal. minDCF(0.01) is the lowest detection cost at
 a target prior of 0.01, both errors costing 1, divided by the cost of the better of accepting and of rejecting all
 trials.
 
@@ -43,6 +44,7 @@ from vouch.plots import System, plot_det, plot_histogram
 from vouch.report import PRIORS, Settings, evaluate
 from vouch.result_file import write_result
 from vouch.result_table import format_table
+from vouch.score_source import identify
 
 
 def parse_options() -> Namespace:
@@ -108,6 +110,8 @@ def judge(path: Path, name: str, trials: Trials, options: Namespace) -> System:
         path in options.calibrated,
     )
     check_current(path)
+    # Before it is read: should it change meanwhile, the result is marked rather than taken for that of the new scores.
+    source = identify(path, options.out_dir)
     scores = read_scores(path)
     joined = join_scores(trials, scores, options.trials, path, options.allow_missing)
     unscored = len(trials.is_target) - len(joined[0])
@@ -122,7 +126,7 @@ def judge(path: Path, name: str, trials: Trials, options: Namespace) -> System:
         groups |= by_condition(trials, options.conditions)
     try:
         result = evaluate(name, *joined, settings, speakers, unscored)
-        result = replace(result, notes=(*result.notes, *unknown))
+        result = replace(result, notes=(*result.notes, *unknown), source=source)
         return System(evaluate_groups(result, *joined, groups, settings, speakers), *joined)
     except VouchError as error:
         raise VouchError(f"{path}: {error}") from None

@@ -1,5 +1,6 @@
 """Results as JSON files, and files that are none."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from vouch.html_report import write_report
 from vouch.report import PRIORS, Settings, evaluate
 from vouch.result_file import read_result, read_results, write_result
 from vouch.result_table import drawn
+from vouch.score_source import identify
 
 FEW = Settings(draws=50, seed=3)
 
@@ -43,6 +45,31 @@ def test_json_holds_every_figure(tmp_path):
     low, high = result.intervals["min_cllr"]
     assert record["min_cllr"] == {"value": result.min_cllr, "low": low, "high": high}
     assert record["groups"][0]["system"] == "größe: part"
+
+
+def test_results_know_the_file_of_their_scores(tmp_path):
+    folder, scores = tmp_path / "exp" / "results", tmp_path / "exp" / "scores" / "x.txt"
+    elsewhere = tmp_path / "elsewhere.txt"
+    for path in (scores, elsewhere):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a b 1\n")
+    figures = evaluate("x", *trials(), FEW)
+    figures = replace(figures, groups=(replace(figures, system="x: part"),))
+    for name, path in (("x", scores), ("y", elsewhere), ("z", tmp_path)):
+        write_result(folder / f"{name}.json", replace(figures, source=identify(path, folder)))
+    sha = hashlib.sha256(b"a b 1\n").hexdigest()
+    written = [json.loads((folder / f"{name}.json").read_text())["scores"] for name in "xyz"]
+    assert written == [{"path": "../scores/x.txt", "sha256": sha}, {"path": str(elsewhere), "sha256": sha}, None]
+    assert not any(result.outdated for result in read_results(folder).values())
+    # An experiment may be moved, and its score files touched.
+    moved = (tmp_path / "exp").rename(tmp_path / "moved")
+    (moved / "scores" / "x.txt").touch()
+    assert not any(result.outdated for result in read_results(moved / "results").values())
+    (moved / "scores" / "x.txt").write_text("a b 2\n")
+    elsewhere.unlink()
+    found = read_results(moved / "results")
+    assert found["x"].outdated == found["x"].groups[0].outdated == "../scores/x.txt has changed since"
+    assert (found["y"].outdated, found["z"].outdated) == (f"{elsewhere} is gone", None)
 
 
 def test_json_has_no_infinity(tmp_path):
@@ -155,6 +182,15 @@ def test_no_field_may_be_of_another_type(tmp_path):
 def test_values_that_cannot_be(tmp_path, path, new):
     (tmp_path / "x.json").write_text(json.dumps(changed(whole_record(tmp_path), path, new)))
     with pytest.raises(VouchError, match=r"x\.json: not "):
+        read_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "source", [[], 3, {}, {"path": "t.txt"}, {"path": 1, "sha256": "0"}, {"path": "two\nlines", "sha256": "0"}]
+)
+def test_sources_that_cannot_be(tmp_path, source):
+    (tmp_path / "x.json").write_text(json.dumps({**whole_record(tmp_path), "scores": source}))
+    with pytest.raises(VouchError, match=r"x\.json: not a result of this version of stage 7"):
         read_results(tmp_path)
 
 

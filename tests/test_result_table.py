@@ -88,6 +88,15 @@ def test_calibrated_figures_are_not_marked():
     assert notes_of(results[1:], every_figure=True) == []
 
 
+def test_results_of_earlier_scores_are_marked_in_every_table():
+    results = [replace(result("a"), outdated="../scores/a.txt is gone"), result("b")]
+    assert [row[0] for row in table_rows(results)[1:]] == ["a (of earlier scores)", "b"]
+    (note,) = (note for note in notes_of(results) if "earlier" in note)
+    expected = "a: of earlier scores, not computed again: ../scores/a.txt is gone; judge its scores again, or remove it"
+    assert note == expected
+    assert [record["outdated"] for record in table_records(results)] == ["../scores/a.txt is gone", None]
+
+
 def test_records_hold_numbers():
     results = [result("a", priors=(0.2,), known=False), result("b", definitions=("kaldi",), calibrated=True)]
     a, b = table_records(results)

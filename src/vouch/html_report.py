@@ -12,7 +12,7 @@ from vouch.files import write_text
 from vouch.provenance_html import provenance_section
 from vouch.report import Result
 from vouch.result_file import read_results
-from vouch.result_table import drawn, format_html, notes_of, table_rows
+from vouch.result_table import drawn, format_html, name_of, notes_of, table_rows
 
 # A table of all figures at two target priors fits into a window of 1280 pixels; on a phone it is pushed sideways.
 _STYLE = """
@@ -94,7 +94,7 @@ def _summary(results: Mapping[str, Result]) -> str:
 
 
 def _section(folder: Path, name: str, result: Result) -> str:
-    text = f"<h2>{html.escape(result.system)}</h2>\n"
+    text = f"<h2>{html.escape(name_of(result))}</h2>\n"
     if result.groups:
         text += format_html(table_rows(result.groups, every_figure=True))
     pictures = [folder / f"{name}_{kind}.png" for kind in ("det", "hist")]

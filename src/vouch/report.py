@@ -10,6 +10,7 @@ from vouch.errors import VouchError, nearest, pick
 from vouch.intervals import Interval, bootstrap, by_score, over_speakers, over_trials, percentile_interval
 from vouch.metrics import Cost, OperatingPoint, act_dcf, cllr, equal_error_rate, min_cllr, min_dcf
 from vouch.metrics_compat import EQUAL_ERROR_RATES, MIN_DCFS
+from vouch.score_source import ScoreSource
 
 # Target priors of the detection costs: those of NIST SRE 2010 and later, and of the VoxCeleb challenges.
 PRIORS = (0.01, 0.05)
@@ -42,6 +43,8 @@ class Result:
     groups : the same for parts of the list, named in `system`
     calibrated : whether the scores are said to be log-likelihood ratios; otherwise `act_dcf` and `cllr` mean nothing
     notes : sentences about what the figures do not say by themselves
+    source : the score file; None: it is not known
+    outdated : why these are no longer the figures of that file, found when the result is read; None: they are
     """
 
     system: str
@@ -63,6 +66,8 @@ class Result:
     calibrated: bool = False
     groups: tuple[Result, ...] = ()
     notes: tuple[str, ...] = ()
+    source: ScoreSource | None = None
+    outdated: str | None = None
 
 
 @dataclass(frozen=True)

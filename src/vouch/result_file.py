@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from vouch.errors import about_file
@@ -13,11 +14,13 @@ from vouch.files import read_json, write_text
 from vouch.intervals import Interval
 from vouch.metrics import OperatingPoint
 from vouch.report import UNITS, Result
+from vouch.score_source import ScoreSource, why_outdated
 
 
 def write_result(path: str | Path, result: Result) -> None:
     """Write all figures as JSON; an infinite threshold is null there."""
-    write_text(path, json.dumps(_record(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    record = {**_record(result), "scores": result.source and result.source._asdict()}
+    write_text(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_result(path: str | Path) -> Result:
@@ -25,12 +28,24 @@ def read_result(path: str | Path) -> Result:
     content = read_json(path)
     problem, advice = "not a result of this version of stage 7", "judge its scores again, or remove it"
     with about_file(path, problem, advice):
-        return _result(Fields(content))
+        fields = Fields(content)
+        return replace(_result(fields), source=_source(fields))
 
 
 def read_results(folder: str | Path) -> dict[str, Result]:
-    """Read all results of a folder by their file names without ending, in alphabetical order."""
-    return {path.stem: read_result(path) for path in sorted(Path(folder).glob("*.json"))}
+    """Read all results of a folder by their file names without ending, in alphabetical order.
+
+    Those that are of other scores than the score file now holds have that as `outdated`, and so have their groups.
+    """
+    results = {path.stem: read_result(path) for path in sorted(Path(folder).glob("*.json"))}
+    return {name: _compared(result, folder) for name, result in results.items()}
+
+
+def _compared(result: Result, folder: str | Path) -> Result:
+    """Return a result that says whether it is still that of its score file."""
+    outdated = None if result.source is None else why_outdated(result.source, folder)
+    groups = tuple(replace(group, outdated=outdated) for group in result.groups)
+    return replace(result, outdated=outdated, groups=groups)
 
 
 def _record(result: Result) -> dict[str, object]:
@@ -116,6 +131,14 @@ def _result(fields: Fields, is_group: bool = False) -> Result:
         groups=tuple(_result(Fields(group), is_group=True) for group in groups),
         notes=tuple(_line(note) for note in fields.texts("notes")),
     )
+
+
+def _source(fields: Fields) -> ScoreSource | None:
+    # Files of older versions do not say what scores they are of.
+    if "scores" not in fields.names() or fields.is_null("scores"):
+        return None
+    source = fields.fields("scores")
+    return ScoreSource(_line(source.text("path")), _line(source.text("sha256")))
 
 
 def _points(fields: Fields, kind: str, intervals: dict[str, Interval]) -> dict[float, OperatingPoint]:

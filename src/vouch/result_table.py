@@ -13,6 +13,8 @@ Record = dict[str, "str | float | bool | list[str] | None"]
 ABSENT = "-"
 # What would end a cell or begin emphasis in Markdown.
 _SIGNS = re.compile(r"[\\|*]")
+# Behind the name of a system whose score file is another one now, or gone.
+OUTDATED = " (of earlier scores)"
 # Behind actual costs and Cllr of scores that are no log-likelihood ratios.
 UNCALIBRATED = "*"
 _WHAT_IT_MARKS = (
@@ -29,6 +31,7 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
     results : of one or of several trial lists; a detection cost that only some of them have is `ABSENT` in the others
     every_figure : also the actual costs, Cllr and minimum Cllr; `UNCALIBRATED` marks those that mean nothing
 
+    `OUTDATED` marks results that are not those of the score file as it is now.
     Figures by the definitions of other programs are there whenever a result has them: somebody asked for them.
     """
     priors = sorted({prior for result in results for prior in result.min_dcf})
@@ -44,7 +47,7 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
     rows = [tuple(heading)]
     for result in results:
         low, high = result.intervals["eer"]
-        row = [result.system, f"{result.targets + result.nontargets} ({result.targets}/{result.nontargets})"]
+        row = [name_of(result), f"{result.targets + result.nontargets} ({result.targets}/{result.nontargets})"]
         row += [f"{result.eer.value:.2f} [{low:.2f}, {high:.2f}]", drawn(result), f"{result.eer.threshold:.4g}"]
         mark = "" if result.calibrated else UNCALIBRATED
         for points, sign in ((result.min_dcf, ""), (result.act_dcf, mark))[: 1 + every_figure]:
@@ -84,8 +87,13 @@ def table_records(results: Sequence[Result]) -> list[Record]:
         record |= {"Cllr": result.cllr, "minCllr": result.min_cllr, "calibrated": result.calibrated}
         record |= {f"EER % of {name}": result.other_eers.get(name) for name in definitions}
         record |= {f"minDCF({p:g}) of {name}": result.other_min_dcfs.get(name, {}).get(p) for name, p in costs}
-        records.append({**record, "notes": list(result.notes)})
+        records.append({**record, "outdated": result.outdated, "notes": list(result.notes)})
     return records
+
+
+def name_of(result: Result) -> str:
+    """Return the name of the system, marked where the result is not that of the score file as it is now."""
+    return result.system + (OUTDATED if result.outdated else "")
 
 
 def drawn(result: Result) -> str:
@@ -100,6 +108,10 @@ def notes_of(results: Sequence[Result], every_figure: bool = False) -> list[str]
     `every_figure` is that of the table that the notes stand below.
     """
     systems: dict[str, list[str]] = {}
+    for result in results:
+        if result.outdated:
+            note = f"of earlier scores, not computed again: {result.outdated}; judge its scores again, or remove it"
+            systems.setdefault(note, []).append(result.system)
     for result in (each for whole in results for each in (whole, *whole.groups)):
         left_out = [f"{result.unscored} trials without a score were left out"] if result.unscored else []
         for note in (*left_out, *result.notes):

@@ -9,6 +9,7 @@ from processes import fails, succeeds
 
 from vouch import metrics
 from vouch.intervals import bootstrap, by_score, over_speakers, percentile_interval
+from vouch.lineage import write_record
 from vouch.metrics_compat import EQUAL_ERROR_RATES, sequential_min_dcf
 
 PAIRS = [(f"s{a}-{i}", f"s{b}-{j}") for a in range(6) for b in range(a, 6) for i in range(3) for j in range(3, 6)]
@@ -294,6 +295,43 @@ def test_an_input_is_not_overwritten(scripts, exp):
     fails(scripts.run(*words, scores, cwd=exp), "scores/t.txt: is to be written and is read too, as 'first'")
     assert {path: path.read_bytes() for path in before} == before
     assert [path.name for path in (exp / "scores").iterdir()] == ["t.txt"]
+
+
+def test_results_of_earlier_scores_are_marked(scripts, exp):
+    scores, report = exp / "scores", exp / "results" / "report.html"
+
+    def first_cells():
+        """Names in the table of the report, and in that over experiments, after one more result."""
+        succeeds(judge(scripts, exp, scores=("new",)))
+        lines = succeeds(scripts.run("utils/results.py", exp, "--format", "markdown", cwd=exp)).stdout.splitlines()
+        names = [line.split(" | ")[1] for line in lines if line.startswith("| one")]
+        assert all(f"<td>{name}</td>" in report.read_text() for name in names)
+        return names
+
+    for seed, name in enumerate(("changed", "gone", "kept", "made", "new")):
+        write_scores(scores / f"{name}.txt", seed)
+    (exp / "embedding").write_text("one\n")
+    write_record(scores / "made.txt", "stage 5", [exp / "embedding"])
+    succeeds(judge(scripts, exp, scores=("changed", "gone", "kept", "made")))
+    assert first_cells() == ["changed", "gone", "kept", "made", "new"]
+    # A result of another version, which does not say what it is of.
+    record = json.loads((exp / "results" / "gone.json").read_text())
+    del record["scores"]
+    (exp / "results" / "unknown.json").write_text(json.dumps({**record, "system": "unknown"}))
+    write_scores(scores / "changed.txt", 9)
+    (scores / "gone.txt").unlink()
+    (exp / "embedding").write_text("two\n")
+    mark = " (of earlier scores)"
+    expected = [f"changed{mark}", f"gone{mark}", "kept", f"made{mark}", "new", "unknown"]
+    assert first_cells() == expected
+    page = report.read_text()
+    assert "changed: of earlier scores, not computed again: ../scores/changed.txt has changed since; judge" in page
+    assert "gone: of earlier scores, not computed again: ../scores/gone.txt is gone; judge" in page
+    assert "embedding has changed since this was made from it; run stage 5 again; judge" in page
+    assert f"<h2>gone{mark}</h2>" in page
+    (exp / "results" / "gone.json").unlink()
+    succeeds(judge(scripts, exp, scores=("changed",)))
+    assert first_cells() == ["changed", "kept", f"made{mark}", "new", "unknown"]
 
 
 def test_one_table_over_experiments(scripts, exp):
