@@ -1,9 +1,14 @@
 """What tests of several rooms share."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+# Scripts obey what they were not told to ignore: under nohup, or in the background of a script, tests would inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The tensors of tests are tiny: threads that share them only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

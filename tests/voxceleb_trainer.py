@@ -60,6 +60,18 @@ def features(model, waves, bins, log):
     return torch.from_numpy(np.stack(utterances)).float()
 
 
+def check_gradients(model, features, facts, tolerance):
+    """Train one step on mean squared embeddings, check the norms of all gradients, return embeddings and loss."""
+    embeddings = model.train()(features)
+    loss = embeddings.square().mean()
+    loss.backward()
+    norms = {key: parameter.grad.norm().item() for key, parameter in model.named_parameters()}
+    assert norms.keys() == {vouch_key(key) for key in facts["grad_l2"]}
+    for key, expected in facts["grad_l2"].items():
+        assert norms[vouch_key(key)] == pytest.approx(expected, rel=tolerance, abs=1e-5), key
+    return embeddings, loss
+
+
 class Case:
     """One network of voxceleb_trainer, its weights filled by rule, and what it made of the stored waveforms."""
 
@@ -86,18 +98,18 @@ class Case:
         expected = ARRAYS[f"{self.name}/{which}"]
         return np.abs(embeddings.detach().numpy() - expected).max() / np.abs(expected).max()
 
-    def check_training_step(self, gradient_tolerance=1e-3):
-        """One forward and backward pass of mean squared embeddings: loss, gradients and running statistics."""
+    def check_training_step(self):
+        """One forward and backward pass of mean squared embeddings: loss, gradients and running statistics.
+
+        A unit that lies within rounding of zero falls on either side of its ReLU, by the processor and the number of
+        threads, also where the reference was made: with batches of two that moves gradients by up to a
+        percent.
+        How exact they are over real batches is measured in models/test_batch_norm.py.
+        """
         facts = self.facts["train"]
-        embeddings = self.model.train()(self.stored_features())
+        embeddings, loss = check_gradients(self.model, self.stored_features(), facts, 2e-2)
         assert self.difference(embeddings, "emb_train") < 1e-4
-        loss = embeddings.square().mean()
-        loss.backward()
         assert loss.item() == pytest.approx(facts["loss_value"], rel=1e-5)
-        norms = {key: parameter.grad.norm().item() for key, parameter in self.model.named_parameters()}
-        assert norms.keys() == {vouch_key(key) for key in facts["grad_l2"]}
-        for key, expected in facts["grad_l2"].items():
-            assert norms[vouch_key(key)] == pytest.approx(expected, rel=gradient_tolerance, abs=1e-5), key
         state = self.model.state_dict()
         for key, expected in (facts["running_mean_l2_after"] | facts["running_var_l2_after"]).items():
             assert state[vouch_key(key)].norm().item() == pytest.approx(expected, rel=1e-5), key

@@ -78,7 +78,7 @@ def test_lines_are_refused_as_split_refuses_them(tmp_path_factory, content):
         (b"a b c\na b c\r\n", "t:2: carriage return"),
         (b"a b c\na \0 c\n", "t:2: a zero byte"),
         (b"a b c\nx \xff c\n", "t:2: not UTF-8"),
-        (b"a b c\na\tb bad\n", "t:2: 'a\tb bad' is not"),
+        (b"a b c\na\tb bad\n", r"t:2: 'a\\tb bad' is not"),
     ],
 )
 def test_what_is_no_text_is_named(tmp_path, content, message):

@@ -159,6 +159,8 @@ def _through(name: str, window: Window, args: Sequence[Any], kwargs: dict[str, A
     if name in WINDOW_POOLINGS:
         size, stride, padding = _settings(args, kwargs, {"kernel_size": 1, "stride": 2, "padding": 3})
         return _slide(window, size, stride or size, padding or 0, 1)
+    if name == "__getitem__" and isinstance(args[1], tuple) and isinstance(args[1][-1], slice):
+        return _slide(window, 1, args[1][-1].step or 1, 0, 1)
     if name == "pad":
         return _slide(window, 1, 1, args[1][0], 1)
     return window
