@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Scripts obey what they were not told to ignore: under nohup, or in the background of a script, tests would inherit that.
+# Scripts obey what they were not told to ignore; under nohup or in the background of a script, tests would be told so.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
