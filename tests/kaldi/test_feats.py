@@ -189,6 +189,10 @@ def test_an_empty_matrix_is_an_utterance_of_no_frames(tmp_path, archive, shape, 
     """Kaldi writes such for recordings that are too short; the dimension is that of the others."""
     if kind == "archive":
         (tmp_path / "empty.ark").write_bytes(b"\0BFM " + struct.pack("<bibi", 4, shape[0], 4, shape[1]))
+        if shape[0]:  # Kaldi has no rows without columns
+            with pytest.raises(VouchError, match="damaged header: it promises 6 x 0 values"):
+                write_lines(tmp_path, k=archive["none"], **{place: f"{tmp_path}/empty.ark"})
+            return
     elif kind == "npy":
         np.save(tmp_path / "empty.npy", np.zeros(shape, np.float32))
     else:

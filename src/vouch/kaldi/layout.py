@@ -132,7 +132,8 @@ def decode_header(token: bytes, rest: bytes, position: int, where: str) -> tuple
         # Of an empty matrix Kaldi leaves the range uninitialised.
         is_sound = sizes[0] == 0 or (math.isfinite(low) and span >= 0 and abs(low) + span < _LARGEST)
     height, width = sizes if axes == 2 else (1, sizes[0])
-    if not is_sound or height < 0 or width < 0:
+    # Rows without a column hold nothing, and no program writes such; no rows of some columns are an empty matrix.
+    if not is_sound or height < 0 or width < 0 or (axes == 2 and height > 0 and width == 0):
         raise VouchError(f"{where}: damaged header: it promises {height} x {width} values")
     return Layout(kind, position + form.size, height, width, height, width, 0, 0, low, span), axes == 1
 
