@@ -1,5 +1,6 @@
 """Reference vectors made by running voxceleb_trainer's networks, with its front ends written out in plain formulas."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -60,16 +61,29 @@ def features(model, waves, bins, log):
     return torch.from_numpy(np.stack(utterances)).float()
 
 
-def check_gradients(model, features, facts, tolerance):
-    """Train one step on mean squared embeddings, check the norms of all gradients, return embeddings and loss."""
+def check_gradients(model, features, facts, tolerance=1e-3):
+    """Train one step on mean squared embeddings, check the norms of all gradients, return embeddings and loss.
+
+    `model` and `features : (batch, frames, bins)` are float32, and so are the embeddings that come back. Norms are held
+    to `tolerance` in float64, where nothing is rounded away, and to 3 % in float32: with a batch of two, a unit that
+    lies within rounding of zero falls on either side of its ReLU, and a maximum on either of two neighbours, by the
+    processor and the number of threads. That happened to two of the recorded steps too, whose `tolerance` is larger.
+    """
+    exact = copy.deepcopy(model).double()
+    check_norms(exact, exact.train()(features.double()), facts, tolerance)
     embeddings = model.train()(features)
+    return embeddings, check_norms(model, embeddings, facts, 3e-2)
+
+
+def check_norms(model, embeddings, facts, tolerance):
+    """The gradients of mean squared embeddings have the recorded norms; return the loss."""
     loss = embeddings.square().mean()
     loss.backward()
     norms = {key: parameter.grad.norm().item() for key, parameter in model.named_parameters()}
     assert norms.keys() == {vouch_key(key) for key in facts["grad_l2"]}
     for key, expected in facts["grad_l2"].items():
         assert norms[vouch_key(key)] == pytest.approx(expected, rel=tolerance, abs=1e-5), key
-    return embeddings, loss
+    return loss
 
 
 class Case:
@@ -98,16 +112,13 @@ class Case:
         expected = ARRAYS[f"{self.name}/{which}"]
         return np.abs(embeddings.detach().numpy() - expected).max() / np.abs(expected).max()
 
-    def check_training_step(self):
+    def check_training_step(self, tolerance=1e-3):
         """One forward and backward pass of mean squared embeddings: loss, gradients and running statistics.
 
-        A unit that lies within rounding of zero falls on either side of its ReLU, by the processor and the number of
-        threads, also where the reference was made: with batches of two that moves gradients by up to a
-        percent.
-        How exact they are over real batches is measured in models/test_batch_norm.py.
+        How exact gradients are over real batches is measured in models/test_batch_norm.py.
         """
         facts = self.facts["train"]
-        embeddings, loss = check_gradients(self.model, self.stored_features(), facts, 2e-2)
+        embeddings, loss = check_gradients(self.model, self.stored_features(), facts, tolerance)
         assert self.difference(embeddings, "emb_train") < 1e-4
         assert loss.item() == pytest.approx(facts["loss_value"], rel=1e-5)
         state = self.model.state_dict()

