@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import soundfile
+import torch
 from corpus import tiny_encoder, voice
 from counts import count, seed
 
@@ -30,6 +31,7 @@ from vouch.encoder import load_encoder, save_encoder
 from vouch.errors import VouchError
 from vouch.features import resolve_feature
 from vouch.files import read_json
+from vouch.interop import import_checkpoint
 from vouch.kaldi.archives import open_entries, read_entries
 from vouch.kaldi.ark import open_ark, read_matrix, read_vectors
 from vouch.kaldi.datadir import DataDir
@@ -166,6 +168,14 @@ def make_scp(path: Path, *shape: int) -> None:
             ark.write(f"s{number}", rng.normal(size=shape or 8).astype("f4"))
 
 
+def make_foreign_model(path: Path) -> None:
+    """Write an LSTM as the GE2E code bases save theirs."""
+    lstm = {"weight_ih": (32, 6), "weight_hh": (32, 8), "bias_ih": (32,), "bias_hh": (32,)}
+    shapes = {f"LSTM_stack.{key}_l0": shape for key, shape in lstm.items()}
+    shapes |= {"projection.weight": (4, 8), "projection.bias": (4,)}
+    torch.save({key: torch.ones(shape) for key, shape in shapes.items()}, path)
+
+
 READERS = {
     "yaml": Reader(copied(CONF / "augment.yaml"), read_yaml),
     "feature": Reader(copied(CONF / "features/fbank40.yaml"), lambda path: resolve_feature(read_yaml(path))),
@@ -200,6 +210,7 @@ READERS = {
     "zip": Reader(make_zip, unpacked("x.zip")),
     "tar": Reader(make_tar, unpacked("x.tar.gz")),
     "model": Reader(lambda path: save_encoder(tiny_encoder("lstm"), path), load_encoder, 0.1),
+    "foreign model": Reader(make_foreign_model, lambda path: import_checkpoint(path, "ge2e"), 0.1),
     "launch": Reader(text("--max-jobs-run 2 JOB=1:8 x.JOB.log echo JOB\n"), lambda path: parse_launch(words(path))),
 }
 
