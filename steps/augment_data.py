@@ -99,7 +99,9 @@ def main() -> None:
         data.feats_scp,
     )
     if outcome is not None:
-        write_record(args.out / "feats.scp", "stage 2 (steps/augment_data.py)", [args.data / "feats.scp"])
+        folders = {args.musan / kind.folder for kind in kinds.values()}
+        inputs = [args.data / "feats.scp", args.config, *sorted(filter(Path.is_dir, folders))]
+        write_record(args.out / "feats.scp", "stage 2 (steps/augment_data.py)", inputs)
         if noises.left_out:
             left_out = describe_failures(noises.left_out)
             print(f"{args.musan}: {len(noises.left_out)} files left out: {left_out}", file=sys.stderr)

@@ -63,7 +63,7 @@ def main() -> None:
     scored, trials, left_out = score_file(
         sources, options.scores, sides, backend.compare(sides, sides), options.allow_missing, threads
     )
-    write_record(options.scores, "stage 5 (steps/score_trials.py)", inputs, models)
+    write_record(options.scores, "stage 5 (steps/score_trials.py)", [*inputs, options.trials], models)
     if left_out:
         print(f"warning: {trials - scored} of {trials} trials left out: {'; '.join(left_out)}", file=sys.stderr)
     print(f"{scored} trials scored: {options.scores}")

@@ -1,5 +1,6 @@
 """Records of what outputs were made from."""
 
+import os
 import shutil
 
 import pytest
@@ -74,3 +75,36 @@ def test_a_damaged_record_is_one_line(chain, content):
     (chain / "scores.made").write_text(content)
     with pytest.raises(VouchError, match=r"scores\.made: damaged, or of another version; remove it"):
         check_current(chain / "scores")
+
+
+@pytest.mark.parametrize("change", ["samples", "more", "fewer"])
+def test_a_folder_of_recordings_is_known_by_what_it_holds(chain, change):
+    """Sizes and names alone would not tell one noise from another that was put in its place."""
+    for name in ("music/a.wav", "music/b.flac"):
+        (chain / name).parent.mkdir(exist_ok=True)
+        (chain / name).write_bytes(b"samples")
+    (chain / "music/gone.wav").symlink_to("nowhere")
+    write_record(chain / "other", "stage 2", [chain / "music"])
+    (chain / "music/._a.wav").write_bytes(b"of a Mac")
+    (chain / "music/README").write_text("no recording")
+    check_current(chain / "other")
+    (chain / "music").rename(chain / "away")
+    check_current(chain / "other")
+    (chain / "away").rename(chain / "music")
+    check_current(chain / "other")
+    if change == "samples":
+        (chain / "music/a.wav").write_bytes(b"elpmaxe")
+    elif change == "more":
+        (chain / "music/c.wav").write_bytes(b"samples")
+    else:
+        (chain / "music/b.flac").unlink()
+    with pytest.raises(VouchError, match=r"other: .*music has changed since this was made from it; run stage 2 again"):
+        check_current(chain / "other")
+
+
+def test_pipes_are_no_part_of_a_record(chain):
+    """What came through one is gone, and the next stage must not wait for more."""
+    os.mkfifo(chain / "pipe")
+    write_record(chain / "scores", "stage 5", [chain / "embeddings", chain / "pipe"], ["m1"])
+    assert check_current(chain / "scores") == ("m1",)
+    assert "pipe" not in (chain / "scores.made").read_text()

@@ -7,8 +7,7 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from vouch.audio import AUDIO_SUFFIXES
-from vouch.audiotree import walk_audio
+from vouch.audiotree import AUDIO_SUFFIXES, walk_audio
 from vouch.errors import VouchError
 
 

@@ -16,14 +16,12 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from scipy.signal import resample_poly
 
+from vouch.audiotree import FFMPEG_SUFFIXES
 from vouch.decoder import Decoder, open_decoder
 from vouch.errors import VouchError, reason, shorten
 from vouch.kaldi.rxfilename import parse_place
 from vouch.pipes import MAX_BYTES, MAX_SHOWN, read_pipe
 
-# What libsndfile does not open and ffmpeg does.
-FFMPEG_SUFFIXES = {".m4a", ".mp4", ".aac", ".wma", ".webm"}
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", *FFMPEG_SUFFIXES}
 # Of the number of a channel: libsndfile knows 1024 channels.
 _CHANNEL_DIGITS = 4
 # Sampling rates in Hz that recordings have; resampling from any other number could take all memory.

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Set
 
-from vouch.audio import AUDIO_SUFFIXES
 from vouch.errors import VouchError
+
+# What libsndfile does not open and ffmpeg does.
+FFMPEG_SUFFIXES = {".m4a", ".mp4", ".aac", ".wma", ".webm"}
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", *FFMPEG_SUFFIXES}
 
 
 def walk_audio(

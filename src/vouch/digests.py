@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from vouch.audiotree import walk_audio
 from vouch.errors import VouchError, about_file
 from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.rxfilename import parse_rxfilename
@@ -84,6 +85,20 @@ def digest_sources(table: Mapping[str, str]) -> str:
 def digest_recordings(data: DataDir, utterances: Iterable[str]) -> str:
     """Return the digest of the recordings that utterances of a data directory, loaded with "wav.scp", are parts of."""
     return digest_sources({utterance: data.wav_scp[data.segments[utterance].recording] for utterance in utterances})
+
+
+def digest_folder(path: str | Path) -> str:
+    """Return the digest of the recordings below a folder: of their names there, their sizes and their times.
+
+    Raises
+    ------
+    VouchError : see `vouch.audiotree.walk_audio`; or the folder cannot be read
+    """
+    with about_file(path):
+        files = sorted(walk_audio(str(path)))
+    # Without the folder's own name: it may be moved.
+    lines = [f"{os.path.relpath(file, path)}: {_size_and_time(file)}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def digest_data(path: str | Path, tables: Iterable[str], sources: Mapping[str, str]) -> str:
@@ -163,6 +178,14 @@ def _states(paths: Iterable[str]) -> dict[str, str]:
         with contextlib.suppress(OSError, VouchError):
             write_list(folder, lists[folder])
     return states
+
+
+def _size_and_time(path: str) -> str:
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return "missing"
+    return f"{found.st_size} bytes of {found.st_mtime_ns}"
 
 
 def _read_list(folder: str) -> dict[str, FileState]:

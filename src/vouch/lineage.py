@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from vouch.digests import digest_file, digest_sources
+from vouch.digests import digest_file, digest_folder, digest_sources
 from vouch.errors import VouchError
 from vouch.files import read_json, write_text
 from vouch.kaldi.tables import read_table
@@ -27,7 +27,9 @@ def write_record(output: str | Path, by: str, inputs: Iterable[str | Path], mode
     ----------
     output : a file, or an `.scp` that lists archives
     by : what to run to make it again, for messages
-    inputs : files it was made from; of an `.scp` and a `wav.scp` what they list counts
+    inputs
+        files it was made from; of an `.scp` and a `wav.scp` what they list counts, of a folder the recordings below it.
+        Pipes are left out, since they cannot be looked at again.
     models : digests of the models that it descends from
     """
     content = {
@@ -35,7 +37,11 @@ def write_record(output: str | Path, by: str, inputs: Iterable[str | Path], mode
         "by": by,
         "models": sorted(set(models)),
         # From the record's own folder, so that a tree of files may be moved or copied.
-        "inputs": {os.path.relpath(path, Path(output).parent): _digest(path) for path in inputs},
+        "inputs": {
+            os.path.relpath(path, Path(output).parent): _digest(path)
+            for path in map(Path, inputs)
+            if path.is_file() or path.is_dir()
+        },
     }
     write_text(_record_of(output), json.dumps(content, indent=1) + "\n")
 
@@ -78,6 +84,8 @@ def _record_of(output: str | Path) -> Path:
 
 
 def _digest(path: str | Path) -> str:
+    if Path(path).is_dir():
+        return digest_folder(path)
     return digest_sources(read_table(path)) if Path(path).suffix == ".scp" else digest_file(path)
 
 

@@ -9,8 +9,10 @@ import soundfile
 from corpus import RATE, assert_same_features, read_features, slow_pipes, write_recordings
 from processes import fails, succeeds, wait_for
 
+from vouch.errors import VouchError
 from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.tables import read_table, write_table
+from vouch.lineage import check_current
 
 AUGMENT = "steps/augment_data.py"
 
@@ -211,3 +213,31 @@ def test_noises_that_cannot_be_read_are_named_and_never_drawn(scripts, data, mus
     assert f"{len(read_table(data / 'feats.scp'))} noisy copies" in done.stdout
     assert "-unfinished.wav" in done.stderr and "files left out" in done.stderr
     assert "._" not in done.stderr
+
+
+@pytest.mark.parametrize("changed", ["noise", "config"])
+def test_copies_of_other_noises_are_not_believed(scripts, data, musan, tmp_path, changed):
+    """Other samples under the same name and of the same size, or another kind of noise in the same file."""
+    noises, config = tmp_path / "noises", tmp_path / "kinds.yaml"
+    shutil.copytree(musan, noises)
+    kind = "noise: {folder: noise, files_min: 1, files_max: 1, snr_min: %d, snr_max: 5}\n"
+    config.write_text(kind % 5)
+    words = ("data", "out", "--musan", noises, "--config", config)
+    succeeds(scripts.run(AUGMENT, *words, cwd=tmp_path))
+    first = read_features(tmp_path / "out/feats.scp")
+    check_current(tmp_path / "out/feats.scp")
+
+    for file in (noises / "noise/set").iterdir() if changed == "noise" else ():
+        size = file.stat().st_size
+        soundfile.write(file, 0.1 * np.random.default_rng(5).standard_normal(5000), 8000)
+        assert file.stat().st_size == size
+    config.write_text(kind % (0 if changed == "config" else 5))
+    name = "noises/noise" if changed == "noise" else "kinds.yaml"
+    # What training and all other stages that read features ask.
+    with pytest.raises(VouchError, match=rf"{name} has changed since this was made from it; run stage 2 .* again"):
+        check_current(tmp_path / "out/feats.scp")
+
+    succeeds(scripts.run(AUGMENT, *words, cwd=tmp_path))
+    other = read_features(tmp_path / "out/feats.scp")
+    assert all((first[name] != other[name]).any() == name.endswith("-noise") for name in other)
+    check_current(tmp_path / "out/feats.scp")

@@ -331,3 +331,20 @@ def test_help_says_what_the_step_does(name, tmp_path):
     done = step(name, "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"steps/{name}.py" in done.stdout
+
+
+def test_scores_of_another_trial_list_are_not_believed(data):
+    assert step("score_trials", "trials", "test.scp", "scores/t.txt", cwd=data).returncode == 0
+    results = ("compute_metrics", "trials", "scores/t.txt", "results")
+    assert step(*results, cwd=data).returncode == 0
+    lines = (data / "trials").read_text().splitlines()
+    (data / "trials").write_text("\n".join([*lines[1:], lines[0]]) + "\n")
+    message = "trials has changed since this was made from it; run stage 5 (steps/score_trials.py) again"
+    fails(step(*results, cwd=data), message)
+    fails(step("normalize_scores", "scores/t.txt", "test.scp", "cohort.scp", "scores/n.txt", cwd=data), message)
+    assert step("score_trials", "trials", "test.scp", "scores/t.txt", cwd=data).returncode == 0
+    assert step(*results, cwd=data).returncode == 0
+    # A list that comes through a pipe cannot be looked at again, and is no reason to wait.
+    done = step("score_trials", "/dev/stdin", "test.scp", "scores/t.txt", cwd=data, input="\n".join(lines) + "\n")
+    assert done.returncode == 0, done.stderr
+    assert step(*results, cwd=data).returncode == 0

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vouch.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, count_samples, read_excerpt
-from vouch.audiotree import walk_audio
+from vouch.audio import count_samples, read_excerpt
+from vouch.audiotree import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, walk_audio
 from vouch.errors import VouchError
 from vouch.options import resolve_options
 
