@@ -322,6 +322,8 @@ def test_nothing_is_lost_when_the_new_cannot_be_put_in_place(tmp_path, monkeypat
         ("{home}/feats/mine.ark:7", False),
         ("/elsewhere/feats.1.ark:7", False),
         ("gunzip -c x.ark.gz |", False),
+        ("{home}/feats/feats.1.ark:99999999999999999999", False),
+        ("{home}/feats/feats.1.ark:7[1:0]", False),
     ],
 )
 def test_only_a_table_of_its_own_archives_is_replaced(tmp_path, line, is_own):

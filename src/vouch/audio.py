@@ -217,6 +217,8 @@ def _open_source(rxfilename: str, stack: contextlib.ExitStack) -> tuple[BinaryIO
     stack.enter_context(file)
     status = os.fstat(file.fileno())
     if stat.S_ISREG(status.st_mode):
+        if source.offset > status.st_size:
+            raise VouchError(f"{rxfilename}: nothing there, the file has {status.st_size} bytes; wrong offset")
         return file, status.st_size, rxfilename, source.offset
     # A named pipe: a decoder could not go back in it.
     content = file.read(MAX_BYTES + 1)

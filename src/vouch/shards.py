@@ -238,7 +238,10 @@ class Shards:
 
     def _is_own(self, rxfilename: str) -> bool:
         """Whether a line of a table names an archive that a run of this stage made, in this folder or another copy."""
-        path = Path(parse_rxfilename(rxfilename).name)
+        try:
+            path = Path(parse_rxfilename(rxfilename).name)
+        except VouchError:
+            return False  # no stage wrote such a line
         if path.parent.name != self.output.name:
             return False
         is_ark = re.fullmatch(rf"{re.escape(self.output.name)}\.\d+\.ark", path.name) is not None

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from vouch.errors import VouchError
+from vouch.kaldi.archives import read_entries
 from vouch.kaldi.ark import COMPRESSION, open_ark, read_matrix, read_vectors
+from vouch.kaldi.feats import FeatureStore
 from vouch.kaldi.layout import HEADER_BYTES, map_file, parse_header, read_rows
 from vouch.kaldi.npytree import read_bins_first
 
@@ -201,6 +203,19 @@ def test_every_truncation_is_noticed(tmp_path, name):
 def test_wrong_offsets(offset):
     with pytest.raises(VouchError, match=f":{offset}: .*; wrong offset or (damaged|truncated) file"):
         read_matrix(f"{REFERENCE / 'mats.ark'}:{offset}")
+
+
+@pytest.mark.parametrize("digits", [16, 18, 19, 20])
+def test_offsets_that_no_file_has(tmp_path, digits):
+    """Some file systems refuse those of 16 digits, where others find nothing there; those above 2^63 none takes."""
+    name = f"{REFERENCE / 'mats.ark'}:{'9' * digits}"
+    (tmp_path / "feats.scp").write_text(f"a {name}\n")
+    for read in (
+        lambda: FeatureStore(tmp_path / "feats.scp", {"a": name}),
+        lambda: list(read_entries(f"scp:{tmp_path}/feats.scp")),
+    ):
+        with pytest.raises(VouchError, match=r"feats\.scp(:1)?: 'a': .*mats\.ark.*(larger than any file|nothing here)"):
+            read()
 
 
 def test_missing_and_empty_files(tmp_path):

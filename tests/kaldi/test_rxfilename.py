@@ -18,7 +18,7 @@ from vouch.kaldi.rxfilename import Source, parse_place, parse_rxfilename, resolv
         ("x[1].npy[4:5]", Source("x[1].npy", rows=(4, 5))),
         ("copy-feats ark:x:7 - |", Source("copy-feats ark:x:7 - ", is_pipe=True)),
         ("cat x |[0:9]", Source("cat x ", is_pipe=True, rows=(0, 9))),
-        ("x.ark:" + "9" * 30, Source("x.ark:" + "9" * 30)),
+        ("x.ark:" + "9" * 18, Source("x.ark", 10**18 - 1)),
         ("x.ark:٣", Source("x.ark:٣")),
     ],
 )
@@ -46,6 +46,13 @@ def test_names(text, source):
 def test_malformed_ranges(text):
     with pytest.raises(VouchError, match="a range is "):
         parse_rxfilename(text)
+
+
+@pytest.mark.parametrize("digits", [19, 20, 5000])
+def test_offsets_that_no_file_has(digits):
+    for parse, text in ((parse_rxfilename, "[0:9]"), (parse_rxfilename, ""), (parse_place, "")):
+        with pytest.raises(VouchError, match=r"^a b\.ark: the offset 9{19,100}(\.\.\.)? is larger than any file"):
+            parse("a b.ark:" + "9" * digits + text)
 
 
 @pytest.mark.parametrize("text", ["", "-", "| cat"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -173,11 +174,21 @@ def _read_source(source: Source, holds: str, where: str, open_file: Callable[[st
     else:
         file = open_file(source.name)
         try:
-            file.seek(source.offset)
+            _seek(file, source.offset, where)
             array = read_object(ByteReader(file), holds, where)
         except OSError as error:
             raise VouchError(f"{where}: {error.strerror or error}") from None
     return array[resolve_range(source, array.shape)]
+
+
+def _seek(file: BinaryIO, offset: int, where: str) -> None:
+    try:
+        file.seek(offset)
+    except OSError as error:
+        # Places that no file of this file system can have are refused, where others are beyond the end.
+        if error.errno == errno.EINVAL:
+            raise VouchError(f"{where}: the offset is larger than any file; write the table again") from None
+        raise
 
 
 class EntryWriter:

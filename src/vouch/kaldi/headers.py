@@ -56,7 +56,8 @@ class Headers(contextlib.ExitStack):
             self._opened[source.name] = self._open(source.name)
         descriptor, size = self._opened[source.name]
         try:
-            head = os.pread(descriptor, HEADER_BYTES, source.offset)
+            # Places beyond what a file system can have are errors, where those beyond the end of a file are empty.
+            head = os.pread(descriptor, HEADER_BYTES, min(source.offset, size))
         except OSError as error:  # there may be a million headers: no `about_file`, which costs as much as the reading
             raise VouchError(f"{source.name}: {reason(error)}") from None
         if head[:1] != b"\0":

@@ -11,7 +11,7 @@ from vouch.errors import VouchError, shorten
 MAX_DIGITS = 18
 _SPAN = rf"(\d{{1,{MAX_DIGITS}}}:\d{{1,{MAX_DIGITS}}}|:)"
 _RANGE = re.compile(rf"(?a:{_SPAN}?(?:,{_SPAN})?)")
-_OFFSET = re.compile(rf"(?s:(.+)):(?a:(\d{{1,{MAX_DIGITS}}}))")
+_OFFSET = re.compile(r"(?s:(.+)):(?a:(\d+))")
 # So many rows more than there are a range may end at: frame counts of two programs differ by that much.
 RANGE_SLACK = 2
 
@@ -64,7 +64,7 @@ def parse_place(rxfilename: str) -> Source:
 
     Raises
     ------
-    VouchError : `|` is at the wrong end, there is no name, or it is the standard input's
+    VouchError : `|` is at the wrong end, there is no name, it is the standard input's, or no file has such an offset
     """
     name = rxfilename.rstrip()
     if name.endswith("|"):
@@ -72,7 +72,11 @@ def parse_place(rxfilename: str) -> Source:
     if name in ("", "-") or name.startswith("|"):
         raise VouchError(f"'{rxfilename}': neither a file nor a command that ends in '|'")
     found = _OFFSET.fullmatch(rxfilename)
-    return Source(rxfilename) if found is None else Source(found[1], int(found[2]))
+    if found is None:
+        return Source(rxfilename)
+    if len(found[2]) > MAX_DIGITS:
+        raise VouchError(f"{found[1]}: the offset {shorten(found[2])} is larger than any file; write the table again")
+    return Source(found[1], int(found[2]))
 
 
 def _parse_span(text: str | None, rxfilename: str) -> Span | None:
