@@ -22,6 +22,9 @@ MAX_RATIO = 100
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 # What a member takes in a tar archive beside its content; millions of empty files are a bomb too.
 HEADER = 512
+# What LZMA needs to look back on is no longer than the content; its usual settings set aside up to 64 MiB, and some
+# round the length up to a power of two.
+LARGEST_USUAL_DICTIONARY = 1 << 26
 # Bytes of a name or of attributes that stand before a member; file systems know names of 255, and paths of 4096.
 LONGEST_NOTE = 1 << 16
 _NOTES = {
@@ -162,6 +165,7 @@ def _members(name: str, file: io.BufferedReader) -> Iterator[Member]:
     if name.endswith(".zip"):
         with zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
+                _check_dictionary(file, info)
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 is_file = kind in (0, stat.S_IFREG) and not info.is_dir()
                 yield Member(info.filename, info.file_size, is_file, lambda info=info: archive.open(info))
@@ -174,6 +178,22 @@ def _members(name: str, file: io.BufferedReader) -> Iterator[Member]:
                 archive.members = []  # they would pile up
     else:
         raise VouchError(f"{name}: neither .zip nor {', '.join(TAR_SUFFIXES)}")
+
+
+def _check_dictionary(file: io.BufferedReader, info: zipfile.ZipInfo) -> None:
+    """Refuse a member whose LZMA data ask for more memory than its content has any use for, such as four gigabytes.
+
+    `zipfile` sets it aside unasked, and neither checksum nor directory covers the number. Where it stands: PKWARE's
+    APPNOTE.TXT, 4.3.7 (lengths of the name and of the extra field) and 5.8.8 (what comes before the data).
+    """
+    if info.compress_type != zipfile.ZIP_LZMA:
+        return
+    file.seek(info.header_offset + 26)
+    lengths = file.read(4)
+    file.seek(int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little"), os.SEEK_CUR)
+    dictionary = int.from_bytes(file.read(9)[5:], "little")
+    if dictionary > max(LARGEST_USUAL_DICTIONARY, 2 * info.file_size):
+        raise zipfile.BadZipFile(f"{info.filename} of {info.file_size} bytes has a dictionary of {dictionary} bytes")
 
 
 class _Header(tarfile.TarInfo):
