@@ -108,6 +108,30 @@ def test_mp3_that_counts_more_frames_than_fit_is_refused(tmp_path):
             read()
 
 
+@pytest.mark.parametrize("there", ["._", "._ of another program", ".AppleDouble"])
+def test_mp3_whatever_macos_left_in_the_current_directory(tmp_path, monkeypatch, there):
+    """libsndfile takes these for the half of a file of Sound Designer II that has its header."""
+    stream, id3 = variable(), b"ID3\4\0\0\0\0\0\x14" + bytes(20)
+    untagged = b"".join(mpeg_frames(stream)[1:])
+    contents = [stream, untagged, id3 + stream, id3 + untagged, stream + stream, id3 + stream + stream]
+    names = [write(tmp_path / f"{number}.mp3", content) for number, content in enumerate(contents)]
+    names.append(f"{write(tmp_path / 'x.ark', b'utt ' + stream + b'rest')}:4")
+    expected = [read_audio(name).samples for name in names]
+    current = tmp_path / "current"
+    current.mkdir()
+    if there == ".AppleDouble":
+        (current / there).mkdir()
+    else:
+        double = struct.pack(">II16sHIII", 0x51607, 0x20000, b"Mac OS X", 1, 2, 38, 0)
+        (current / "._").write_bytes(double if there == "._" else stream)
+    monkeypatch.chdir(current)
+    for name, samples in zip(names, expected, strict=True):
+        np.testing.assert_array_equal(read_audio(name).samples, samples)
+        assert count_samples(name) == len(samples)
+    with pytest.raises(VouchError, match=r"y\.mp3: truncated mp3"):
+        read_audio(write(tmp_path / "y.mp3", stream[:-1000]))
+
+
 def with_count(flac, count):
     """A FLAC file whose STREAMINFO says that it has `count` samples: the lower 36 bits of its bytes 10 to 17."""
     content = bytearray(flac)

@@ -18,7 +18,7 @@ import soundfile
 
 from vouch.containers import find_end
 from vouch.errors import VouchError, reason
-from vouch.mpeg import SLACK_FRAMES, Frame, Stream, find_first_frame, goes_on
+from vouch.mpeg import SLACK_FRAMES, Frame, Stream, find_first_frame, goes_on, missing_head
 from vouch.riff import Samples, find_samples
 from vouch.views import View
 
@@ -179,24 +179,29 @@ def open_decoder(file: BinaryIO, length: int, where: str, offset: int = 0) -> It
     # Before libsndfile has the file, whose position it relies on.
     frame = find_first_frame(file)
     is_counted = frame is not None and frame.frames is not None and (bool(offset) or not goes_on(file, frame))
+    size = length
     if offset and frame is not None and frame.bytes is not None:
-        file, length = View(file, 0, min(length, frame.position + frame.bytes)), length
-    with _open_sound(file, where) as sound:
+        size = min(length, frame.position + frame.bytes)
+        file = View(file, 0, size)
+    head = missing_head(file, 0)
+    source = View(file, 0, size, head) if head else file
+    with _open_sound(source, where) as sound:
         is_mp3 = sound.format == "MP3"
         if is_mp3 and frame is not None:
             frame.check(length, where)
         if not is_mp3 or is_counted:
-            decoder = SoundDecoder(sound, file, where, frame if is_mp3 else None)
+            decoder = SoundDecoder(sound, source, where, frame if is_mp3 else None)
             if offset and end is None and not (decoder.frames is not None and sound.format in _COUNTED):
                 raise _endless(where)
             yield decoder
             return
     if offset:
         raise _endless(where)
+    # A tag that counts a part of the file only is left out.
+    start = 0 if frame is None or frame.frames is None else frame.position + frame.size
     # libsndfile has moved the position of the descriptor: what is buffered of the file is forgotten by this.
     file.seek(0, io.SEEK_END)
-    # A tag that counts a part of the file only is left out.
-    stream = Stream(file, 0 if frame is None or frame.frames is None else frame.position + frame.size, length)
+    stream = Stream(file, start, length, missing_head(file, start))
     with _open_sound(stream, where) as sound:
         yield SoundDecoder(sound, stream, where, None)
 

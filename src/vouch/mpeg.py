@@ -8,6 +8,7 @@ gives no more samples than follow from that, and none at all of what is beyond. 
 
 from __future__ import annotations
 
+import os
 from typing import BinaryIO, NamedTuple
 
 from vouch.errors import VouchError
@@ -27,6 +28,10 @@ _SHORTEST_FRAME, _LONGEST_FRAME = 24, 2881
 _ID3_AT_END = 128
 # By how much a file is made to look longer; the bit rates of its frames differ by less.
 _STRETCH = 64
+# An ID3 tag of version 2 without entries: ten bytes of padding.
+_EMPTY_ID3 = b"ID3\3\0\0\0\0\0\n" + bytes(10)
+# Where libsndfile looks for the other half of a file that has no name.
+_RESOURCE_FORKS = ("._", ".AppleDouble")
 
 
 class Frame(NamedTuple):
@@ -103,6 +108,25 @@ def goes_on(file: BinaryIO, frame: Frame) -> bool:
     return False
 
 
+def missing_head(file: BinaryIO, start: int) -> bytes:
+    """Return what has to stand before a file for libsndfile to see an mp3 in it whatever the current directory holds.
+
+    Before it looks for a frame of mp3, it takes any file for one of Sound Designer II if it finds the "resource fork"
+    that belongs to it: of a descriptor, whose name is empty, `._` in the current directory, where macOS and netatalk
+    leave such things. An ID3 tag it knows before that. The tag is given only where it is needed, since libsndfile then
+    reads through Python.
+
+    Parameters
+    ----------
+    start : the byte of the file from which on libsndfile gets it
+    """
+    if not any(map(os.path.lexists, _RESOURCE_FORKS)):
+        return b""
+    file.seek(start)
+    sync = file.read(2)
+    return _EMPTY_ID3 if len(sync) == 2 and sync[0] == 0xFF and sync[1] & 0xE0 == 0xE0 else b""
+
+
 class Stream(View):
     """An mp3 file, from one of its bytes on, that looks so long that no estimate of its samples is below their number.
 
@@ -110,8 +134,8 @@ class Stream(View):
     the length that it claims, which are 0.
     """
 
-    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
-        super().__init__(file, start, end)
+    def __init__(self, file: BinaryIO, start: int, end: int, head: bytes = b"") -> None:
+        super().__init__(file, start, end, head)
         self.length = _STRETCH * (end - start) + (1 << 20)
 
     def readinto(self, buffer: memoryview) -> int:

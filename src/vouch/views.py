@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 
 class View(io.RawIOBase):
-    """The bytes of a file from `start` to `end`, read where they are.
+    """The bytes of a file from `start` to `end`, read where they are, with those of `head` before them.
 
     It is for libraries that are called back for the bytes and cannot be told of an error: reading gives nothing then,
     and `failure` has the error.
@@ -19,9 +19,9 @@ class View(io.RawIOBase):
     failure : what went wrong; None: nothing
     """
 
-    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
-        self._file, self._start, self._end = file, start, max(start, end)
-        self.length = self._end - start
+    def __init__(self, file: BinaryIO, start: int, end: int, head: bytes = b"") -> None:
+        self._file, self._head, self._start, self._end = file, head, start - len(head), max(start, end)
+        self.length = self._end - self._start
         self.position = 0
         self.failure: OSError | None = None
 
@@ -44,6 +44,11 @@ class View(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill a buffer as far as there is something; see `io.RawIOBase`."""
+        if self.position < len(self._head):
+            content = self._head[self.position :][: len(buffer)]
+            buffer[: len(content)] = content
+            self.position += len(content)
+            return len(content)
         at = self._start + self.position
         try:
             self._file.seek(at)
