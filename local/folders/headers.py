@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import stat
@@ -11,7 +12,8 @@ from collections.abc import Sequence
 
 from threads import in_threads
 from vouch.audio import needs_ffmpeg, read_length
-from vouch.errors import VouchError
+from vouch.errors import VouchError, one_line
+from vouch.numbers import plain_float
 
 PROBE = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", "stream=codec_name:format=duration"]
 
@@ -72,8 +74,20 @@ def _probe(path: str) -> float | None:
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise VouchError(f"not readable as audio ({last[0]})")
-    found = json.loads(done.stdout)
-    if not found.get("streams"):
+    return _parse_answer(done.stdout)
+
+
+def _parse_answer(content: bytes) -> float | None:
+    """Return the seconds that ffprobe's answer gives; None where it does not know them."""
+    try:
+        found = json.loads(content)
+        has_audio = bool(found.get("streams"))
+        duration = found.get("format", {}).get("duration", "N/A")
+        seconds = None if duration == "N/A" else plain_float(str(duration))
+        if seconds is not None and not 0 <= seconds < math.inf:
+            raise ValueError
+    except (ValueError, AttributeError, RecursionError):
+        raise VouchError(f"ffprobe gives a strange answer: '{one_line(content.decode(errors='replace'))}'") from None
+    if not has_audio:
         raise VouchError("no audio in it")
-    seconds = found.get("format", {}).get("duration")
-    return float(seconds) if seconds is not None else None
+    return seconds

@@ -527,7 +527,15 @@ def probe(folder, answer, status=0):
         ('{"streams": [{"codec_name": "aac"}], "format": {"duration": "2.530000"}}', 0, 2.53),
         ('{"streams": [{"codec_name": "aac"}], "format": {}}', 0, None),
         ('{"streams": [], "format": {"duration": "2.5"}}', 0, "no audio in it"),
+        ('{"streams": [{"codec_name": "aac"}], "format": {"duration": "N/A"}}', 0, None),
         ("", 1, "not readable as audio (moov atom not found)"),
+        ("", 0, "ffprobe gives a strange answer: ''"),
+        ('{"streams": [{"codec', 0, """ffprobe gives a strange answer: '{"streams": [{"codec'"""),
+        ("[]", 0, "ffprobe gives a strange answer: '[]'"),
+        ('{"streams": [1], "format": []}', 0, """ffprobe gives a strange answer: '{"streams": [1], "format": []}'"""),
+        ('{"format": {"duration": "two"}}', 0, """ffprobe gives a strange answer: '{"format": {"duration": "two"}}'"""),
+        ('{"format": {"duration": "-1"}}', 0, """ffprobe gives a strange answer: '{"format": {"duration": "-1"}}'"""),
+        ("[" * 100000, 0, f"ffprobe gives a strange answer: '{'[' * 100}...'"),
     ],
 )
 def test_m4a_durations_come_from_ffprobe(tmp_path, monkeypatch, answer, status, seconds):
