@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vouch import jobs
 from vouch.errors import VouchError
 from vouch.jobs import launch, quote_for_launcher
 
@@ -61,6 +62,25 @@ def test_a_failed_job_is_reported_with_its_error_and_its_log(tmp_path):
     assert "no microphone" in message
     assert f"{tmp_path}/log/work.JOB.log" in message
     assert "\n" not in message
+
+
+def test_whoever_waits_looks_at_the_logs(tmp_path, monkeypatch):
+    """Of this run: those of another one are gone."""
+    monkeypatch.setattr(jobs, "SECONDS_BETWEEN_LOOKS", 0.05)
+    logs = [tmp_path / "log/work.1.log", tmp_path / "log/work.2.log"]
+    logs[0].parent.mkdir()
+    logs[0].write_text("x: error: of another run")
+    seen = []
+
+    def look(given):
+        seen.append(given)
+        (tmp_path / "go").touch()
+
+    launch(RUN, 2, tmp_path / "log", "work", ["bash", "-c", f"until [ -e '{tmp_path}/go' ]; do sleep 0.05; done"], look)
+    assert seen and all(given == logs for given in seen)
+    logs[0].write_text("x: error: of another run")
+    with pytest.raises(VouchError, match="'false' failed with status 1: no message"):
+        launch("false", 2, tmp_path / "log", "work", ["true"])
 
 
 def test_a_failure_without_message_still_says_where_the_logs_are(tmp_path):

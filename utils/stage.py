@@ -25,6 +25,7 @@ Work = Callable[[Sequence[str], ShardWriter], None]
 # glibc learns nothing.
 KEPT_BYTES = 31 << 20
 SECONDS_BETWEEN_LINES = 60.0
+LOG_TAIL = 4096  # bytes at the end of a job's log
 
 
 def check_device(name: str) -> None:
@@ -91,7 +92,15 @@ class ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
         self._bar.close()
+
+    def is_due(self) -> bool:
+        """Whether there is a bar, or else time for a line."""
+        return not self._bar.disable or time.monotonic() >= self._next_line
 
     def update(self, count: int) -> None:
         """Count some as done."""
@@ -112,10 +121,52 @@ class ProgressBar:
         self._bar.write(line)
 
     def _write_line(self, text: str) -> None:
-        now = time.monotonic()
-        if self._bar.disable and now >= self._next_line:
-            self._next_line = now + SECONDS_BETWEEN_LINES
+        if self._bar.disable and self.is_due():
+            self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
             print(f"{text}{self._done} of {self._total} {self._unit} done", file=sys.stderr, flush=True)
+
+
+class JobProgress:
+    """How far jobs are, as a bar on a terminal or as a line every minute; see `ProgressBar`.
+
+    Parameters
+    ----------
+    shards : what they make
+    jobs : how many there are
+    """
+
+    def __init__(self, shards: Shards, jobs: int) -> None:
+        self._shards, self._jobs = shards, jobs
+        self._bar = ProgressBar("utt", *shards.count())
+
+    def __enter__(self) -> JobProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def look(self, logs: Sequence[Path]) -> None:
+        """Tell, if it is time to, how many jobs and utterances are done.
+
+        Parameters
+        ----------
+        logs : of the jobs, as far as they are there already; jobs write how far they are every minute
+        """
+        if not self._bar.is_due():
+            return
+        counts = [self._shards.count(job, self._jobs) for job in range(1, self._jobs + 1)]
+        finished = sum(done == total for total, done in counts)
+        done = sum(max(done, min(_last_count(log), total)) for (total, done), log in zip(counts, logs, strict=True))
+        self._bar.show(f"{finished} of {self._jobs} jobs done", done, len(self._shards.items))
+
+
+def _last_count(log: Path) -> int:
+    """Return how many utterances a job had done when it last said so; 0: it has not yet, or nobody here can read it."""
+    with contextlib.suppress(OSError), open(log, "rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_TAIL))
+        found = re.findall(rb"^(\d+) of \d+ utt done$", file.read(), re.MULTILINE)
+        return int(found[-1]) if found else 0
+    return 0
 
 
 @contextlib.contextmanager
@@ -184,7 +235,10 @@ def run_shards(
         # One thread a job: jobs that each take all cores only wait for each other.
         torch.set_num_threads(1)
         job, jobs = (int(number) for number in args.job.split("/"))
-        shards.run(work(lambda count: None), job, jobs)
+        total, already = shards.count(job, jobs)
+        # Its log is no terminal: it gets the lines by which `JobProgress` knows how far the job is.
+        with ProgressBar("utt", total, already) as bar:
+            shards.run(work(bar.update), job, jobs)
         return None
     shards.check_own(scp)
     done = shards.prepare()
@@ -193,13 +247,14 @@ def run_shards(
     if args.nj == 1:
         if threads:
             torch.set_num_threads(threads)
-        already = min(done * shards.size, len(shards.items))
-        with ProgressBar("utt", len(shards.items), already) as bar:
+        with ProgressBar("utt", *shards.count()) as bar:
             shards.run(work(bar.update))
     else:
         script = Path(sys.argv[0]).resolve()
         cmd = args.cmd or shlex.quote(str(Path(__file__).resolve().with_name("run.py")))
-        launch(cmd, args.nj, scp.parent / "log", script.stem, [sys.executable, str(script), *sys.argv[1:]])
+        command = [sys.executable, str(script), *sys.argv[1:]]
+        with JobProgress(shards, args.nj) as progress:
+            launch(cmd, args.nj, scp.parent / "log", script.stem, command, progress.look)
     outcome = shards.finish(scp, args.max_failed, beside, listed_too, check)
     for note, count in sorted(outcome.notes.items()):
         print(f"{scp}: {count} recordings {note}", file=sys.stderr)

@@ -5,27 +5,38 @@ The launcher decides where: `utils/run.py` on this machine, others on a cluster.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vouch.errors import VouchError
 from vouch.lifetime import end_with_this
 
+SECONDS_BETWEEN_LOOKS = 5.0
 _SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 
 
-def launch(cmd: str, jobs: int, log_dir: Path, stem: str, command: Sequence[str]) -> None:
+def launch(
+    cmd: str,
+    jobs: int,
+    log_dir: Path,
+    stem: str,
+    command: Sequence[str],
+    look: Callable[[Sequence[Path]], None] = lambda logs: None,
+) -> None:
     """Run `command --job NUMBER/jobs` for each number from 1 to `jobs` through a launcher and wait for all.
 
     Parameters
     ----------
     cmd : launcher and its options, such as "utils/run.py --max-jobs-run 2"
     jobs : how many
-    log_dir, stem : the log of job 3 is `<log_dir>/<stem>.3.log`
+    log_dir, stem : the log of job 3 is `<log_dir>/<stem>.3.log`; those of earlier runs are removed
+    command : what to run
+    look : called with the logs every few seconds while jobs run
 
     Raises
     ------
@@ -40,20 +51,26 @@ def launch(cmd: str, jobs: int, log_dir: Path, stem: str, command: Sequence[str]
     log = f"{log_dir}/{stem}.{name}.log"
     words = [quote_for_launcher(word) for word in (*command, "--job", f"{name}/{jobs}")]
     log_dir.mkdir(parents=True, exist_ok=True)
-    status = _run_launcher(cmd, [f"{name}=1:{jobs}", log, *words])
+    logs = [Path(log.replace(name, str(number))) for number in range(1, jobs + 1)]
+    for old in logs:
+        # What another run reached, or died of, is not to be told as this one's.
+        old.unlink(missing_ok=True)
+    status = _run_launcher(cmd, [f"{name}=1:{jobs}", log, *words], lambda: look(logs))
     if status:
-        logs = [Path(log.replace(name, str(number))) for number in range(1, jobs + 1)]
         raise VouchError(f"'{cmd}' failed with status {status}: {_first_error(logs)}; logs: {log}")
 
 
-def _run_launcher(cmd: str, words: Sequence[str]) -> int:
+def _run_launcher(cmd: str, words: Sequence[str], look: Callable[[], None]) -> int:
     try:
         # Killed with no chance to stop the launcher, this process would leave jobs behind that lock its outputs.
         launcher = subprocess.Popen([*(shlex.split(cmd) or [""]), *words], preexec_fn=end_with_this(signal.SIGTERM))
     except (OSError, ValueError) as error:
         raise VouchError(f"the launcher '{cmd}' cannot be started: {error}") from None
     try:
-        return launcher.wait()
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return launcher.wait(SECONDS_BETWEEN_LOOKS)
+            look()
     except BaseException:
         # A launcher that is asked to stop takes its jobs with it; one that is killed leaves those of a cluster behind.
         launcher.terminate()

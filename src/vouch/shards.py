@@ -12,6 +12,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -94,7 +95,7 @@ class Shards:
     size: int = 1000
     sources: Callable[[Sequence[str]], str] = lambda items: ""
 
-    @property
+    @cached_property
     def work(self) -> Path:
         """The working folder."""
         described = f"{self.fingerprint}\n{self.format} {self.compression} {self.size}\n" + "\n".join(self.items)
@@ -128,6 +129,11 @@ class Shards:
                 shutil.rmtree(stale, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)
         return sum(self._is_current(shard) for shard in range(len(self)))
+
+    def count(self, job: int = 1, jobs: int = 1) -> tuple[int, int]:
+        """Return how many items fall to job `job` of `jobs` (counted from 1), and how many are in finished shards."""
+        sizes = {shard: len(self._items(shard)) for shard in range(job - 1, len(self), jobs)}
+        return sum(sizes.values()), sum(size for shard, size in sizes.items() if self._record(shard).exists())
 
     def _is_current(self, shard: int) -> bool:
         """Whether a shard is done; one whose sources have changed is no longer, and its record is removed."""

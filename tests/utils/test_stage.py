@@ -101,7 +101,7 @@ def test_jobs_are_started_as_the_script_was(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["steps/work.py", "data", "--nj", "3"])
     with pytest.raises(VouchError, match="shard 1 of 2 is missing"):
         run(tmp_path, [], nj=3, cmd="utils/slurm.py --mem 4G")
-    (cmd, jobs, log_dir, stem, command), *_ = given
+    (cmd, jobs, log_dir, stem, command, _), *_ = given
     assert (cmd, jobs, log_dir, stem) == ("utils/slurm.py --mem 4G", 3, tmp_path / "log", "work")
     assert command[2:] == ["data", "--nj", "3"]
 
@@ -122,6 +122,42 @@ def test_without_a_terminal_a_line_a_minute_says_how_far_it_is(monkeypatch, caps
         now[0] += 61
         bar.update(10)
     assert capsys.readouterr().err == "60 of 100 utt done\n"
+
+
+def test_whoever_waits_for_jobs_is_told_how_far_they_are(tmp_path, monkeypatch, capsys):
+    """Two jobs of three shards each: one has finished all, the other one shard and two utterances of the next."""
+    monkeypatch.setattr(stage, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(sys, "argv", ["steps/work.py"])
+    items = [f"utt{number}" for number in range(16)]
+    shards = Shards(tmp_path / "x", items, "f", size=3)  # six, the last of one item
+
+    def write(count):
+        return lambda items, shard: [shard.write(item, np.ones((2, 3))) for item in items]
+
+    def pretend(cmd, jobs, log_dir, stem, command, look):
+        log_dir.mkdir()
+        logs = [log_dir / f"{stem}.{job}.log" for job in (1, 2)]
+        look(logs)
+        shards.run(write(None), 1, 2)
+        shards._run_shard(1, write(None))
+        logs[1].write_text("# work.py\n3 of 7 utt done\nwarning: 9 of 9 utt\n5 of 7 utt done\nx: warning\n")
+        look(logs)
+        raise VouchError("enough")
+
+    monkeypatch.setattr(stage, "launch", pretend)
+    args = argparse.Namespace(nj=2, cmd="", max_failed=0.05, job="")
+    with pytest.raises(VouchError, match="enough"):
+        stage.run_shards(args, shards, tmp_path / "x.scp", write)
+    assert capsys.readouterr().err.splitlines() == [
+        "0 of 2 jobs done, 0 of 16 utt done",
+        "1 of 2 jobs done, 14 of 16 utt done",
+    ]
+
+
+def test_a_job_writes_into_its_log_how_far_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(stage, "SECONDS_BETWEEN_LINES", 0.0)
+    assert run(tmp_path, [], job="2/2") is None
+    assert capsys.readouterr().err == "1 of 1 utt done\n"
 
 
 def test_short_memory_is_one_line_with_advice():
