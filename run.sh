@@ -31,7 +31,7 @@ usage: ./run.sh [options]         walks the stages on a corpus; without options 
     0    local/prepare_CORPUS.py        data/{train,valid,test}/{wav.scp,utt2spk,...} and trials
     1    steps/make_fbank.py            features: feats.scp and archives
     2    steps/augment_data.py          data/train_aug: the training set and noisy copies of it
-    3    steps/train.py                 exp/NAME/final.pt, with train.log, checkpoints/, tensorboard/
+    3    steps/train.py                 exp/NAME/final.pt, with train.log, training.png, checkpoints/, tensorboard/
     4    steps/extract_embeddings.py    exp/NAME/embeddings/SET/embedding.scp
     5    steps/score_trials.py          exp/NAME/scores: cosine of each trial
     6    steps/normalize_scores.py      the same, normalised against the training speakers

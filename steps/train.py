@@ -3,7 +3,7 @@
 
 Reads the features (or for a network that takes waveforms the audio) of the training set and, for the EER on held-out
 speakers, of the validation set with its trials; writes config.yaml, train.log, checkpoints/, tensorboard/, final.pt,
-and provenance.json, which says what made it.
+provenance.json, which says what made it, and training.png, which shows how it learnt.
 An interrupted run is continued by the same command; an experiment of another configuration or other data in the same
 folder is moved aside.
 

@@ -165,6 +165,20 @@ def test_more_priors_have_more_signs(monkeypatch, tmp_path):
     assert not (tmp_path / "no.png").exists()
 
 
+def test_bins_follow_from_the_narrower_kind_and_the_rarer_number():
+    """By Freedman and Diaconis's rule; of normal scores the quartiles are 1.349 deviations apart."""
+    deviates = norm.ppf((np.arange(8000) + 0.5) / 8000)
+    targets, nontargets = 10 + deviates[::8], 2 * deviates
+    width = 2 * 1.349 * 1000 ** (-1 / 3)
+    reach = targets.max() - nontargets.min()
+    assert plots.count_bins(targets, nontargets) == pytest.approx(reach / width, rel=0.02)
+    assert plots.count_bins(nontargets, targets) == plots.count_bins(targets, nontargets)
+    # One far score would ask for thousands, and scores of which most are tied for none.
+    assert plots.count_bins(np.append(targets, 1e5), nontargets) == 200
+    assert plots.count_bins(np.zeros(5), np.zeros(5)) == plots.count_bins(np.ones(1), np.zeros(1)) == 20
+    assert plots.count_bins(np.ones(1000), nontargets) == plots.count_bins(nontargets[::8], nontargets)
+
+
 def test_histogram_shows_every_threshold(monkeypatch, tmp_path):
     drawn = []
     line = Axes.axvline

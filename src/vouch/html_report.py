@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Mapping
 from pathlib import Path
 
 from vouch.errors import VouchError
 from vouch.files import write_text
-from vouch.provenance_html import provenance_section
+from vouch.provenance_html import image, provenance_section
 from vouch.report import Result
 from vouch.result_file import read_results
 from vouch.result_table import drawn, format_html, name_of, notes_of, table_rows
@@ -102,5 +101,4 @@ def _section(folder: Path, name: str, result: Result) -> str:
 
 
 def _picture(path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}">\n'
+    return image(path.stem, path.read_bytes())

@@ -8,22 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.special import ndtri
 
 from vouch.errors import VouchError
-from vouch.files import atomic_write
 from vouch.metrics import Roc, roc
+from vouch.pictures import COLOURS, DASHES, INK, new_figure, save_picture
 from vouch.report import Result
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; other dashes help on paper without colour.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # EER, then one for each target prior
-_MARKER_STYLE = {"markersize": 7, "markeredgecolor": "#333333", "markeredgewidth": 0.8}
-_INK = "#333333"
+_MARKER_STYLE = {"markersize": 7, "markeredgecolor": INK, "markeredgewidth": 0.8}
 # Both axes of every DET picture, so that pictures can be laid side by side, and the rates that are marked on them.
 DET_LOW, DET_HIGH = 1e-4, 0.6
 _TICKS = (DET_LOW, 5e-4, 1e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, DET_HIGH)
@@ -31,6 +25,7 @@ _LEAST_RATE = 1e-8  # a rate of 0, off the axes but not infinite
 _DOTS = 1000  # along one axis; finer steps cannot be seen
 _PARTS = np.arange(1, 50) / 50  # of a step
 _CEILING = 1 - 1e-9  # a rate of 1, far outside the axes but not infinite
+LEAST_BINS, MOST_BINS = 20, 200  # of a histogram
 _LONGEST_NAME = 40  # characters
 _AXIS_POINTS, _LETTER, _LINE = 400, 5, 10  # length of an axis, and width and height of small letters, in points
 
@@ -68,14 +63,14 @@ def plot_det(path: str | Path, systems: Sequence[System]) -> None:
     curves = [roc(system.scores, system.is_target) for system in systems]
     optima = [_optima(curve, system.result) for curve, system in zip(curves, systems, strict=True)]
     # The legend below the axes has a line for each system.
-    figure, axes = _new_figure(6.4, 7.35 + 0.2 * len(systems))
+    figure, (axes,) = new_figure(6.4, 7.35 + 0.2 * len(systems))
     ends = ndtri([DET_LOW, DET_HIGH])
     axes.plot(ends, ends, color="#bbbbbb", linewidth=0.8, zorder=1)
     outside = []
     for number, (curve, points) in enumerate(zip(curves, optima, strict=True)):
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         x, y = _warped(curve, systems[number].result)
-        axes.plot(x, y, color=colour, linestyle=_DASHES[number % len(_DASHES)], linewidth=1.8, zorder=3)
+        axes.plot(x, y, color=colour, linestyle=DASHES[number % len(DASHES)], linewidth=1.8, zorder=3)
         for marker, rates in zip(_MARKERS, points, strict=False):
             x, y = map(float, ndtri(np.clip(rates, DET_LOW, DET_HIGH)))
             axes.plot(x, y, marker, **_MARKER_STYLE, markerfacecolor=colour, clip_on=False, zorder=4)
@@ -85,7 +80,7 @@ def plot_det(path: str | Path, systems: Sequence[System]) -> None:
     _write_rates(axes, outside)
     axes.set_title("Detection error trade-off", pad=30)
     _det_legends(axes, systems)
-    _save(path, figure)
+    save_picture(path, figure)
 
 
 def plot_histogram(path: str | Path, system: System) -> None:
@@ -94,10 +89,9 @@ def plot_histogram(path: str | Path, system: System) -> None:
     A minimum detection cost that rejecting every trial reaches has no threshold.
     """
     result, scores, is_target = system
-    figure, axes = _new_figure(7.2, 4.4)
-    bins = int(np.clip(np.sqrt(min(result.targets, result.nontargets)), 10, 100))
-    edges = _bin_edges(scores, bins)
-    kinds = (("non-target", ~is_target, _COLOURS[0]), ("target", is_target, _COLOURS[1]))
+    figure, (axes,) = new_figure(7.2, 4.4)
+    edges = _bin_edges(scores, count_bins(scores[is_target], scores[~is_target]))
+    kinds = (("non-target", ~is_target, COLOURS[0]), ("target", is_target, COLOURS[1]))
     for name, chosen, colour in kinds:
         density, _ = np.histogram(scores[chosen], edges, density=True)
         axes.stairs(density, edges, fill=True, color=colour, alpha=0.35)
@@ -107,14 +101,31 @@ def plot_histogram(path: str | Path, system: System) -> None:
         if np.isfinite(threshold):
             thresholds[f"minDCF({prior:g}) {cost:.3f} at score {threshold:.4g}"] = threshold
     for number, (label, threshold) in enumerate(thresholds.items()):
-        axes.axvline(threshold, color=_INK, linestyle=_DASHES[1 + number % 5], linewidth=1.2, label=label)
+        axes.axvline(threshold, color=INK, linestyle=DASHES[1 + number % 5], linewidth=1.2, label=label)
     axes.set_title(_legible(result.system), pad=12)
     axes.set_xlabel("score")
     axes.set_ylabel("density")
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, fontsize=9)
-    _save(path, figure)
+    save_picture(path, figure)
+
+
+def count_bins(targets: np.ndarray, nontargets: np.ndarray) -> int:
+    """Return how many equal bins over all scores show both kinds of trials, from `LEAST_BINS` to `MOST_BINS`.
+
+    The width is Freedman and Diaconis's (1981), 2 IQR n^(-1/3), of the narrower kind's interquartile range and of the
+    rarer kind's number: no shape is lost between bins, and bins are not so fine that they are mostly empty.
+
+    Parameters
+    ----------
+    targets, nontargets : (trials of this kind,) scores, at least one of each
+    """
+    kinds = targets, nontargets
+    spreads = [float(np.subtract(*np.quantile(scores, (0.75, 0.25)))) for scores in kinds]
+    width = 2 * min(filter(None, spreads), default=np.inf) * min(map(len, kinds)) ** (-1 / 3)
+    reach = max(map(np.max, kinds)) - min(map(np.min, kinds))
+    return int(np.clip(np.ceil(reach / width), LEAST_BINS, MOST_BINS))
 
 
 def _bin_edges(scores: np.ndarray, bins: int) -> np.ndarray:
@@ -194,7 +205,7 @@ def _det_legends(axes: Axes, systems: Sequence[System]) -> None:
     for number, (result, _, _) in enumerate(systems):
         costs = " / ".join(f"{point.value:.3f}" for point in result.min_dcf.values())
         label = f"{_legible(result.system)}: EER {result.eer.value:.2f} %, minDCF {costs}"
-        style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _DASHES[number % len(_DASHES)]}
+        style = {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
         lines.append(Line2D([], [], linewidth=1.8, label=label, **style))
     axes.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False, fontsize=9)
 
@@ -205,20 +216,3 @@ def _legible(name: str) -> str:
         half = _LONGEST_NAME // 2
         name = f"{name[:half]}…{name[-half:]}"
     return name.replace("$", r"\$")
-
-
-def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.grid(color="#e6e6e6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(color="#999999", labelcolor=_INK, labelsize=9)
-    for spine in axes.spines.values():
-        spine.set_color("#999999")
-    return figure, axes
-
-
-def _save(path: str | Path, figure: Figure) -> None:
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="png")

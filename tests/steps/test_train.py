@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 
+import matplotlib.image
 import numpy as np
 import pytest
 import soundfile
@@ -73,13 +74,16 @@ def test_a_training_leaves_all_that_it_should(scripts, folder):
     assert config["feature"] == feature
     assert [line.split(maxsplit=2)[2] for line in lines] == done.stdout.splitlines()
     assert sorted(path.name for path in (folder / "exp").iterdir()) == [
-        *("checkpoints", "config.yaml", "final.pt", "provenance.json", "tensorboard", "train.log")
+        *("checkpoints", "config.yaml", "final.pt", "provenance.json", "tensorboard", "train.log", "training.png")
     ]
+    pixels = matplotlib.image.imread(folder / "exp/training.png")
+    assert min(pixels.shape[:2]) > 500
 
 
 def test_a_finished_training_is_not_repeated(scripts, folder):
     succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
     before = {path: path.stat().st_mtime_ns for path in (folder / "exp").rglob("*")}
+    assert folder / "exp/training.png" in before
     done = succeeds(scripts.run(TRAIN, *WORDS, cwd=folder))
     assert "exp/final.pt: is trained already" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in (folder / "exp").rglob("*")} == before

@@ -14,7 +14,7 @@ import torch
 
 from vouch.encoder import Encoder, load_encoder, save_encoder
 from vouch.errors import VouchError
-from vouch.files import write_text
+from vouch.files import atomic_write, write_text
 from vouch.losses import build_loss
 from vouch.torchfile import save_torch
 from vouch.training.batches import Batch, TrainingSet, find_not_finite, prefetch
@@ -67,7 +67,7 @@ class Trainer:
     valid : trials of held-out speakers, which choose the epoch that is kept; None keeps the last epoch
     feature : configuration of the front end that made the features, if it is known
     start : where fine-tuning begins; None: fresh weights
-    folder : of the experiment; gets checkpoints/, tensorboard/, provenance.json and final.pt
+    folder : of the experiment; gets checkpoints/, tensorboard/, provenance.json, training.png and final.pt
     fingerprint : of configuration and data; an earlier checkpoint in the folder must have the same
     device : where to train
     calls : for log lines, progress and requests to stop
@@ -144,6 +144,11 @@ class Trainer:
         final = self.folder / "final.pt"
         provenance = json.dumps(self._provenance(), indent=1, allow_nan=False)
         write_text(self.folder / "provenance.json", f"{provenance}\n")
+        # Here, since matplotlib takes a second to load: whoever only checks options should not wait for it.
+        from vouch.training_plot import training_png
+
+        with atomic_write(self.folder / "training.png", "wb") as file:
+            file.write(training_png(self.progress.history, self.progress.best_epoch))
         # Read back from the text: what is pickled then does not depend on which of the values are the same objects.
         save_torch({**load_encoder(self.best).state(), "provenance": json.loads(provenance)}, final)
         self.calls.log(f"{final}: the encoder of epoch {self.progress.best_epoch}")
