@@ -107,7 +107,7 @@ def test_several_systems_have_a_curve_each(monkeypatch, tmp_path):
 
 def test_axes_are_the_same_and_markers_off_them_say_their_rates(monkeypatch, tmp_path):
     limits, markers, written = [], [], []
-    plot, annotate, save = Axes.plot, Axes.annotate, plots._save
+    plot, annotate, save = Axes.plot, Axes.annotate, plots.save_picture
 
     def record(axes, x, y, *rest, **options):
         if rest:
@@ -124,7 +124,7 @@ def test_axes_are_the_same_and_markers_off_them_say_their_rates(monkeypatch, tmp
 
     monkeypatch.setattr(Axes, "plot", record)
     monkeypatch.setattr(Axes, "annotate", write)
-    monkeypatch.setattr(plots, "_save", keep)
+    monkeypatch.setattr(plots, "save_picture", keep)
     low, high = 0.0001, 0.6
     for name, chosen in SETS.items():
         markers.clear()
