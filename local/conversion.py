@@ -12,10 +12,9 @@ from pathlib import Path
 from threads import in_threads
 from vouch.errors import VouchError
 from vouch.files import write_text
-from vouch.shards import describe_failures
+from vouch.shards import MAX_FAILED, describe_failures
 
 ENCODINGS = {"wav": "pcm_s16le", "flac": "flac"}
-MAX_FAILED = 0.05
 
 
 def convert_tree(source: Path, target: Path, suffix: str, encoding: str, threads: int) -> dict[str, str]:

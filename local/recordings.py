@@ -13,9 +13,7 @@ from prepared import DataSet, write_data_sets
 from vouch.audio import needs_ffmpeg
 from vouch.errors import VouchError
 from vouch.kaldi.trials import Trials
-from vouch.shards import describe_failures
-
-MAX_FAILED = 0.05
+from vouch.shards import MAX_FAILED, describe_failures
 
 
 def warn(text: str) -> None:

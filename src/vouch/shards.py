@@ -28,6 +28,8 @@ from vouch.kaldi.rxfilename import parse_rxfilename
 from vouch.kaldi.tables import read_table, write_table
 
 FAILURES_SHOWN = 10
+# Largest share of many files of which some may be bad, unless somebody says otherwise.
+MAX_FAILED = 0.05
 FORMATS = ("ark", "npy")
 
 
@@ -256,7 +258,7 @@ class Shards:
     def finish(
         self,
         scp: Path,
-        max_failed: float = 0.05,
+        max_failed: float = MAX_FAILED,
         beside: Callable[[Outcome], None] = lambda outcome: None,
         listed_too: Mapping[str, str] = MappingProxyType({}),
         check: Callable[[Outcome], None] = lambda outcome: None,

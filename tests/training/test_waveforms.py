@@ -1,5 +1,7 @@
 """Training and validation straight from recordings, for networks that take waveforms."""
 
+import re
+
 import numpy as np
 import pytest
 import soundfile
@@ -98,11 +100,52 @@ def test_the_validation_eer_is_that_of_whole_recordings(sets, tmp_path):
     assert trainer.valid.eer(encoder) == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_bad_recording_is_named(sets, tmp_path):
+def damage(path, how):
+    """Make a recording unreadable; as a FLAC file, which says how long it is, it is noticed where it ends."""
+    if how == "no header":
+        path.write_bytes(b"RIFF\4\0\0\0WAVE")
+        return "ends before its samples begin"
+    samples, rate = soundfile.read(path)
+    path.unlink()
+    if how == "missing":
+        return "No such file"
+    soundfile.write(path, samples, rate, format="FLAC")
+    path.write_bytes(path.read_bytes()[:3000])
+    return "(truncated|seek)"
+
+
+@pytest.mark.parametrize("has_lengths", [True, False])
+@pytest.mark.parametrize("how", ["no header", "missing", "cut off"])
+def test_one_bad_recording_among_many_is_left_out_and_named(tmp_path, how, has_lengths):
+    write_sirens(tmp_path / "train", range(8))
+    words = damage(tmp_path / "train.wavs/s1-01.wav", how)
+    write_all_trials(tmp_path / "train")
+    (tmp_path / "valid").symlink_to("train")
+    if not has_lengths:
+        (tmp_path / "train/utt2dur").unlink()
+    trainer, lines = make_trainer(tmp_path, tmp_path / "exp", "sinctdnn", epochs=1)
+    trainer.run()
+    assert "s1-01" not in {trainer.data.name(index) for index in range(len(trainer.data.labels))}
+    assert len(trainer.data.labels) == 23 and not trainer.data.left_out
+    told = re.compile(rf"\S*(train|valid)/wav\.scp: 1 utterances that cannot be read left out: 's1-01': .*{words}.*")
+    assert [told.fullmatch(line)[1] for line in lines if told.fullmatch(line)] == ["train", "valid"]
+    trials = read_trials(tmp_path / "valid/trials")
+    gone = sum("s1-01" in pair for pair in zip(trials.enrol, trials.test, strict=True))
+    assert f": {gone} of {len(trials.enrol)} trials have an utterance of silence or 0 samples or one that" in "".join(
+        lines
+    )
+
+
+@pytest.mark.parametrize("has_lengths", [True, False])
+def test_many_bad_recordings_are_too_many(sets, tmp_path, has_lengths):
     (tmp_path / "valid").symlink_to(sets / "valid")
     write_sirens(tmp_path / "train", range(8))
-    (tmp_path / "train.wavs/s1-01.wav").write_bytes(b"RIFF\4\0\0\0WAVE")
-    with pytest.raises(VouchError, match=r"train/wav\.scp: 's1-01': .*ends before its samples begin") as caught:
+    for name in ("s0-03", "s1-01"):
+        damage(tmp_path / f"train.wavs/{name}.wav", "no header")
+    if not has_lengths:
+        (tmp_path / "train/utt2dur").unlink()
+    message = r"train/wav\.scp: more than 5% of 24 utterances cannot be read: 's0-03': .*; 's1-01': .*its samples begin"
+    with pytest.raises(VouchError, match=message) as caught:
         make_trainer(tmp_path, tmp_path / "exp", "sinctdnn")
     assert "\n" not in str(caught.value)
 

@@ -17,6 +17,7 @@ from vouch.kaldi.tables import read_table
 from vouch.kaldi.waves import WaveReader, sample_bounds
 from vouch.loudness import SILENCE_LEVEL, measure_loudness
 from vouch.numbers import plain_float
+from vouch.shards import MAX_FAILED, describe_failures
 
 HEADER_THREADS = 16
 Answer = TypeVar("Answer")
@@ -43,10 +44,13 @@ class WaveStore:
         utt2dur where there is one (a recording that turns out a little shorter or longer does no harm), else from the
         headers of the files.
     dim : 1
+    failed
+        utterance to reason, of those that turned out not to be readable when lengths were counted or silence was looked
+        for; at most 5 %
 
     Raises
     ------
-    VouchError : a table of lengths is malformed, or without one a recording is not readable
+    VouchError : a table of lengths is malformed, or without one more than 5 % of the utterances are not readable
     """
 
     dim = 1
@@ -55,6 +59,7 @@ class WaveStore:
         self.path = data.path / "wav.scp"
         self.utterances = list(data.segments)
         self._data, self._rate, self._channel = data, sample_rate, channel
+        self.failed: dict[str, str] = {}
         self.num_frames = np.fromiter(self._read_lengths(), np.int64, len(self.utterances))
 
     def __len__(self) -> int:
@@ -94,11 +99,11 @@ class WaveStore:
         """Return which utterances are silence, see `vouch.loudness`, as (utterances,) bool.
 
         Half a second from the middle of each is read, and all of it only where that is silent. Utterances without
-        samples are not looked at.
+        samples are not looked at. Those that are not readable are `failed` then, and no silence.
 
         Raises
         ------
-        VouchError : a recording is not readable
+        VouchError : more than 5 % of the utterances are not readable
         """
 
         def is_silent(index: int) -> bool:
@@ -106,13 +111,29 @@ class WaveStore:
             if not length:
                 return False
             probe = np.empty((min(length, self._rate // 2), 1), np.float32)
-            self.crop(index, (length - len(probe)) // 2, probe)
-            return self._sounds_silent(probe) and self._sounds_silent(self.matrix(index))
+            try:
+                self.crop(index, (length - len(probe)) // 2, probe)
+                return self._sounds_silent(probe) and self._sounds_silent(self.matrix(index))
+            except VouchError as error:
+                self._leave_out(index, error)
+                return False
 
         return np.fromiter(self._each(is_silent, range(len(self))), bool, len(self))
 
     def _sounds_silent(self, samples: np.ndarray) -> bool:
         return measure_loudness(samples[:, 0], self._rate, bands=False).level < SILENCE_LEVEL
+
+    def _leave_out(self, index: int, error: VouchError) -> None:
+        """Add an utterance to `failed`; raise what speaks against going on if it is one too many."""
+        self.failed[self.utterances[index]] = str(error).removeprefix(self._prefix(index))
+        count = len(self.failed)
+        if count > MAX_FAILED * len(self):
+            if count == 1:
+                raise error
+            failures = describe_failures(dict(sorted(self.failed.items())))
+            raise VouchError(
+                f"{self.path}: more than {MAX_FAILED:.0%} of {len(self)} utterances cannot be read: {failures}"
+            )
 
     def _read_span(self, index: int, first: int, last: int | None) -> np.ndarray:
         try:
@@ -127,7 +148,10 @@ class WaveStore:
         return sample_bounds(self._data.segments[self.utterances[index]], self._rate)
 
     def _named(self, index: int, error: VouchError) -> VouchError:
-        return VouchError(f"{self.path}: '{self.utterances[index]}': {error}")
+        return VouchError(f"{self._prefix(index)}{error}")
+
+    def _prefix(self, index: int) -> str:
+        return f"{self.path}: '{self.utterances[index]}': "
 
     def _read_lengths(self) -> Iterator[int]:
         """Yield the planned length of each utterance in samples."""
@@ -153,7 +177,8 @@ class WaveStore:
             try:
                 samples = count_samples(self._rxfilename(index), self._rate)
             except VouchError as error:
-                raise self._named(index, error) from None
+                self._leave_out(index, self._named(index, error))
+                return 0
             return max(0, samples - self._bounds(index)[0])
 
         return dict(zip(indices, self._each(count, indices), strict=True))

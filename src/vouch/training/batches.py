@@ -14,6 +14,7 @@ import torch
 from vouch.errors import VouchError
 from vouch.kaldi.wavestore import Store, WaveStore, open_store
 from vouch.loudness import SHORT_SECONDS
+from vouch.shards import describe_failures
 
 QUEUED_BATCHES = 4
 # Of features whose front end is not known: the 10 ms step that nearly all have.
@@ -54,6 +55,7 @@ class TrainingSet:
     left_out
         a line about utterances without a frame, or of waveforms that are silent, which are left out; empty when there
         are none
+    unreadable : a line about recordings that cannot be read, which are left out; empty when there are none
     short : a line about waveforms shorter than 1 s; empty when there are none
 
     Raises
@@ -75,8 +77,9 @@ class TrainingSet:
         each = (number[data.utt2spk[utterance]] for utterance in self.store.utterances)
         labels = np.fromiter(each, np.int64, len(self.store))
         chosen = np.arange(len(names)) < int(len(names) * data_ratio)
-        is_empty = find_empty(self.store)
-        frames = np.bincount(labels, np.where(is_empty, 0, self.store.num_frames), len(names))
+        is_empty, is_unreadable = find_unusable(self.store)
+        is_usable = ~(is_empty | is_unreadable)
+        frames = np.bincount(labels, np.where(is_usable, self.store.num_frames, 0), len(names))
         # A speaker of whom nothing is left is no class.
         chosen &= frames >= max(1, min_speaker_seconds * self.frames_per_second)
         if chosen.sum() < 2:
@@ -84,7 +87,8 @@ class TrainingSet:
             raise VouchError(f"{path}: training needs at least 2 speakers, there is {chosen.sum()}{left}")
         self.speakers = [names[label] for label in np.flatnonzero(chosen)]
         self.left_out = self._count(is_empty, f"of {describe_empty(self.store)} left out")
-        self._position = np.flatnonzero(chosen[labels] & ~is_empty)
+        self.unreadable = describe_unreadable(self.store)
+        self._position = np.flatnonzero(chosen[labels] & is_usable)
         self.labels = (np.cumsum(chosen) - 1)[labels[self._position]]
         self.num_frames = self.store.num_frames[self._position]
         # Stage 1 tells it of recordings that become features.
@@ -136,18 +140,39 @@ def find_not_finite(
     return list(found)
 
 
-def find_empty(store: Store) -> np.ndarray:
-    """Return which utterances have nothing to learn or to compare, as (utterances,) bool: no frame, or silence.
+def find_unusable(store: Store) -> tuple[np.ndarray, np.ndarray]:
+    """Look for utterances that have nothing to learn or to compare.
 
-    Silent features are not there: stage 1 makes none.
+    Silent features are not there: stage 1 makes none. Of recordings only half a second is read here, so one that is
+    damaged elsewhere is met when that is read.
+
+    Returns
+    -------
+    is_empty : (utterances,) bool, without a frame, or waveforms that are silence
+    is_unreadable : (utterances,) bool, waveforms that cannot be read
+
+    Raises
+    ------
+    VouchError : more than 5 % of the waveforms cannot be read
     """
-    empty = store.num_frames == 0
-    return empty | store.find_silent() if isinstance(store, WaveStore) else empty
+    is_empty, is_unreadable = store.num_frames == 0, np.zeros(len(store), bool)
+    if isinstance(store, WaveStore):
+        is_empty |= store.find_silent()
+        is_unreadable[:] = [utterance in store.failed for utterance in store.utterances]
+    return is_empty & ~is_unreadable, is_unreadable
 
 
 def describe_empty(store: Store) -> str:
-    """Return in words what `find_empty` finds."""
+    """Return in words what `find_unusable` finds empty."""
     return "silence or 0 samples" if isinstance(store, WaveStore) else "0 frames"
+
+
+def describe_unreadable(store: Store) -> str:
+    """Return a line about the recordings that `find_unusable` could not read; empty when it could read all."""
+    if not (isinstance(store, WaveStore) and store.failed):
+        return ""
+    failures = describe_failures(dict(sorted(store.failed.items())))
+    return f"{store.path}: {len(store.failed)} utterances that cannot be read left out: {failures}"
 
 
 def frames_per_second(feature: Mapping[str, object] | None) -> float:

@@ -128,7 +128,10 @@ class Trainer:
             self._replace_lost_best()
         elif self.started_from:
             self.calls.log(self.started_from)
-        for remark in (self.data.left_out, self.data.short, self.valid.left_out if self.valid else ""):
+        remarks = [self.data.left_out, self.data.unreadable, self.data.short]
+        if self.valid:
+            remarks += [self.valid.left_out, self.valid.unreadable]
+        for remark in remarks:
             if remark:
                 self.calls.log(remark)
         curves = Curves(self.folder / "tensorboard", self.progress.epoch + 1)

@@ -15,7 +15,7 @@ from vouch.kaldi.trials import Trials, read_trials
 from vouch.kaldi.wavestore import open_store
 from vouch.metrics import equal_error_rate
 from vouch.scoring.cosine import normalize_length, score_trials
-from vouch.training.batches import describe_empty, find_empty
+from vouch.training.batches import describe_empty, describe_unreadable, find_unusable
 
 
 class ValidationSet:
@@ -30,7 +30,10 @@ class ValidationSet:
     ----------
     dim : number of feature dimensions
     num_utterances : how many different utterances the trials have
-    left_out : a line about trials with utterances without a frame, or silent waveforms, which are left out; or empty
+    left_out
+        a line about trials with utterances without a frame, or waveforms that are silent or cannot be read, which are
+        left out; or empty
+    unreadable : a line about recordings that cannot be read; empty when there are none
 
     Raises
     ------
@@ -47,7 +50,8 @@ class ValidationSet:
                 if utterance not in position:
                     raise VouchError(f"{path}/trials:{number}: '{utterance}' is not in {self._store.path}")
         self.dim = self._store.dim
-        trials, self.left_out = self._leave_out_empty(trials, position)
+        trials, self.left_out = self._leave_out_unusable(trials, position)
+        self.unreadable = describe_unreadable(self._store)
         self._used = np.array(sorted({position[u] for u in (*trials.enrol, *trials.test)}))
         self.num_utterances = len(self._used)
         row = {int(index): row for row, index in enumerate(self._used)}
@@ -55,14 +59,17 @@ class ValidationSet:
         self._test = np.array([row[position[utterance]] for utterance in trials.test])
         self._is_target = trials.is_target
 
-    def _leave_out_empty(self, trials: Trials, position: Mapping[str, int]) -> tuple[Trials, str]:
-        is_empty = find_empty(self._store)
-        is_whole = [not (is_empty[position[a]] or is_empty[position[b]]) for a, b in zip(*trials[:2], strict=True)]
+    def _leave_out_unusable(self, trials: Trials, position: Mapping[str, int]) -> tuple[Trials, str]:
+        is_empty, is_unreadable = find_unusable(self._store)
+        is_unusable = (is_empty | is_unreadable).tolist()
+        is_whole = [
+            not (is_unusable[position[a]] or is_unusable[position[b]]) for a, b in zip(*trials[:2], strict=True)
+        ]
         if all(is_whole):
             return trials, ""
         left_out = (
             f"{self._store.path}: {is_whole.count(False)} of {len(is_whole)} trials have an utterance of"
-            f" {describe_empty(self._store)}"
+            f" {describe_empty(self._store)}{' or one that cannot be read' if is_unreadable.any() else ''}"
         )
         if not any(is_whole):
             raise VouchError(f"{left_out}; none is left")
