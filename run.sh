@@ -282,7 +282,7 @@ if wanted 1; then
       run "${top}steps/make_fbank.py" "$data/$set" --config "${top}conf/features/$feature.yaml" "${jobs[@]}"
     done
   else
-    say "no features: the network takes waveforms, straight from the recordings"
+    say "no features: the network takes waveforms, straight from the recordings; stage 3 leaves out silent ones"
   fi
 fi
 

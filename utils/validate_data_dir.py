@@ -7,7 +7,8 @@
 Each finding names file, line and reason; errors make the exit status 1, warnings do not. Of features the headers are
 looked at where the archives are there: vectors, matrices of 0 frames, differing dimensions; with --features all numbers
 are read. With --audio every recording is read: whether it is readable, its sampling rate, channels, duration, silence,
-clipping, NaN, and whether it occurs twice. A run that was interrupted goes on where it was.
+clipping, NaN, and whether it occurs twice. A run that was interrupted goes on where it was. Stage 1 makes such checks
+of samples too, or stage 3 for networks that take waveforms; stage 0 looks at headers only.
 """
 
 import argparse

@@ -26,6 +26,7 @@ from vouch.errors import VouchError
 from vouch.kaldi.datadir import DataDir
 from vouch.kaldi.tables import read_table
 from vouch.kaldi.trials import Trials, read_trials
+from vouch.training.batches import TrainingSet
 
 SCRIPT = Path(__file__).resolve().parents[2] / "local" / "prepare_folders.py"
 
@@ -544,6 +545,19 @@ def test_m4a_durations_come_from_ffprobe(tmp_path, monkeypatch, answer, status, 
     monkeypatch.setenv("PATH", f"{probe(tmp_path / 'bin', answer, status)}:{os.environ['PATH']}")
     found, failed = read_durations([str(path)], 1)
     assert (failed[str(path)] if isinstance(seconds, str) else found[str(path)]) == seconds
+
+
+def test_silence_passes_stage_0_and_not_the_first_stage_that_reads_samples(tmp_path, scripts):
+    """Stage 0 looks at headers; of features stage 1 reads the samples, of waveforms stage 3."""
+    root = tree(tmp_path / "tree", speakers=10)
+    soundfile.write(root / "s9/u1.wav", np.zeros(8000), 16000)
+    prepare(tmp_path / "data", "--root", root)
+    found = {path.parent for path in (tmp_path / "data").glob("*/wav.scp") if "s9/u1.wav" in path.read_text()}
+    (data,) = found
+    done = scripts.run("steps/make_fbank.py", data, "--max-failed", "0.5", cwd=tmp_path)
+    assert "1 failed: 's9-u1': silence, all samples are 0" in done.stderr
+    training = TrainingSet(tmp_path / "data/train", feature={"type": "waveform", "sample_rate": 16000})
+    assert training.left_out == f"{tmp_path}/data/train/wav.scp: 1 utterances of silence or 0 samples left out: s9-u1"
 
 
 def test_no_utt2dur_when_a_duration_is_not_known(tmp_path, monkeypatch):
