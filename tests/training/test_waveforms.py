@@ -136,6 +136,36 @@ def test_one_bad_recording_among_many_is_left_out_and_named(tmp_path, how, has_l
     )
 
 
+def test_damage_that_a_crop_meets_is_replaced_by_the_next_recording_of_the_speaker(sets, tmp_path):
+    """Half a second of the middle is read beforehand, which is whole here."""
+    (tmp_path / "valid").symlink_to(sets / "valid")
+    write_sirens(tmp_path / "train", range(8))
+    path = tmp_path / "train.wavs/s1-03.wav"
+    samples = 0.1 * np.random.default_rng(0).standard_normal(4 * RATE)
+    path.unlink()
+    soundfile.write(path, samples, RATE, format="FLAC")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 3 // 4])
+    (tmp_path / "train/utt2dur").write_text(
+        "".join(f"s{s}-{u:02d} {4 if (s, u) == (1, 3) else 0.3}\n" for s in range(3) for u in range(8))
+    )
+    trainer, lines = make_trainer(tmp_path, tmp_path / "exp", "sinctdnn", epochs=3)
+    assert not trainer.data.unreadable
+    write_all_trials(tmp_path / "train")
+    assert (
+        "1 utterances that cannot be read left out: 's1-03'"
+        in ValidationSet(tmp_path / "train", waveform_feature({"name": "sinctdnn", "sample_rate": RATE})).unreadable
+    )
+    data, rng = trainer.data, np.random.default_rng(0)
+    row = [data.name(index) for index in range(len(data.labels))].index("s1-03")
+    many = data.gather(np.full(20, row), 4000, rng).features.numpy()
+    expected = soundfile.read(tmp_path / "train.wavs/s1-04.wav", dtype="float32")[0][:4000]
+    replaced = [np.array_equal(crop[:, 0], expected) for crop in many]
+    assert 1 <= sum(replaced) < 20
+    trainer.run()
+    assert sum("1 utterances that cannot be read left out: 's1-03': " in line for line in lines) == 1
+
+
 @pytest.mark.parametrize("has_lengths", [True, False])
 def test_many_bad_recordings_are_too_many(sets, tmp_path, has_lengths):
     (tmp_path / "valid").symlink_to(sets / "valid")

@@ -45,8 +45,8 @@ class WaveStore:
         headers of the files.
     dim : 1
     failed
-        utterance to reason, of those that turned out not to be readable when lengths were counted or silence was looked
-        for; at most 5 %
+        utterance to reason, of those that turned out not to be readable when lengths were counted, silence was looked
+        for, or later; at most 5 %
 
     Raises
     ------
@@ -95,11 +95,11 @@ class WaveStore:
             samples = np.take(whole, np.arange(first, first + len(out)), mode="wrap")
         out[:, 0] = samples
 
-    def find_silent(self) -> np.ndarray:
+    def find_silent(self, whole: bool = False) -> np.ndarray:
         """Return which utterances are silence, see `vouch.loudness`, as (utterances,) bool.
 
-        Half a second from the middle of each is read, and all of it only where that is silent. Utterances without
-        samples are not looked at. Those that are not readable are `failed` then, and no silence.
+        Half a second from the middle of each is read, and all of it only where that is silent or `whole` asks for it.
+        Utterances without samples are not looked at. Those that are not readable are `failed` then, and no silence.
 
         Raises
         ------
@@ -113,9 +113,9 @@ class WaveStore:
             probe = np.empty((min(length, self._rate // 2), 1), np.float32)
             try:
                 self.crop(index, (length - len(probe)) // 2, probe)
-                return self._sounds_silent(probe) and self._sounds_silent(self.matrix(index))
+                return (whole or self._sounds_silent(probe)) and self._sounds_silent(self.matrix(index))
             except VouchError as error:
-                self._leave_out(index, error)
+                self.leave_out(index, error)
                 return False
 
         return np.fromiter(self._each(is_silent, range(len(self))), bool, len(self))
@@ -123,9 +123,9 @@ class WaveStore:
     def _sounds_silent(self, samples: np.ndarray) -> bool:
         return measure_loudness(samples[:, 0], self._rate, bands=False).level < SILENCE_LEVEL
 
-    def _leave_out(self, index: int, error: VouchError) -> None:
-        """Add an utterance to `failed`; raise what speaks against going on if it is one too many."""
-        self.failed[self.utterances[index]] = str(error).removeprefix(self._prefix(index))
+    def leave_out(self, index: int, error: VouchError) -> None:
+        """Add an utterance that cannot be read to `failed`; `VouchError` if these are more than 5 % then."""
+        self.failed.setdefault(self.utterances[index], str(error).removeprefix(self._prefix(index)))
         count = len(self.failed)
         if count > MAX_FAILED * len(self):
             if count == 1:
@@ -177,7 +177,7 @@ class WaveStore:
             try:
                 samples = count_samples(self._rxfilename(index), self._rate)
             except VouchError as error:
-                self._leave_out(index, self._named(index, error))
+                self.leave_out(index, self._named(index, error))
                 return 0
             return max(0, samples - self._bounds(index)[0])
 

@@ -55,7 +55,6 @@ class TrainingSet:
     left_out
         a line about utterances without a frame, or of waveforms that are silent, which are left out; empty when there
         are none
-    unreadable : a line about recordings that cannot be read, which are left out; empty when there are none
     short : a line about waveforms shorter than 1 s; empty when there are none
 
     Raises
@@ -87,7 +86,6 @@ class TrainingSet:
             raise VouchError(f"{path}: training needs at least 2 speakers, there is {chosen.sum()}{left}")
         self.speakers = [names[label] for label in np.flatnonzero(chosen)]
         self.left_out = self._count(is_empty, f"of {describe_empty(self.store)} left out")
-        self.unreadable = describe_unreadable(self.store)
         self._position = np.flatnonzero(chosen[labels] & is_usable)
         self.labels = (np.cumsum(chosen) - 1)[labels[self._position]]
         self.num_frames = self.store.num_frames[self._position]
@@ -100,6 +98,11 @@ class TrainingSet:
     def _count(self, is_odd: np.ndarray, what: str) -> str:
         odd = np.flatnonzero(is_odd)
         return f"{self.store.path}: {len(odd)} utterances {what}: {self.store.utterances[odd[0]]}" if len(odd) else ""
+
+    @property
+    def unreadable(self) -> str:
+        """A line about recordings that cannot be read, as far as that was noticed; empty when there are none."""
+        return describe_unreadable(self.store)
 
     def name(self, index: int) -> str:
         """Return the id of utterance `index`."""
@@ -118,14 +121,38 @@ class TrainingSet:
         frames : length of the crops; shorter utterances are repeated
         rng : draws where the crops begin
         pin : place them in page-locked memory, from which a GPU copies without waiting
+
+        Raises
+        ------
+        VouchError
+            features cannot be read. Of recordings where only the crop shows it, those of the same speaker's next one
+            take its place; see `unreadable`. An error are more than 5 %, or all of a speaker
         """
         features = torch.empty(len(indices), frames, self.store.dim, pin_memory=pin)
         out = features.numpy()
         spare = np.maximum(self.num_frames[indices] - frames, 0)
         starts = (rng.random(len(indices)) * (spare + 1)).astype(np.int64)
+        crop = self._crop_recording if isinstance(self.store, WaveStore) else self.store.crop
         for row, (index, start) in enumerate(zip(self._position[indices].tolist(), starts.tolist(), strict=True)):
-            self.store.crop(index, start, out[row])
+            crop(index, start, out[row])
         return Batch(features, torch.from_numpy(self.labels[indices]))
+
+    def _crop_recording(self, index: int, start: int, out: np.ndarray, asked_for: int | None = None) -> None:
+        """Fill `out` from recording `index` of the store, or from the same speaker's next one that can be read.
+
+        Which one, and where, follows from `index` alone: an interrupted training that goes on takes the same.
+        """
+        assert isinstance(self.store, WaveStore)
+        try:
+            self.store.crop(index, start, out)
+        except VouchError as error:
+            self.store.leave_out(index, error)
+            same = self._position[self.labels == self.labels[np.searchsorted(self._position, index)]]
+            following = int(same[(np.searchsorted(same, index) + 1) % len(same)])
+            asked_for = index if asked_for is None else asked_for
+            if following == asked_for:
+                raise
+            self._crop_recording(following, 0, out, asked_for)
 
 
 def find_not_finite(
@@ -140,11 +167,14 @@ def find_not_finite(
     return list(found)
 
 
-def find_unusable(store: Store) -> tuple[np.ndarray, np.ndarray]:
+def find_unusable(store: Store, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Look for utterances that have nothing to learn or to compare.
 
-    Silent features are not there: stage 1 makes none. Of recordings only half a second is read here, so one that is
-    damaged elsewhere is met when that is read.
+    Silent features are not there: stage 1 makes none.
+
+    Parameters
+    ----------
+    whole : read all of each recording; otherwise half a second, and damage elsewhere is met when that is read
 
     Returns
     -------
@@ -157,7 +187,7 @@ def find_unusable(store: Store) -> tuple[np.ndarray, np.ndarray]:
     """
     is_empty, is_unreadable = store.num_frames == 0, np.zeros(len(store), bool)
     if isinstance(store, WaveStore):
-        is_empty |= store.find_silent()
+        is_empty |= store.find_silent(whole)
         is_unreadable[:] = [utterance in store.failed for utterance in store.utterances]
     return is_empty & ~is_unreadable, is_unreadable
 

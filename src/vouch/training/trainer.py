@@ -140,6 +140,9 @@ class Trainer:
             mean_loss, accuracy = self._train_epoch(clock)
             eer = self._validate()
             self._keep_if_best(eer)
+            if self.data.unreadable not in remarks:
+                remarks.append(self.data.unreadable)
+                self.calls.log(remarks[-1])
             self._report(curves, clock, mean_loss, accuracy, eer)
             self._start_next_epoch()
             save_checkpoint(self.state, self.fingerprint, self.last)

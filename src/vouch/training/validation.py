@@ -60,7 +60,7 @@ class ValidationSet:
         self._is_target = trials.is_target
 
     def _leave_out_unusable(self, trials: Trials, position: Mapping[str, int]) -> tuple[Trials, str]:
-        is_empty, is_unreadable = find_unusable(self._store)
+        is_empty, is_unreadable = find_unusable(self._store, whole=True)
         is_unusable = (is_empty | is_unreadable).tolist()
         is_whole = [
             not (is_unusable[position[a]] or is_unusable[position[b]]) for a, b in zip(*trials[:2], strict=True)
