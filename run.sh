@@ -75,7 +75,7 @@ say() { # WORD...: print them. A stage that cannot even be announced, as on a fu
 }
 
 nearest() { # WORD CHOICE...: a hint that names the choice that was probably meant
-  PYTHONPATH=${top}src python3 -c 'import sys; from vouch.errors import nearest; print(nearest(sys.argv[1], sys.argv[2:]))' \
+  PYTHONPATH=${top}src python3 -c 'import sys; from vouch.base.errors import nearest; print(nearest(sys.argv[1], sys.argv[2:]))' \
     "$@" 2>/dev/null || true
 }
 

@@ -19,20 +19,20 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
 from ami.annotations import Turn, read_turns
 from ami.meetings import SETS
-from command_line import Parser, run_main
-from common_options import parse_common
-from download import fetch
-from folders.tree import Recording
-from prepared import DataSet, check_free
-from recordings import drop_unreadable, make_set, warn, write_sets
-from server import Server
-from vouch.errors import VouchError, pick
+from vouch.base.errors import VouchError, pick
+from vouch.cli.corpus_options import parse_common
+from vouch.cli.parser import Parser, run_main
+from vouch.corpora.download import fetch
+from vouch.corpora.prepared import DataSet, check_free
+from vouch.corpora.recordings import drop_unreadable, make_set, warn, write_sets
+from vouch.corpora.server import Server
+from vouch.corpora.tree import Recording
 
 URL = "https://groups.inf.ed.ac.uk/ami/AMICorpusMirror/amicorpus/{name}"
 

@@ -20,24 +20,24 @@ from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
 import numpy as np
 import soundfile
 
-from command_line import Parser, run_main
 from demo.noise import NOISES, music
 from demo.score import SAMPLE_RATE
 from demo.session import draw_session, record, to_int16
 from demo.speaker import Manner, draw_speaker
 from demo.voice import synthesise
-from prepared import DataSet, claim, write_data_sets
-from vouch.errors import VouchError
-from vouch.files import atomic_write
-from vouch.kaldi.trials import Trials
-from worker_processes import in_processes
+from vouch.base.errors import VouchError
+from vouch.base.files import atomic_write
+from vouch.cli.parser import Parser, run_main
+from vouch.corpora.prepared import DataSet, claim, write_data_sets
+from vouch.corpora.worker_processes import in_processes
+from vouch.kaldi.lists.trials import Trials
 
 SETS = ("train", "valid", "test")
 MUSAN_FILES = {"noise": 4, "music": 6, "speech": 8}  # per sub-folder

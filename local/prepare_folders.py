@@ -24,19 +24,19 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import Parser, run_main
 from folders.protocol import LEAST, check_list, choose_speakers, name_lists, read_speakers
-from folders.tree import Recording, scan
-from prepared import check_free
-from recordings import drop_unreadable, make_set, warn, write_sets
-from splits import make_trials
-from trial_lists import Names, read_trial_list
-from vouch.errors import VouchError
-from vouch.kaldi.trials import Trials
+from vouch.base.errors import VouchError
+from vouch.cli.parser import Parser, run_main
+from vouch.corpora.prepared import check_free
+from vouch.corpora.recordings import drop_unreadable, make_set, warn, write_sets
+from vouch.corpora.splits import make_trials
+from vouch.corpora.tree import Recording, scan
+from vouch.corpora.trial_lists import Names, read_trial_list
+from vouch.kaldi.lists.trials import Trials
 
 
 def main() -> None:

@@ -24,19 +24,19 @@ from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import Parser, run_main
-from common_options import parse_common
-from folders.tree import Recording, scan
-from obtain import Archive, obtain
-from prepared import check_free
-from recordings import drop_unreadable, make_set, write_sets
-from server import Server
-from splits import hold_out, make_trials
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
+from vouch.cli.corpus_options import parse_common
+from vouch.cli.parser import Parser, run_main
+from vouch.corpora.obtain import Archive, obtain
+from vouch.corpora.prepared import check_free
+from vouch.corpora.recordings import drop_unreadable, make_set, write_sets
+from vouch.corpora.server import Server
+from vouch.corpora.splits import hold_out, make_trials
+from vouch.corpora.tree import Recording, scan
 
 MD5 = {
     "train-clean-5": "5df7d4e78065366204ca6845bb08f490",

@@ -14,17 +14,17 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import Parser, run_main
-from common_options import parse_common
-from folders.tree import Recording, scan
-from obtain import Archive, obtain
-from prepared import check_free
-from recordings import drop_unreadable, make_set, write_sets
-from server import Server
+from vouch.cli.corpus_options import parse_common
+from vouch.cli.parser import Parser, run_main
+from vouch.corpora.obtain import Archive, obtain
+from vouch.corpora.prepared import check_free
+from vouch.corpora.recordings import drop_unreadable, make_set, write_sets
+from vouch.corpora.server import Server
+from vouch.corpora.tree import Recording, scan
 
 URL = "https://www.openslr.org/resources/17/{name}"
 MUSAN = Archive("musan.tar.gz", "0c472d4fc0c5141eca47ad1ffeb2a7df", "musan")

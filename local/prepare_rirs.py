@@ -18,19 +18,19 @@ from pathlib import Path, PurePosixPath
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import Parser, run_main
-from common_options import parse_common
-from folders.tree import Recording
-from obtain import Archive, obtain
-from prepared import check_free
-from recordings import drop_unreadable, make_set, write_sets
-from server import Server
-from vouch.audiotree import walk_audio
-from vouch.errors import VouchError, pick
+from vouch.audio.tree import walk_audio
+from vouch.base.errors import VouchError, pick
+from vouch.cli.corpus_options import parse_common
+from vouch.cli.parser import Parser, run_main
+from vouch.corpora.obtain import Archive, obtain
+from vouch.corpora.prepared import check_free
+from vouch.corpora.recordings import drop_unreadable, make_set, write_sets
+from vouch.corpora.server import Server
+from vouch.corpora.tree import Recording
 from vouch.kaldi.tables import read_lines
 
 URL = "https://www.openslr.org/resources/28/{name}"

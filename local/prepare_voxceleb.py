@@ -28,21 +28,21 @@ from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import Parser, run_main
-from common_options import parse_common
-from credentials import Credentials
-from folders.tree import Recording, scan
-from obtain import obtain
-from prepared import check_free
-from recordings import drop_unreadable, make_set, write_sets
-from server import Server
-from splits import make_trials
-from trial_lists import Names, read_trial_list
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
+from vouch.cli.corpus_options import parse_common
+from vouch.cli.parser import Parser, run_main
+from vouch.corpora.credentials import Credentials
+from vouch.corpora.obtain import obtain
+from vouch.corpora.prepared import check_free
+from vouch.corpora.recordings import drop_unreadable, make_set, write_sets
+from vouch.corpora.server import Server
+from vouch.corpora.splits import make_trials
+from vouch.corpora.tree import Recording, scan
+from vouch.corpora.trial_lists import Names, read_trial_list
 from voxceleb.parts import ENCODINGS, URL, VOX1_DEV, VOX1_TEST, vox2_folder
 from voxceleb.protocol import (
     LISTS,

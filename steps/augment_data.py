@@ -13,25 +13,25 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
 import yaml
 
-from command_line import Parser, run_main
-from stage import add_job_options, run_shards
 from vouch.augment.noise import NoiseFolder, draw_kinds, read_kinds
-from vouch.augment.offline import noisy_feature_extractor
-from vouch.digests import digest_recordings, digest_sources
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
+from vouch.base.files import write_text
+from vouch.base.options import read_yaml
+from vouch.cli.parser import Parser, run_main
+from vouch.cli.stage import add_job_options, run_shards
 from vouch.features import build_feature, resolve_feature
-from vouch.files import write_text
-from vouch.kaldi.datadir import DataDir, write_data_dir
+from vouch.jobs.shards import Outcome, Shards, describe_failures
+from vouch.kaldi.datadirs.datadir import DataDir, write_data_dir
+from vouch.kaldi.lineage.digests import digest_recordings, digest_sources
+from vouch.kaldi.lineage.records import check_current, write_record
 from vouch.kaldi.tables import read_table, write_table
-from vouch.lineage import check_current, write_record
-from vouch.options import read_yaml
-from vouch.shards import Outcome, Shards, describe_failures
+from vouch.work.noisy import noisy_feature_extractor
 
 
 def main() -> None:

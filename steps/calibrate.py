@@ -17,19 +17,19 @@ from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
 import numpy as np
 
-from command_line import Parser, run_main
-from scoring_options import check_outputs
-from vouch.errors import VouchError
-from vouch.kaldi.scores import Scores, join_scores, read_scores, write_scores
-from vouch.kaldi.trials import Trials, read_trials
-from vouch.lineage import check_current, write_record
-from vouch.metrics import cllr
+from vouch.base.errors import VouchError
+from vouch.cli.parser import Parser, run_main
+from vouch.cli.scoring_options import check_outputs
+from vouch.evaluation.metrics import cllr
+from vouch.kaldi.lineage.records import check_current, write_record
+from vouch.kaldi.lists.scores import Scores, join_scores, read_scores, write_scores
+from vouch.kaldi.lists.trials import Trials, read_trials
 from vouch.scoring.calibration import fit_calibration, read_calibration, write_calibration
 from vouch.scoring.overlap import CohortFiles, check_cohort
 from vouch.scoring.quality import Quality, load_cohort_means, load_log_durations, load_magnitudes

@@ -24,27 +24,27 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from bootstrap_options import add_bootstrap_options, known_speakers
-from command_line import Parser, run_main
-from scoring_options import check_outputs
-from vouch.breakdown import SIDES, by_condition, by_duration, evaluate_groups, scored_trials
-from vouch.errors import VouchError, nearest
-from vouch.files import write_text
-from vouch.html_report import write_report
-from vouch.kaldi.scores import join_scores, read_scores
+from vouch.base.errors import VouchError, nearest
+from vouch.base.files import write_text
+from vouch.cli.bootstrap_options import add_bootstrap_options, known_speakers
+from vouch.cli.parser import Parser, run_main
+from vouch.cli.scoring_options import check_outputs
+from vouch.evaluation.breakdown import SIDES, by_condition, by_duration, evaluate_groups, scored_trials
+from vouch.evaluation.definitions import EQUAL_ERROR_RATES
+from vouch.evaluation.html import write_report
+from vouch.evaluation.plots import System, plot_det, plot_histogram
+from vouch.evaluation.result import PRIORS, Settings, evaluate
+from vouch.evaluation.result_file import write_result
+from vouch.evaluation.score_source import identify
+from vouch.evaluation.table import format_table
+from vouch.kaldi.lineage.records import check_current
+from vouch.kaldi.lists.scores import join_scores, read_scores
+from vouch.kaldi.lists.trials import Trials, read_trials
 from vouch.kaldi.tables import read_table
-from vouch.kaldi.trials import Trials, read_trials
-from vouch.lineage import check_current
-from vouch.metrics_compat import EQUAL_ERROR_RATES
-from vouch.plots import System, plot_det, plot_histogram
-from vouch.report import PRIORS, Settings, evaluate
-from vouch.result_file import write_result
-from vouch.result_table import format_table
-from vouch.score_source import identify
 
 
 def parse_options() -> Namespace:

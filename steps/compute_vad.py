@@ -12,20 +12,20 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import Parser, run_main
-from stage import add_job_options, run_shards
-from vouch.digests import digest_sources
+from vouch.base.options import read_yaml, resolve_options
+from vouch.cli.parser import Parser, run_main
+from vouch.cli.stage import add_job_options, run_shards
 from vouch.features import read_feature
-from vouch.features.voiced import check_energy, vad_work
-from vouch.kaldi.datadir import DataDir
-from vouch.lineage import check_current, write_record
-from vouch.options import read_yaml, resolve_options
-from vouch.shards import Shards
-from vouch.vad import energy_vad
+from vouch.features.vad import energy_vad
+from vouch.jobs.shards import Shards
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.lineage.digests import digest_sources
+from vouch.kaldi.lineage.records import check_current, write_record
+from vouch.work.voiced import check_energy, vad_work
 
 
 def main() -> None:

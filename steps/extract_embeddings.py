@@ -24,25 +24,25 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
 import torch
 
-from command_line import Parser, run_main
-from stage import add_channel_option, add_job_options, check_device, memory_advice, pick_device, run_shards
-from vouch.audio import parse_channel
-from vouch.cropping import WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
-from vouch.digests import digest_file, digest_recordings, digest_sources
-from vouch.embedding import default_max_frames, store_embedder, wave_embedder
+from vouch.audio.reading import parse_channel
+from vouch.base.errors import VouchError
+from vouch.cli.parser import Parser, run_main
+from vouch.cli.stage import add_channel_option, add_job_options, check_device, memory_advice, pick_device, run_shards
 from vouch.encoder import Encoder, load_encoder, rearrange
-from vouch.errors import VouchError
+from vouch.extraction.embed import default_max_frames, store_embedder, wave_embedder
+from vouch.extraction.pieces import WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
 from vouch.features import check_same_feature, read_feature
-from vouch.kaldi.datadir import DataDir
-from vouch.kaldi.wavlist import read_wav_list
-from vouch.lineage import check_current, write_record
-from vouch.shards import Shards
+from vouch.jobs.shards import Shards
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.datadirs.wavlist import read_wav_list
+from vouch.kaldi.lineage.digests import digest_file, digest_recordings, digest_sources
+from vouch.kaldi.lineage.records import check_current, write_record
 
 
 def main() -> None:

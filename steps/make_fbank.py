@@ -13,26 +13,26 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
 import yaml
 
-from command_line import Parser, run_main
-from stage import add_channel_option, add_job_options, run_shards
-from vouch.audio import parse_channel
-from vouch.digests import digest_recordings
+from vouch.audio.reading import parse_channel
+from vouch.base.files import write_text
+from vouch.base.options import read_yaml
+from vouch.cli.parser import Parser, run_main
+from vouch.cli.stage import add_channel_option, add_job_options, run_shards
 from vouch.features import build_feature, resolve_feature
-from vouch.features.extract import feature_extractor
 from vouch.features.waveform import Waveform
-from vouch.files import write_text
-from vouch.kaldi.ark import COMPRESSION
-from vouch.kaldi.datadir import DataDir
-from vouch.kaldi.soundcheck import DIGESTS, find_same_audio, refuse_remarks
+from vouch.jobs.shards import FORMATS, Outcome, Shards
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.lineage.digests import digest_recordings
+from vouch.kaldi.matrices.mapped import COMPRESSION
 from vouch.kaldi.tables import write_table
-from vouch.options import read_yaml
-from vouch.shards import FORMATS, Outcome, Shards
+from vouch.work.features import feature_extractor
+from vouch.work.soundcheck import DIGESTS, find_same_audio, refuse_remarks
 
 
 def main() -> None:

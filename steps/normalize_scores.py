@@ -20,18 +20,24 @@ from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
 import numpy as np
 
-from command_line import Parser, run_main
-from scoring_options import add_backend_options, check_backend_options, check_outputs, load_backend, sources_of
-from vouch.errors import VouchError
-from vouch.kaldi.scores import Scores, read_scores, write_scores
-from vouch.lineage import check_one_model, write_record
-from vouch.numbers import plain_int
+from vouch.base.errors import VouchError
+from vouch.base.numbers import plain_int
+from vouch.cli.parser import Parser, run_main
+from vouch.cli.scoring_options import (
+    add_backend_options,
+    check_backend_options,
+    check_outputs,
+    load_backend,
+    sources_of,
+)
+from vouch.kaldi.lineage.records import check_one_model, write_record
+from vouch.kaldi.lists.scores import Scores, read_scores, write_scores
 from vouch.scoring.backends import DEFAULT_AVERAGES, cohort_scores
 from vouch.scoring.overlap import CohortFiles, check_cohort
 from vouch.scoring.sides import check_rows, rows_of, score_sides

@@ -19,14 +19,20 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import Parser, run_main
 from run import count_processors
-from scoring_options import add_backend_options, check_backend_options, check_outputs, load_backend, sources_of
-from vouch.lineage import check_one_model, write_record
+from vouch.cli.parser import Parser, run_main
+from vouch.cli.scoring_options import (
+    add_backend_options,
+    check_backend_options,
+    check_outputs,
+    load_backend,
+    sources_of,
+)
+from vouch.kaldi.lineage.records import check_one_model, write_record
 from vouch.scoring.backends import DEFAULT_AVERAGES
 from vouch.scoring.stream import Sources, score_file
 

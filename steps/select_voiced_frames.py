@@ -13,22 +13,22 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import Parser, run_main
-from stage import add_job_options, run_shards
-from vouch.digests import digest_sources
-from vouch.errors import VouchError
-from vouch.features.voiced import CMVN, voiced_work
-from vouch.kaldi.ark import COMPRESSION
-from vouch.kaldi.datadir import DataDir
-from vouch.kaldi.dirtables import read_tables, restrict, write_tables
+from vouch.base.errors import VouchError
+from vouch.cli.parser import Parser, run_main
+from vouch.cli.stage import add_job_options, run_shards
+from vouch.jobs.shards import Outcome, Shards
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.datadirs.tables import read_tables, restrict, write_tables
+from vouch.kaldi.lineage.digests import digest_sources
+from vouch.kaldi.lineage.records import check_current, write_record
+from vouch.kaldi.lists.trials import trial_lists
+from vouch.kaldi.matrices.mapped import COMPRESSION
 from vouch.kaldi.tables import read_table
-from vouch.kaldi.trials import trial_lists
-from vouch.lineage import check_current, write_record
-from vouch.shards import Outcome, Shards
+from vouch.work.voiced import CMVN, voiced_work
 
 # What stays true of an utterance of which frames are dropped.
 TABLES = ("text", "utt2lang", "utt2uniq", "spk2gender")

@@ -25,29 +25,29 @@ from typing import IO
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
 import yaml
 
-from command_line import Parser, catch_stops, run_main
-from recipe_help import describe_recipe
-from stage import ProgressBar, check_device, memory_advice, pick_device
-from vouch.digests import digest_data, digest_file
+from vouch.base.errors import VouchError
+from vouch.base.files import write_text
+from vouch.base.options import read_yaml
+from vouch.cli.parser import Parser, catch_stops, run_main
+from vouch.cli.recipe_help import describe_recipe
+from vouch.cli.stage import ProgressBar, check_device, memory_advice, pick_device
 from vouch.encoder import waveform_feature
-from vouch.errors import VouchError
 from vouch.features import read_feature, resolve_feature
-from vouch.files import write_text
+from vouch.kaldi.lineage.digests import digest_data, digest_file
+from vouch.kaldi.lineage.records import check_current
 from vouch.kaldi.tables import read_table
-from vouch.lineage import check_current
-from vouch.options import read_yaml
-from vouch.training.batches import TrainingSet
 from vouch.training.checkpoint import read_final, read_fingerprint
 from vouch.training.config import SECTIONS, Config, check_networks, experiment_name, resolve_config
+from vouch.training.data import TrainingSet
 from vouch.training.finetune import check_features, configure, load_start
+from vouch.training.loop import Callbacks, Interrupted, Trainer
 from vouch.training.provenance import describe_run
-from vouch.training.trainer import Callbacks, Interrupted, Trainer
 from vouch.training.validation import ValidationSet
 
 

@@ -15,16 +15,16 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
 import numpy as np
 
-from command_line import Parser, run_main
-from vouch.errors import VouchError
-from vouch.kaldi.ark import read_vectors
-from vouch.lineage import check_one_model, write_record
+from vouch.base.errors import VouchError
+from vouch.cli.parser import Parser, run_main
+from vouch.kaldi.lineage.records import check_one_model, write_record
+from vouch.kaldi.matrices.mapped import read_vectors
 from vouch.scoring.lda import train_lda
 from vouch.scoring.plda_file import write_plda, write_single
 from vouch.scoring.plda_training import adapt_plda, train_plda

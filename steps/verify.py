@@ -15,19 +15,19 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
 import numpy as np
 
-from command_line import Parser, run_main
-from stage import add_channel_option, pick_device
-from vouch.audio import parse_channel, read_audio
-from vouch.embedding import embed_samples
+from vouch.audio.loudness import judge_loudness, measure_loudness
+from vouch.audio.reading import parse_channel, read_audio
+from vouch.base.errors import VouchError
+from vouch.cli.parser import Parser, run_main
+from vouch.cli.stage import add_channel_option, pick_device
 from vouch.encoder import load_encoder, rearrange
-from vouch.errors import VouchError
-from vouch.loudness import judge_loudness, measure_loudness
+from vouch.extraction.embed import embed_samples
 from vouch.scoring.backends import load_preparation
 from vouch.scoring.calibration import Calibration, prior_threshold, read_calibration
 from vouch.scoring.preparation import Preparation

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 
 
 class Done(NamedTuple):

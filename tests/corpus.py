@@ -10,10 +10,10 @@ import soundfile
 import torch
 
 from vouch.encoder import Encoder
-from vouch.kaldi.ark import open_ark
-from vouch.kaldi.datadir import write_data_dir
-from vouch.kaldi.feats import FeatureStore
+from vouch.kaldi.datadirs.datadir import write_data_dir
+from vouch.kaldi.matrices.mapped import open_ark
 from vouch.kaldi.tables import write_table
+from vouch.stores.features import FeatureStore
 
 RATE = 16000
 # The smallest network of each kind.

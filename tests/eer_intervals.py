@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vouch.intervals import Interval, bootstrap, by_score, over_trials, percentile_interval
+from vouch.evaluation.intervals import Interval, bootstrap, by_score, over_trials, percentile_interval
 
 
 def eer_interval(

@@ -5,9 +5,9 @@ import copy
 import torch
 from torch import nn
 
+from vouch.layers.batch_norm import BatchNorm2d
 from vouch.losses import LOSSES
 from vouch.models import MODELS
-from vouch.models.batch_norm import BatchNorm2d
 
 KINDS = ("as trained", "torch's own kernel", "contiguous")
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from corpus import TINY, TINY_BINS, tiny_encoder
 
+from vouch.base.errors import VouchError
+from vouch.base.torchfile import load_torch
 from vouch.encoder import NORMALIZATIONS, Encoder, load_encoder, save_encoder
-from vouch.errors import VouchError
 from vouch.models import MODELS
-from vouch.torchfile import load_torch
 
 
 def features(*shape, seed=0):

@@ -13,15 +13,15 @@ from corpus import tiny_encoder, voice, write_all_trials, write_recordings
 from processes import succeeds
 from recipe import ROOT, copy_project, run
 
-from vouch.embedding import embed_matrices
 from vouch.encoder import save_encoder
+from vouch.evaluation.definitions import feerci_eer, pyannote_eer, sequential_min_dcf, voxceleb_trainer_eer
+from vouch.extraction.embed import embed_matrices
 from vouch.features import resolve_feature
-from vouch.kaldi.ark import read_vectors
-from vouch.kaldi.feats import FeatureStore
-from vouch.kaldi.scores import join_scores, read_scores
+from vouch.kaldi.lists.scores import join_scores, read_scores
+from vouch.kaldi.lists.trials import read_trials
+from vouch.kaldi.matrices.mapped import read_vectors
 from vouch.kaldi.tables import read_table
-from vouch.kaldi.trials import read_trials
-from vouch.metrics_compat import feerci_eer, pyannote_eer, sequential_min_dcf, voxceleb_trainer_eer
+from vouch.stores.features import FeatureStore
 
 PROTOCOLS = sorted(path.stem for path in (ROOT / "conf/protocols").iterdir())
 EXP, DATA = "egs/mine/exp", "egs/mine/data"

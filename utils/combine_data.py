@@ -11,12 +11,12 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import Parser, run_main
-from vouch.kaldi.combine import combine_data_dirs
+from vouch.cli.parser import Parser, run_main
+from vouch.kaldi.datadirs.combine import combine_data_dirs
 
 
 def main() -> None:

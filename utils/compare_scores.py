@@ -15,21 +15,21 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
 import numpy as np
 
-from bootstrap_options import add_bootstrap_options, known_speakers
-from command_line import Parser, run_main
-from scoring_options import check_outputs
-from vouch.comparison import Comparison, compare
-from vouch.files import write_text
-from vouch.kaldi.scores import join_scores, read_scores
-from vouch.kaldi.trials import read_trials
-from vouch.report import LEVEL, PRIORS, remarks
-from vouch.result_table import format_text
+from vouch.base.files import write_text
+from vouch.cli.bootstrap_options import add_bootstrap_options, known_speakers
+from vouch.cli.parser import Parser, run_main
+from vouch.cli.scoring_options import check_outputs
+from vouch.evaluation.comparison import Comparison, compare
+from vouch.evaluation.result import LEVEL, PRIORS, remarks
+from vouch.evaluation.table import format_text
+from vouch.kaldi.lists.scores import join_scores, read_scores
+from vouch.kaldi.lists.trials import read_trials
 
 
 def main() -> None:

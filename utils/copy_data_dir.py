@@ -13,13 +13,13 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import Parser, run_main
-from vouch.kaldi.rename import Renaming, copy_data_dir
-from vouch.kaldi.validate import waive
+from vouch.cli.parser import Parser, run_main
+from vouch.kaldi.datadirs.rename import Renaming, copy_data_dir
+from vouch.kaldi.datadirs.validate import waive
 
 AFFIXES = ("utt-prefix", "utt-suffix", "spk-prefix", "spk-suffix")
 

@@ -19,19 +19,19 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
 import numpy as np
 
-from command_line import Parser, run_main
-from vouch.errors import VouchError
-from vouch.kaldi.archives import open_entries, read_entries, read_entry
-from vouch.kaldi.compression import METHODS
-from vouch.kaldi.layout import to_float32
-from vouch.kaldi.objects import HOLDS, write_object
-from vouch.kaldi.specifiers import open_output, split_specifier
+from vouch.base.errors import VouchError
+from vouch.cli.parser import Parser, run_main
+from vouch.kaldi.matrices.compression import METHODS
+from vouch.kaldi.matrices.layout import to_float32
+from vouch.kaldi.matrices.objects import HOLDS, write_object
+from vouch.kaldi.matrices.reading import open_entries, read_entries, read_entry
+from vouch.kaldi.matrices.specifiers import open_output, split_specifier
 
 
 def main() -> None:

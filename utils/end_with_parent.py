@@ -13,7 +13,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "src"))
 
-from vouch.lifetime import end_with
+from vouch.base.lifetime import end_with
 
 
 def main() -> None:

@@ -15,16 +15,16 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import Parser, run_main
-from vouch.errors import VouchError
-from vouch.kaldi.ark import open_ark
-from vouch.kaldi.datadir import write_data_dir
-from vouch.kaldi.layout import npy_layout
-from vouch.kaldi.npytree import count_frames, find_npy_tree, read_bins_first
+from vouch.base.errors import VouchError
+from vouch.cli.parser import Parser, run_main
+from vouch.kaldi.datadirs.datadir import write_data_dir
+from vouch.kaldi.datadirs.npytree import count_frames, find_npy_tree, read_bins_first
+from vouch.kaldi.matrices.layout import npy_layout
+from vouch.kaldi.matrices.mapped import open_ark
 from vouch.kaldi.tables import read_table, write_table
 
 

@@ -17,15 +17,15 @@ from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import Parser, run_main
-from vouch.errors import VouchError
-from vouch.report import Result
-from vouch.result_file import read_results
-from vouch.result_table import format_markdown, format_text, notes_of, table_records, table_rows
+from vouch.base.errors import VouchError
+from vouch.cli.parser import Parser, run_main
+from vouch.evaluation.result import Result
+from vouch.evaluation.result_file import read_results
+from vouch.evaluation.table import format_markdown, format_text, notes_of, table_records, table_rows
 
 
 def main() -> None:

@@ -27,14 +27,14 @@ from typing import IO, NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import run_main
-from vouch.errors import VouchError
-from vouch.launcher import JobArray, parse_launch
-from vouch.lifetime import end_with_this
+from vouch.base.errors import VouchError
+from vouch.base.lifetime import end_with_this
+from vouch.cli.parser import run_main
+from vouch.jobs.line import JobArray, parse_launch
 
 GRACE = 5.0  # seconds between asking a job to stop and killing it
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import Parser, run_main
-from vouch.kaldi.dirtables import KEYED_TABLES, read_tables
-from vouch.kaldi.subset import choose, choose_listed, write_subset
+from vouch.cli.parser import Parser, run_main
+from vouch.kaldi.datadirs.subset import choose, choose_listed, write_subset
+from vouch.kaldi.datadirs.tables import KEYED_TABLES, read_tables
 
 WAYS = {
     "first": "the first COUNT utterances",

@@ -11,13 +11,13 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from command_line import Parser, run_main
-from vouch.errors import VouchError
-from vouch.kaldi.dirtables import invert
+from vouch.base.errors import VouchError
+from vouch.cli.parser import Parser, run_main
+from vouch.kaldi.datadirs.tables import invert
 from vouch.kaldi.tables import decode_lines, read_lines
 
 

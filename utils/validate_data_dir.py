@@ -19,21 +19,21 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
 
-from startup import guard_imports
+from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
 from tqdm import tqdm
 
-from command_line import Parser, run_main
-from vouch.errors import VouchError
-from vouch.files import write_text
-from vouch.kaldi.datadir import DataDir
-from vouch.kaldi.doctor import Limits, judge_audio, judge_duplicates, judge_frames, judge_shared, judge_trials
-from vouch.kaldi.examine import Facts, examine_audio
-from vouch.kaldi.featcheck import judge_features
-from vouch.kaldi.findings import Report
-from vouch.kaldi.validate import WAIVERS, validate_data_dir, waive
+from vouch.base.errors import VouchError
+from vouch.base.files import write_text
+from vouch.cli.parser import Parser, run_main
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.datadirs.doctor import Limits, judge_audio, judge_duplicates, judge_frames, judge_shared, judge_trials
+from vouch.kaldi.datadirs.examine import Facts, examine_audio
+from vouch.kaldi.datadirs.featcheck import judge_features
+from vouch.kaldi.datadirs.findings import Report
+from vouch.kaldi.datadirs.validate import WAIVERS, validate_data_dir, waive
 
 RECORD = ".doctor.jsonl"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from folders.tree import safe
-from vouch.errors import VouchError, about_file
+from vouch.base.errors import VouchError, about_file
+from vouch.corpora.tree import safe
 from vouch.kaldi.tables import read_lines
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from folders.tree import Recording
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
+from vouch.corpora.tree import Recording
+from vouch.kaldi.lists.trials import LABELS, Trials
 from vouch.kaldi.tables import read_lines
-from vouch.kaldi.trials import LABELS, Trials
 
 SUFFIXES = (".flac", ".wav")
 

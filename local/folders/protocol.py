@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from folders.tree import Recording
-from splits import hold_out
-from vouch.errors import VouchError, nearest
+from vouch.base.errors import VouchError, nearest
+from vouch.corpora.splits import hold_out
+from vouch.corpora.tree import Recording
+from vouch.kaldi.lists.trials import Trials, list_name
 from vouch.kaldi.tables import read_lines
-from vouch.kaldi.trials import Trials, list_name
 
 SHARE = 0.1  # of the speakers for test, and of the rest for validation
 LEAST = 2  # speakers of a set: one alone has no non-target trial

@@ -9,11 +9,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from conversion import convert_tree
-from obtain import Archive, obtain
-from recordings import warn
-from server import Server
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
+from vouch.corpora.conversion import convert_tree
+from vouch.corpora.obtain import Archive, obtain
+from vouch.corpora.recordings import warn
+from vouch.corpora.server import Server
 
 URL = "https://cn01.mmai.io/download/voxceleb?file={name}&key={key}"
 ENCODINGS = ("wav", "flac", "m4a")

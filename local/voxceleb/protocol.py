@@ -6,15 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from download import fetch
-from folders.tree import Recording
-from recordings import warn
-from server import Server
-from splits import hold_out
-from trial_lists import Names
-from vouch.errors import VouchError, pick
+from vouch.base.errors import VouchError, pick
+from vouch.corpora.download import fetch
+from vouch.corpora.recordings import warn
+from vouch.corpora.server import Server
+from vouch.corpora.splits import hold_out
+from vouch.corpora.tree import Recording
+from vouch.corpora.trial_lists import Names
+from vouch.kaldi.lists.trials import Trials, list_name
 from vouch.kaldi.tables import read_lines
-from vouch.kaldi.trials import Trials, list_name
 
 TRAIN_ON = ("vox1", "vox2", "both")
 # The development speakers of the protocol VoxCeleb1_X: those whose names begin with U, V or W.

@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vouch.audio import MEAN
-from vouch.errors import VouchError, pick
+from vouch.audio.reading import MEAN
+from vouch.base.errors import VouchError, pick
+from vouch.base.options import resolve_options
+from vouch.base.torchfile import check_plain, check_tensors, load_torch, save_torch
+from vouch.deploy.cpu import rearranged
 from vouch.features import build_feature, resolve_feature
 from vouch.features.cmvn import sliding_cmvn
+from vouch.layers.inputs import length_mask
 from vouch.models import MODELS
-from vouch.models.inference import rearranged
-from vouch.models.inputs import length_mask
 from vouch.models.shapes import build_without_memory
-from vouch.options import resolve_options
-from vouch.torchfile import check_plain, check_tensors, load_torch, save_torch
 
 FORMAT = "vouch-encoder-1"
 # Added to the variance before its root is taken, as instance normalisation does.
@@ -93,7 +93,7 @@ class Encoder(nn.Module):
 
     @property
     def channel(self) -> int | str:
-        """Channel of a recording that the front end was given in training, see `vouch.audio.read_audio`."""
+        """Channel of a recording that the front end was given in training, see `vouch.audio.reading.read_audio`."""
         return MEAN if self.config["feature"] is None else self.config["feature"]["channel"]
 
     @property
@@ -249,7 +249,7 @@ def load_encoder(path: str | Path, device: str | torch.device = "cpu") -> Encode
 def rearrange(encoder: Encoder) -> Encoder:
     """Return a copy of a loaded encoder that gives the same embeddings, up to rounding, sooner.
 
-    It is for extraction alone: see `vouch.models.inference.rearranged`.
+    It is for extraction alone: see `vouch.deploy.cpu.rearranged`.
     """
     device = next(encoder.parameters()).device
     if device.type == "cuda":

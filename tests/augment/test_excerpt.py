@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from vouch.audio import read_audio, read_excerpt
-from vouch.errors import VouchError
+from vouch.audio.reading import read_audio, read_excerpt
+from vouch.base.errors import VouchError
 
 RATE = 16000
 

@@ -6,8 +6,8 @@ import soundfile
 import torch
 
 from vouch.augment.noise import NoiseFolder, NoiseKind, draw_kinds, mix, read_kinds
-from vouch.errors import VouchError
-from vouch.options import read_yaml
+from vouch.base.errors import VouchError
+from vouch.base.options import read_yaml
 
 RATE = 16000
 ONE = NoiseKind("noise", 1, 1, 7.5, 7.5)

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from layouts import KINDS, Step, change_layout, error, smooth_noise
 
-from vouch.kaldi.feats import FeatureStore
 from vouch.losses import LOSSES
 from vouch.models import MODELS
+from vouch.stores.features import FeatureStore
 
 FRAMES = 200
 

@@ -21,9 +21,9 @@ sys.path[:0] = [str(ROOT / "src")]
 import kaldiio
 import numpy as np
 
-from vouch.kaldi.archives import open_entries
+from vouch.kaldi.matrices.reading import open_entries
 from vouch.kaldi.tables import write_table
-from vouch.training.batches import TrainingSet
+from vouch.training.data import TrainingSet
 
 UTTERANCES, SPEAKERS, BINS, FRAMES = 2000, 100, 80, 200
 BATCH = 256

@@ -21,8 +21,8 @@ import numpy as np
 import soundfile
 
 from validate_data_dir import RECORD
-from vouch.kaldi.datadir import DataDir, write_data_dir
-from vouch.kaldi.examine import examine_audio
+from vouch.kaldi.datadirs.datadir import DataDir, write_data_dir
+from vouch.kaldi.datadirs.examine import examine_audio
 
 SPEAKERS, RATE = 100, 16000
 

@@ -27,12 +27,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from stage import keep_freed_memory
-from vouch import embedding
-from vouch.embedding import BATCH_FRAMES
+from vouch.cli.stage import keep_freed_memory
+from vouch.deploy.cpu import rearranged
 from vouch.encoder import Encoder, rearrange
+from vouch.extraction import embed as embedding
+from vouch.extraction.embed import BATCH_FRAMES
 from vouch.models import MODELS
-from vouch.models.inference import rearranged
 
 try:
     import onnxruntime

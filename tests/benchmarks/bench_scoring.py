@@ -24,11 +24,11 @@ sys.path[:0] = [str(ROOT / name) for name in ("src", "utils")]
 
 import numpy as np
 
-from command_line import Parser, run_main
-from vouch.kaldi.ark import open_ark, read_vectors
-from vouch.kaldi.scores import join_scores, read_scores
-from vouch.kaldi.trials import read_trials
-from vouch.report import evaluate
+from vouch.cli.parser import Parser, run_main
+from vouch.evaluation.result import evaluate
+from vouch.kaldi.lists.scores import join_scores, read_scores
+from vouch.kaldi.lists.trials import read_trials
+from vouch.kaldi.matrices.mapped import open_ark, read_vectors
 
 UTTERANCES, SPEAKERS, DIM, TRIALS, COHORT = 145_160, 1_251, 256, 579_818, 5_994
 # Trials scored one by one; the time of all is extrapolated from these.

@@ -16,12 +16,12 @@ sys.path[:0] = [str(ROOT / "src")]
 import numpy as np
 import torch
 
-from vouch.embedding import embed_store
 from vouch.encoder import Encoder
-from vouch.kaldi.feats import FeatureStore
-from vouch.kaldi.trials import read_trials
-from vouch.metrics import equal_error_rate
+from vouch.evaluation.metrics import equal_error_rate
+from vouch.extraction.embed import embed_store
+from vouch.kaldi.lists.trials import read_trials
 from vouch.scoring.cosine import normalize_length, score_trials
+from vouch.stores.features import FeatureStore
 
 SEEDS = range(3)
 

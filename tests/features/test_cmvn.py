@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.features.cmvn import apply_cmvn, cmvn_stats, sliding_cmvn
-from vouch.vad import select_voiced
+from vouch.features.vad import select_voiced
 
 FOLDER = Path(__file__).parents[1] / "golden"
 # Made by running apply-cmvn-sliding, compute-cmvn-stats and apply-cmvn; of each matrix three columns.

@@ -7,10 +7,10 @@ import pytest
 import torch
 import yaml
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
+from vouch.base.options import read_yaml
 from vouch.features import FEATURES, build_feature
-from vouch.features.extract import compute
-from vouch.options import read_yaml
+from vouch.work.features import compute
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.features import build_feature, frames, resolve_feature
 from vouch.features.fbank import Fbank
 

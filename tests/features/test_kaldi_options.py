@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
+from vouch.base.options import read_yaml
 from vouch.features import build_feature, resolve_feature
-from vouch.features.extract import compute
-from vouch.options import read_yaml
+from vouch.work.features import compute
 
 FOLDER = Path(__file__).parents[1] / "golden"
 # Made by running compute-fbank-feats and compute-mfcc-feats with dither 0; of each matrix every fifth frame.

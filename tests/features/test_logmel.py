@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchaudio
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.features import build_feature, logmel, resolve_feature
 from vouch.features.logmel import LogMel, recognise_options
 from vouch.features.mel import triangles

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.features import build_feature, resolve_feature
-from vouch.features.extract import compute
+from vouch.work.features import compute
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 16000])

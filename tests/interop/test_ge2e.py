@@ -10,10 +10,10 @@ import yaml
 from fill import fill
 from foreign import embed, imported
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.features import resolve_feature
-from vouch.features.extract import compute
 from vouch.interop import import_checkpoint
+from vouch.work.features import compute
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from foreign import imported
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.interop import FAMILIES, import_checkpoint, keys, recognise_families
 from vouch.interop.keys import Weights
 

@@ -9,7 +9,7 @@ import torch
 import yaml
 from foreign import embed, filled, imported, renamed_state
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.interop import import_checkpoint
 from vouch.models.sinctdnn import SincTDNN
 

@@ -8,7 +8,7 @@ import torch
 import yaml
 from foreign import embed, imported
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.features import resolve_feature
 from vouch.models.ecapa_tdnn import EcapaTDNN, from_speechbrain
 

@@ -9,8 +9,8 @@ import torch
 import yaml
 from foreign import embed, imported, renamed_state
 
+from vouch.base.errors import VouchError
 from vouch.encoder import Encoder
-from vouch.errors import VouchError
 from vouch.features import resolve_feature
 from vouch.interop import import_checkpoint
 

@@ -10,14 +10,14 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vouch.errors import VouchError
-from vouch.kaldi import archives
-from vouch.kaldi.archives import open_entries, read_entries
-from vouch.kaldi.ark import read_matrix, read_vectors
-from vouch.kaldi.datadir import DataDir
-from vouch.kaldi.feats import FeatureStore
-from vouch.kaldi.objects import HOLDS
-from vouch.kaldi.waves import WaveReader
+from vouch.base.errors import VouchError
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.matrices import reading as archives
+from vouch.kaldi.matrices.mapped import read_matrix, read_vectors
+from vouch.kaldi.matrices.objects import HOLDS
+from vouch.kaldi.matrices.reading import open_entries, read_entries
+from vouch.stores.features import FeatureStore
+from vouch.stores.reader import WaveReader
 
 REFERENCE = Path(__file__).resolve().parents[1] / "golden" / "kaldi_ark"
 # Decoding makes four bytes of one, and one copy or two; tables become objects. The rest is what is read at once.
@@ -81,7 +81,7 @@ def only_one_kind_of_error():
 def no_commands(monkeypatch):
     """What a damaged line makes of a command is not run; its output is a matrix."""
     monkeypatch.setattr(archives, "read_pipe", lambda command: (REFERENCE / "single_matrix.txt").read_bytes())
-    monkeypatch.setattr("vouch.audio.read_pipe", lambda command: b"")
+    monkeypatch.setattr("vouch.audio.reading.read_pipe", lambda command: b"")
 
 
 @pytest.mark.parametrize(

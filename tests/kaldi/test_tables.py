@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.kaldi.tables import read_lines, read_table, write_table
 
 

@@ -6,7 +6,7 @@ from fileserver import FileServer
 
 import prepare_ami
 from ami.meetings import SETS
-from vouch.kaldi.datadir import DataDir, Segment
+from vouch.kaldi.datadirs.datadir import DataDir, Segment
 from vouch.kaldi.tables import read_table
 
 MEETINGS = ("ES2004a", "IS1009b")

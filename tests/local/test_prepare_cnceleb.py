@@ -5,10 +5,10 @@ import pytest
 from adapters import prepare, refusal, sound
 
 import prepare_cnceleb
-from vouch.kaldi.ark import open_ark
-from vouch.kaldi.datadir import DataDir
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.lists.trials import read_trials
+from vouch.kaldi.matrices.mapped import open_ark
 from vouch.kaldi.tables import read_table
-from vouch.kaldi.trials import read_trials
 from vouch.scoring.sides import load_sides
 
 TRAIN = [f"id{number:05d}" for number in range(6)]

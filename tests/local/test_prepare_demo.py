@@ -20,10 +20,10 @@ from demo.score import SAMPLE_RATE
 from demo.session import draw_room, draw_session, record
 from demo.speaker import Manner, Speaker, draw_speaker
 from demo.voice import synthesise
-from vouch.errors import VouchError
-from vouch.kaldi.datadir import DataDir
+from vouch.base.errors import VouchError
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.lists.trials import read_trials
 from vouch.kaldi.tables import read_table
-from vouch.kaldi.trials import read_trials
 
 SCRIPT = Path(__file__).resolve().parents[2] / "local" / "prepare_demo.py"
 TINY = ["--speakers", "4,2,4", "--sessions", "2", "--utterances", "1"]

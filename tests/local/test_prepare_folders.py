@@ -16,17 +16,17 @@ import pytest
 import soundfile
 
 import prepare_folders
-import prepared
-from folders.headers import read_duration, read_durations
-from folders.tree import safe, scan
-from prepared import DataSet, write_data_sets
-from trial_lists import Names, read_trial_list
-from vouch.audio import read_audio
-from vouch.errors import VouchError
-from vouch.kaldi.datadir import DataDir
+import vouch.corpora.prepared as prepared
+from vouch.audio.reading import read_audio
+from vouch.base.errors import VouchError
+from vouch.corpora.durations import read_duration, read_durations
+from vouch.corpora.prepared import DataSet, write_data_sets
+from vouch.corpora.tree import safe, scan
+from vouch.corpora.trial_lists import Names, read_trial_list
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.lists.trials import Trials, read_trials
 from vouch.kaldi.tables import read_table
-from vouch.kaldi.trials import Trials, read_trials
-from vouch.training.batches import TrainingSet
+from vouch.training.data import TrainingSet
 
 SCRIPT = Path(__file__).resolve().parents[2] / "local" / "prepare_folders.py"
 

@@ -8,8 +8,8 @@ from adapters import prepare, refusal, sound
 from fileserver import FileServer
 
 import prepare_librispeech
-from vouch.kaldi.datadir import DataDir
-from vouch.kaldi.trials import read_trials
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.lists.trials import read_trials
 
 # Speakers and chapters of each part, two utterances a chapter; "19" and "198" as in the corpus.
 PARTS = {

@@ -12,7 +12,7 @@ from fileserver import FileServer
 import prepare_musan
 import prepare_rirs
 from vouch.augment.noise import NoiseFolder, NoiseKind
-from vouch.kaldi.datadir import DataDir
+from vouch.kaldi.datadirs.datadir import DataDir
 
 MUSAN = [
     "noise/free-sound/noise-free-sound-0000.wav",

@@ -15,9 +15,9 @@ from adapters import prepare, refusal, sound
 from fileserver import FileServer
 
 import prepare_voxceleb
-from vouch.kaldi.datadir import DataDir
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.lists.trials import read_trials
 from vouch.kaldi.tables import read_table
-from vouch.kaldi.trials import read_trials
 from voxceleb import parts, protocol
 
 SCRIPT = Path(__file__).resolve().parents[2] / "local" / "prepare_voxceleb.py"

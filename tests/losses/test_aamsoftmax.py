@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.losses.aamsoftmax import AAMSoftmax
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.losses.contrastive import Contrastive
 from vouch.losses.distances import DISTANCES
 

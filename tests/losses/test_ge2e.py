@@ -9,7 +9,7 @@ import pytest
 import torch
 from fill import fill_state
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.losses.ge2e import GE2E
 from vouch.models.lstm import GE2ELSTM
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.losses.base import LossOutput
 from vouch.losses.groups import GroupedLoss, ScaledCosineLoss, match_queries, query_and_anchor
 

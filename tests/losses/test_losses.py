@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.losses import LOSSES, LossOutput, SpeakerLoss, build_loss, resolve_loss
 
 DIM, SPEAKERS = 12, 7

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.losses.aamsoftmax import AAMSoftmax
 from vouch.losses.amsoftmax import AMSoftmax
 from vouch.losses.coco import Coco

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.losses.distances import DISTANCES
 from vouch.losses.mining import MINING, Triplets
 from vouch.losses.triplet import CLAMPS, Triplet

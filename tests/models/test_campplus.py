@@ -14,7 +14,7 @@ from slow_layers import (
     sigmoid,
 )
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.models.campplus import CAMPPlus, segment_sums
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")

@@ -15,7 +15,7 @@ from slow_layers import (
     softmax,
 )
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.models.ecapa_tdnn import EcapaTDNN, from_speechbrain, vouch_key
 
 BINS = 6

@@ -5,14 +5,14 @@ import torch
 from fill import fill_state
 from torch import nn
 
+from vouch.layers.pooling import StatisticsPooling
+from vouch.layers.se import SqueezeExcitation
 from vouch.models import MODELS
 from vouch.models.campplus import CAMPPlus
 from vouch.models.ecapa_tdnn import EcapaTDNN
 from vouch.models.info import FRAMES, Window, count_macs, describe, receptive_field
 from vouch.models.lstm import GE2ELSTM
-from vouch.models.pooling import StatisticsPooling
 from vouch.models.resnet import ResNet
-from vouch.models.se import SqueezeExcitation
 from vouch.models.xvector import XVector
 
 BINS = 8

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fill import fill_state
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.models.lstm import GE2ELSTM, vouch_key
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from corpus import TINY
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.models import MODELS
 
 BINS = {name: 40 if name == "vggvox40" else 24 for name in MODELS}

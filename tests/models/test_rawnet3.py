@@ -10,7 +10,7 @@ import torch
 from fill import fill_state
 from torch.nn import functional
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.models.rawnet3 import FeatureMapScaling, RawNet3, RawNet3Pooling, vouch_key
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -6,7 +6,7 @@ import torch
 from fill import fill_state
 from slow_layers import SlowLayers, assert_like, assert_padding_changes_nothing, relu, sigmoid, softmax
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.models.info import describe
 from vouch.models.res2netse34 import Res2NetSE34
 

@@ -12,7 +12,7 @@ from slow_layers import (
     relu,
 )
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.models.resnet import ResNet
 
 BLOCKS = {

@@ -5,7 +5,7 @@ import torch
 from slow_layers import assert_padding_changes_nothing
 from voxceleb_trainer import Case, check_keys, names
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.models.info import describe
 from vouch.models.resnetse34v2 import CHANNEL_POOLINGS, ResNetSE34V2
 

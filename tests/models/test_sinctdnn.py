@@ -10,8 +10,8 @@ import torch
 from fill import fill_state
 from torch.nn import functional
 
-from vouch.errors import VouchError
-from vouch.models.pooling import StatisticsPooling
+from vouch.base.errors import VouchError
+from vouch.layers.pooling import StatisticsPooling
 from vouch.models.sinctdnn import EmbeddingHead, SincTDNN, WeightNormConv1d, vouch_key
 
 GOLDEN = Path(__file__).parents[1] / "golden"

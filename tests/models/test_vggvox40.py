@@ -5,9 +5,9 @@ import torch
 from slow_layers import assert_padding_changes_nothing
 from voxceleb_trainer import Case, check_keys, names
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
+from vouch.layers.pooling import vouch_key
 from vouch.models.info import describe
-from vouch.models.pooling import vouch_key
 from vouch.models.vggvox40 import VGGVox40
 
 SMALL = (6, 7, 8, 9, 10, 11)

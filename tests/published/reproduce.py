@@ -20,12 +20,12 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "src")]
 
 import numpy as np
 
-from vouch.audio import read_audio
-from vouch.embedding import embed_matrices, embed_samples
+from vouch.audio.reading import read_audio
 from vouch.encoder import Encoder
-from vouch.features.extract import compute
+from vouch.evaluation.metrics import equal_error_rate
+from vouch.extraction.embed import embed_matrices, embed_samples
 from vouch.interop import FAMILIES, import_checkpoint
-from vouch.metrics import equal_error_rate
+from vouch.work.features import compute
 
 # Of Resemblyzer's embed_utterance: frames of a window and from one to the next, samples of a frame, and the share of
 # the last window that the recording must fill.

@@ -24,29 +24,29 @@ from corpus import tiny_encoder, voice
 from counts import count, seed
 
 from ami.annotations import read_turns
-from archives import unpack
-from vouch.audio import read_audio, read_channels
+from vouch.audio.reading import read_audio, read_channels
 from vouch.augment.noise import read_kinds
+from vouch.base.errors import VouchError
+from vouch.base.files import read_json
+from vouch.base.options import read_yaml
+from vouch.corpora.archives import unpack
 from vouch.encoder import load_encoder, save_encoder
-from vouch.errors import VouchError
+from vouch.evaluation.result import Settings, evaluate
+from vouch.evaluation.result_file import read_result, write_result
 from vouch.features import resolve_feature
-from vouch.files import read_json
 from vouch.interop import import_checkpoint
-from vouch.kaldi.archives import open_entries, read_entries
-from vouch.kaldi.ark import open_ark, read_matrix, read_vectors
-from vouch.kaldi.datadir import DataDir
-from vouch.kaldi.feats import FeatureStore
-from vouch.kaldi.npytree import read_bins_first
-from vouch.kaldi.scores import read_scores
+from vouch.jobs.line import parse_launch
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.datadirs.npytree import read_bins_first
+from vouch.kaldi.datadirs.wavlist import read_wav_list
+from vouch.kaldi.lists.scores import read_scores
+from vouch.kaldi.lists.trials import read_trials
+from vouch.kaldi.matrices.mapped import open_ark, read_matrix, read_vectors
+from vouch.kaldi.matrices.reading import open_entries, read_entries
 from vouch.kaldi.tables import read_lines, read_table
-from vouch.kaldi.trials import read_trials
-from vouch.kaldi.wavlist import read_wav_list
-from vouch.launcher import parse_launch
-from vouch.options import read_yaml
-from vouch.report import Settings, evaluate
-from vouch.result_file import read_result, write_result
 from vouch.scoring.calibration import fit_calibration, read_calibration, write_calibration
 from vouch.scoring.plda_file import read_mean, read_plda, read_transform
+from vouch.stores.features import FeatureStore
 from vouch.training.config import resolve_config
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -251,8 +251,8 @@ def hangs(*_: object) -> None:
 
 @pytest.mark.parametrize("name", READERS)
 def test_damaged_files(tmp_path, monkeypatch, name):
-    monkeypatch.setattr("vouch.kaldi.archives.read_pipe", lambda command: b"")
-    monkeypatch.setattr("vouch.audio.read_pipe", lambda command: b"")
+    monkeypatch.setattr("vouch.kaldi.matrices.reading.read_pipe", lambda command: b"")
+    monkeypatch.setattr("vouch.audio.reading.read_pipe", lambda command: b"")
     reader = READERS[name]
     path = tmp_path / "damaged"
     reader.make(path)

@@ -7,8 +7,8 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from vouch.errors import VouchError
-from vouch.metrics import cllr
+from vouch.base.errors import VouchError
+from vouch.evaluation.metrics import cllr
 from vouch.scoring.calibration import fit_calibration, prior_threshold, read_calibration, write_calibration
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.scoring.cosine import mean_directions, normalize_length, score_trials
 
 

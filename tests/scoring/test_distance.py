@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vouch.errors import VouchError
-from vouch.kaldi.ark import open_ark
+from vouch.base.errors import VouchError
+from vouch.kaldi.matrices.mapped import open_ark
 from vouch.scoring.distance import CropDistances, load_crops
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.scoring.overlap import CohortFiles, check_cohort
 
 

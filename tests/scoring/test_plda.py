@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vouch.errors import VouchError
-from vouch.kaldi.archives import read_entries
+from vouch.base.errors import VouchError
+from vouch.kaldi.matrices.reading import read_entries
 from vouch.kaldi.tables import read_table
 from vouch.scoring.cosine import normalize_length, score_trials
 from vouch.scoring.lda import apply_affine, train_lda

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vouch.errors import VouchError
-from vouch.kaldi.ark import open_ark
+from vouch.base.errors import VouchError
+from vouch.kaldi.matrices.mapped import open_ark
 from vouch.scoring.preparation import Preparation
 from vouch.scoring.sides import check_rows, load_cohort, load_sides, rows_of, score_sides
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.scoring.backends import CosineBackend, cohort_scores
 from vouch.scoring.cosine import normalize_length, score_trials
 from vouch.scoring.distance import CropDistances

@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from vouch.errors import VouchError
-from vouch.kaldi.ark import open_ark
+from vouch.base.errors import VouchError
+from vouch.kaldi.matrices.mapped import open_ark
 from vouch.scoring import stream
 from vouch.scoring.backends import CosineBackend, DistanceBackend, PldaBackend
 from vouch.scoring.plda import Plda

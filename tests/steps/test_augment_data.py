@@ -9,10 +9,10 @@ import soundfile
 from corpus import RATE, assert_same_features, read_features, slow_pipes, write_recordings
 from processes import fails, succeeds, wait_for
 
-from vouch.errors import VouchError
-from vouch.kaldi.datadir import DataDir
+from vouch.base.errors import VouchError
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.lineage.records import check_current
 from vouch.kaldi.tables import read_table, write_table
-from vouch.lineage import check_current
 
 AUGMENT = "steps/augment_data.py"
 

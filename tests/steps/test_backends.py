@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from processes import fails, succeeds
 
-from vouch.kaldi.ark import open_ark
-from vouch.metrics import equal_error_rate
+from vouch.evaluation.metrics import equal_error_rate
+from vouch.kaldi.matrices.mapped import open_ark
 from vouch.scoring.plda_file import read_mean, read_plda, read_transform
 
 SCORE, TRAIN, NORMALIZE = "steps/score_trials.py", "steps/train_plda.py", "steps/normalize_scores.py"

@@ -9,13 +9,13 @@ from corpus import tiny_encoder, voice
 from processes import fails, succeeds
 from scipy.signal import resample_poly
 
-from vouch.embedding import embed_matrices
 from vouch.encoder import save_encoder
-from vouch.features.extract import compute
-from vouch.kaldi.ark import open_ark, read_vectors
-from vouch.metrics import cllr
+from vouch.evaluation.metrics import cllr
+from vouch.extraction.embed import embed_matrices
+from vouch.kaldi.matrices.mapped import open_ark, read_vectors
 from vouch.scoring.calibration import fit_calibration, read_calibration, write_calibration
 from vouch.scoring.plda_file import write_single
+from vouch.work.features import compute
 
 CALIBRATE, VERIFY = "steps/calibrate.py", "steps/verify.py"
 SPEAKERS, EACH = 20, 3

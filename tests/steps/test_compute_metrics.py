@@ -7,10 +7,10 @@ import pytest
 from eer_intervals import eer_interval
 from processes import fails, succeeds
 
-from vouch import metrics
-from vouch.intervals import bootstrap, by_score, over_speakers, percentile_interval
-from vouch.lineage import write_record
-from vouch.metrics_compat import EQUAL_ERROR_RATES, sequential_min_dcf
+from vouch.evaluation import metrics
+from vouch.evaluation.definitions import EQUAL_ERROR_RATES, sequential_min_dcf
+from vouch.evaluation.intervals import bootstrap, by_score, over_speakers, percentile_interval
+from vouch.kaldi.lineage.records import write_record
 
 PAIRS = [(f"s{a}-{i}", f"s{b}-{j}") for a in range(6) for b in range(a, 6) for i in range(3) for j in range(3, 6)]
 IS_TARGET = np.array([a[:2] == b[:2] for a, b in PAIRS])

@@ -10,10 +10,10 @@ import torch
 from corpus import assert_same_features, read_features, slow_pipes, tiny_encoder, write_features, write_recordings
 from processes import fails, succeeds, wait_for
 
-from vouch.embedding import embed_matrices
 from vouch.encoder import save_encoder
+from vouch.extraction.embed import embed_matrices
 from vouch.features import resolve_feature
-from vouch.kaldi.ark import open_ark, read_vectors
+from vouch.kaldi.matrices.mapped import open_ark, read_vectors
 from vouch.kaldi.tables import read_table, write_table
 
 EXTRACT = "steps/extract_embeddings.py"

@@ -9,7 +9,7 @@ from foreign import embed
 from processes import fails, succeeds
 
 from vouch.encoder import load_encoder
-from vouch.kaldi.ark import read_vectors
+from vouch.kaldi.matrices.mapped import read_vectors
 
 IMPORT = "steps/import_checkpoint.py"
 HIDDEN, DIM = 8, 4

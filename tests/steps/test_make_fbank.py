@@ -23,7 +23,7 @@ from processes import ROOT, fails, succeeds, wait_for
 
 from vouch.encoder import save_encoder
 from vouch.features import build_feature
-from vouch.kaldi.datadir import write_data_dir
+from vouch.kaldi.datadirs.datadir import write_data_dir
 from vouch.kaldi.tables import read_table
 
 MAKE_FBANK = "steps/make_fbank.py"

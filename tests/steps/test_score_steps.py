@@ -11,9 +11,9 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 
-from vouch.kaldi.ark import open_ark
-from vouch.metrics import equal_error_rate
-from vouch.report import PRIORS
+from vouch.evaluation.metrics import equal_error_rate
+from vouch.evaluation.result import PRIORS
+from vouch.kaldi.matrices.mapped import open_ark
 
 STEPS = Path(__file__).parents[2] / "steps"
 IDS = [f"s{speaker}-{utterance}" for speaker in range(6) for utterance in range(4)]

@@ -14,12 +14,12 @@ import yaml
 from corpus import TINY, write_all_trials, write_features, write_recordings
 from processes import fails, succeeds, wait_for
 
+from vouch.base.torchfile import load_torch
 from vouch.encoder import load_encoder, resolve_model
 from vouch.features import resolve_feature
-from vouch.kaldi.ark import read_vectors
+from vouch.kaldi.lineage.records import write_record
+from vouch.kaldi.matrices.mapped import read_vectors
 from vouch.kaldi.tables import read_table
-from vouch.lineage import write_record
-from vouch.torchfile import load_torch
 
 TRAIN = "steps/train.py"
 TRAINING = {"epochs": 2, "batch_size": 8, "crop_frames": 20, "checkpoint_minutes": 0}

@@ -9,8 +9,8 @@ from corpus import RATE, read_features, voice, write_all_trials, write_recording
 from processes import ROOT, fails, succeeds
 
 from vouch.features.cmvn import apply_cmvn, cmvn_stats
+from vouch.features.vad import energy_vad
 from vouch.kaldi.tables import read_table, write_table
-from vouch.vad import energy_vad
 
 COMPUTE, SELECT, MAKE = "steps/compute_vad.py", "steps/select_voiced_frames.py", "steps/make_fbank.py"
 RECIPE = {"energy_threshold": 5.5, "energy_mean_scale": 0.5, "proportion_threshold": 0.12, "frames_context": 2}

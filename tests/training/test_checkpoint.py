@@ -7,8 +7,8 @@ import pytest
 import torch
 from corpus import tiny_encoder
 
+from vouch.base.errors import VouchError
 from vouch.encoder import load_encoder
-from vouch.errors import VouchError
 from vouch.losses import LOSSES
 from vouch.training.checkpoint import (
     Progress,

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import yaml
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
+from vouch.base.options import read_yaml
 from vouch.losses import LOSSES
 from vouch.models import MODELS
-from vouch.options import read_yaml
 from vouch.training.config import LONGEST_NAME, check_networks, experiment_name, resolve_config
 from vouch.training.options import TrainOptions
 

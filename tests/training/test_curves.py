@@ -40,7 +40,7 @@ def test_a_full_disk_is_one_error_that_names_the_file(tmp_path, start_python, si
     code = """
 import sys, threading
 from pathlib import Path
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.training.curves import Curves
 try:
     curves = Curves(Path(sys.argv[1]), 1)

@@ -4,15 +4,15 @@ import pytest
 import torch
 from corpus import TINY, tiny_encoder, write_features
 
+from vouch.base.errors import VouchError
+from vouch.base.torchfile import load_torch
 from vouch.encoder import save_encoder
-from vouch.errors import VouchError
 from vouch.losses import LOSSES, build_loss
-from vouch.torchfile import load_torch
-from vouch.training.batches import TrainingSet
 from vouch.training.checkpoint import TrainingState, save_checkpoint
 from vouch.training.config import resolve_config
+from vouch.training.data import TrainingSet
 from vouch.training.finetune import check_features, configure, load_start, transfer_loss
-from vouch.training.trainer import Callbacks, Trainer
+from vouch.training.loop import Callbacks, Trainer
 
 OLD, NEW = ["s0", "s1", "s3", "s4"], ["s1", "s2", "s4"]
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.losses import build_loss, resolve_loss
 from vouch.training.config import batch_demand
 from vouch.training.options import TrainOptions

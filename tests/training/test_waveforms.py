@@ -8,16 +8,16 @@ import soundfile
 import torch
 from corpus import RATE, TINY, write_all_trials
 
-from vouch.embedding import embed_matrices
+from vouch.base.errors import VouchError
 from vouch.encoder import load_encoder, waveform_feature
-from vouch.errors import VouchError
-from vouch.kaldi.datadir import write_data_dir
-from vouch.kaldi.trials import read_trials
-from vouch.metrics import equal_error_rate
+from vouch.evaluation.metrics import equal_error_rate
+from vouch.extraction.embed import embed_matrices
+from vouch.kaldi.datadirs.datadir import write_data_dir
+from vouch.kaldi.lists.trials import read_trials
 from vouch.models import MODELS
-from vouch.training.batches import TrainingSet
 from vouch.training.config import check_networks, resolve_config
-from vouch.training.trainer import Callbacks, Interrupted, Trainer
+from vouch.training.data import TrainingSet
+from vouch.training.loop import Callbacks, Interrupted, Trainer
 from vouch.training.validation import ValidationSet
 
 WAVEFORM_MODELS = [name for name in MODELS if MODELS[name].input_kind == "waveform"]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from processes import fails, succeeds
 
-from vouch.kaldi.archives import read_entries
-from vouch.kaldi.feats import FeatureStore
+from vouch.kaldi.matrices.reading import read_entries
+from vouch.stores.features import FeatureStore
 
 COPY = "utils/copy_feats.py"
 REFERENCE = Path(__file__).resolve().parents[1] / "golden" / "kaldi_ark"

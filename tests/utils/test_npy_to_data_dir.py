@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from processes import fails, succeeds
 
-from vouch.kaldi.datadir import DataDir
-from vouch.kaldi.feats import FeatureStore
+from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.tables import read_table
+from vouch.stores.features import FeatureStore
 
 SCRIPT = "utils/npy_to_data_dir.py"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vouch.audio import count_samples, read_excerpt
-from vouch.audiotree import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, walk_audio
-from vouch.errors import VouchError
-from vouch.options import resolve_options
+from vouch.audio.reading import count_samples, read_excerpt
+from vouch.audio.tree import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, walk_audio
+from vouch.base.errors import VouchError
+from vouch.base.options import resolve_options
 
 # Mean squares below this count as silence: -200 dB, far under what any recording resolves.
 SILENCE = 1e-20

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from torch import nn
 
-from vouch.audio import MEAN, parse_channel
-from vouch.errors import VouchError, pick
+from vouch.audio.reading import MEAN, parse_channel
+from vouch.base.errors import VouchError, pick
+from vouch.base.options import read_yaml, resolve_options
 from vouch.features.fbank import Fbank
 from vouch.features.logmel import LogMel
 from vouch.features.mfcc import Mfcc
 from vouch.features.waveform import Waveform
-from vouch.options import read_yaml, resolve_options
 
 FEATURES = {"fbank": Fbank, "logmel": LogMel, "mfcc": Mfcc, "waveform": Waveform}
 

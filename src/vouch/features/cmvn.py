@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 
 # Kaldi's floors of the variance: in a window, and of the statistics.
 WINDOW_VARIANCE_FLOOR = 1e-10

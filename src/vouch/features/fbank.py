@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.features.frames import EPSILON, Frames
 from vouch.features.mel import BandSums, check_edges, check_sizes
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from vouch.errors import VouchError, pick
+from vouch.base.errors import VouchError, pick
 from vouch.features.mel import BLOCK_FRAMES, blocks_of, check_sizes
 
 # Kaldi floors energies at float32's epsilon.

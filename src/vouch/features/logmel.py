@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from vouch.errors import VouchError, pick
+from vouch.base.errors import VouchError, pick
 from vouch.features.mel import BLOCK_FRAMES, NORMS, SCALES, BandSums, blocks_of, check_sizes, triangles
 
 # Largest difference, of the largest weight, at which a stored window or mel matrix counts as one of ours: well above

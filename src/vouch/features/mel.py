@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from vouch.errors import VouchError, pick
+from vouch.base.errors import VouchError, pick
 
 # Frames whose spectra are computed at once: they fit a processor's cache, and calls cost little beside the work.
 BLOCK_FRAMES = 1000

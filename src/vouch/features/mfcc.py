@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.features.fbank import Fbank
 from vouch.features.mel import check_sizes
 

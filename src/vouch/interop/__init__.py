@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from vouch.base.errors import VouchError, pick
+from vouch.base.options import resolve_options
+from vouch.base.torchfile import load_torch
 from vouch.encoder import Encoder
-from vouch.errors import VouchError, pick
 from vouch.interop import ge2e, pyannote, resemblyzer, speechbrain, threedspeaker, voxceleb_trainer, wespeaker
 from vouch.interop.keys import Weights
-from vouch.options import resolve_options
-from vouch.torchfile import load_torch
 
 
 class Family(NamedTuple):

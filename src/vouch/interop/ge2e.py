@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from vouch.base.errors import VouchError
+from vouch.base.options import read_yaml
 from vouch.encoder import Encoder
-from vouch.errors import VouchError
 from vouch.features import resolve_feature
 from vouch.interop.keys import Weights, build_encoder, renamed
 from vouch.models.lstm import vouch_key
-from vouch.options import read_yaml
 
 FEATURE = {
     "type": "logmel",

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
 
+from vouch.base.errors import VouchError
+from vouch.base.torchfile import check_tensors
 from vouch.encoder import Encoder, network_without_memory
-from vouch.errors import VouchError
-from vouch.torchfile import check_tensors
 
 # What toolkits call the state dict among the other contents of a checkpoint.
 WRAPPERS = ("model_state_dict", "model_state", "state_dict", "model")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from vouch.base.errors import VouchError, nearest
+from vouch.base.options import read_yaml
 from vouch.encoder import Encoder
-from vouch.errors import VouchError, nearest
 from vouch.interop.keys import Weights, build_encoder, renamed
 from vouch.models.sinctdnn import vouch_key
-from vouch.options import read_yaml
 
 # Options of SincTDNN by the section of the configuration that they stand in.
 SECTIONS = {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from vouch.base.errors import VouchError
 from vouch.encoder import Encoder
-from vouch.errors import VouchError
 from vouch.interop.keys import Weights, build_encoder
 from vouch.models.ecapa_tdnn import from_speechbrain
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vouch.base.errors import VouchError
 from vouch.encoder import Encoder
-from vouch.errors import VouchError
 from vouch.interop.keys import Weights, build_encoder
 from vouch.interop.wespeaker import campplus_options, refuse_others, unchanged
 

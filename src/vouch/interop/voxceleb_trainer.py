@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import torch
 
+from vouch.base.errors import VouchError, pick
 from vouch.encoder import Encoder
-from vouch.errors import VouchError, pick
 from vouch.features.logmel import recognise_options
 from vouch.interop.keys import Translate, Weights, build_encoder, renamed
-from vouch.models import pooling, rawnet3
+from vouch.layers import pooling
+from vouch.models import rawnet3
 
 INT16 = 32768.0
 # Published files of 2020, when waveforms were still read as 16-bit integers.

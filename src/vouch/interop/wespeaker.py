@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from vouch.base.errors import VouchError
 from vouch.encoder import Encoder
-from vouch.errors import VouchError
 from vouch.interop.keys import Translate, Weights, build_encoder, renamed
 from vouch.models import ecapa_tdnn
 from vouch.models.resnet import DEPTHS, STRIDES

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from vouch.errors import VouchError
-from vouch.files import write_text
+from vouch.base.errors import VouchError
+from vouch.base.files import write_text
 
 # Tables of a million lines take a second and no more memory than what is kept of them.
 _BLOCK_BYTES = 1 << 20

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vouch.errors import VouchError, pick
+from vouch.base.errors import VouchError, pick
+from vouch.base.options import convert, resolve_options
 from vouch.losses.aamsoftmax import AAMSoftmax
 from vouch.losses.amsoftmax import AMSoftmax
 from vouch.losses.angleproto import AngleProto
@@ -24,7 +25,6 @@ from vouch.losses.softmaxproto import SoftmaxProto
 from vouch.losses.subcenter_aamsoftmax import SubcenterAAMSoftmax
 from vouch.losses.triplet import Triplet
 from vouch.losses.weighted_sum import WeightedSum
-from vouch.options import convert, resolve_options
 
 LOSSES: dict[str, type[SpeakerLoss]] = {
     "softmax": Softmax,

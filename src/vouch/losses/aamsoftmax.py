@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from vouch.errors import VouchError, pick
+from vouch.base.errors import VouchError, pick
 from vouch.losses.margin import MarginSoftmax, rotate
 
 # "periodic" keeps this far from cosines of 1 and -1.

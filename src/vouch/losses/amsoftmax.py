@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.losses.margin import MarginSoftmax
 
 

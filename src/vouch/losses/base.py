@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 
 # Shorter vectors are scaled as if they had this length, which keeps the gradient at a vector of zeros finite.
 NORM_FLOOR = 1e-8

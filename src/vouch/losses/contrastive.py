@@ -11,7 +11,7 @@ import math
 
 import torch
 
-from vouch.errors import VouchError, pick
+from vouch.base.errors import VouchError, pick
 from vouch.losses.base import LossOutput
 from vouch.losses.distances import DISTANCES
 from vouch.losses.groups import GroupedLoss

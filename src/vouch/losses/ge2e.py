@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from vouch.errors import VouchError, pick
+from vouch.base.errors import VouchError, pick
 from vouch.losses.base import LossOutput, unit_length
 from vouch.losses.groups import ScaledCosineLoss
 

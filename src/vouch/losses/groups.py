@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.losses.base import LossOutput, SpeakerLoss
 
 MIN_W = 1e-6

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.losses.base import LossOutput, SpeakerLoss
 from vouch.losses.cosine_cross_entropy import cosine_cross_entropy
 

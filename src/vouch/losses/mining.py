@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 
 
 class Triplets(NamedTuple):

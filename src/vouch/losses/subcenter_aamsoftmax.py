@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from vouch.errors import VouchError, pick
+from vouch.base.errors import VouchError, pick
 from vouch.losses.aamsoftmax import BEYOND, check_angular_margin
 from vouch.losses.margin import MarginSoftmax, rotate
 

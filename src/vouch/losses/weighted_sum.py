@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-from vouch.errors import VouchError, nearest
+from vouch.base.errors import VouchError, nearest
 from vouch.losses.base import LossOutput, SpeakerLoss
 
 

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from vouch.errors import VouchError, pick
-from vouch.models.batch_norm import BatchNorm2d
-from vouch.models.inputs import as_image, check_features, clear_computed, strided_mask
-from vouch.models.pooling import POOLINGS
+from vouch.base.errors import VouchError, pick
+from vouch.layers.batch_norm import BatchNorm2d
+from vouch.layers.inputs import as_image, check_features, clear_computed, strided_mask
+from vouch.layers.pooling import POOLINGS
 from vouch.models.resnet import BasicBlock
 
 # Frames of a context segment, after the time stride.

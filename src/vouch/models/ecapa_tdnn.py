@@ -14,12 +14,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from vouch.errors import VouchError, pick
-from vouch.models.inputs import check_features, clear_computed, clear_padding, length_mask
-from vouch.models.pooling import ContextAttentiveStatisticsPooling, mean_and_variance
-from vouch.models.reflection import convolve
-from vouch.models.res2 import Res2Conv1d
-from vouch.models.se import SqueezeExcitation
+from vouch.base.errors import VouchError, pick
+from vouch.layers.inputs import check_features, clear_computed, clear_padding, length_mask
+from vouch.layers.pooling import ContextAttentiveStatisticsPooling, mean_and_variance
+from vouch.layers.reflection import convolve
+from vouch.layers.res2 import Res2Conv1d
+from vouch.layers.se import SqueezeExcitation
 
 KERNEL_SIZE = 5
 DILATIONS = (2, 3, 4)

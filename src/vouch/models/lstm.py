@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from vouch.errors import VouchError, pick
-from vouch.models.inputs import check_features
+from vouch.base.errors import VouchError, pick
+from vouch.layers.inputs import check_features
 
 NORM_FLOOR = 1e-8
 # Whether the layers of the LSTM have projections of their own.

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from vouch.errors import VouchError, pick
-from vouch.models.inputs import check_waveforms, clear_computed, clear_padding, length_mask
-from vouch.models.instance_norm import MaskedInstanceNorm
-from vouch.models.pooling import ContextAttentiveStatisticsPooling, mean_and_variance
-from vouch.models.res2 import Res2Conv1d
-from vouch.models.sinc import paired_sinc_filters
+from vouch.base.errors import VouchError, pick
+from vouch.layers.inputs import check_waveforms, clear_computed, clear_padding, length_mask
+from vouch.layers.instance_norm import MaskedInstanceNorm
+from vouch.layers.pooling import ContextAttentiveStatisticsPooling, mean_and_variance
+from vouch.layers.res2 import Res2Conv1d
+from vouch.layers.sinc import paired_sinc_filters
 
 PREEMPHASIS = 0.97
 KERNEL_SAMPLES = 251

@@ -12,12 +12,12 @@ from functools import partial
 import torch
 from torch import nn
 
-from vouch.models.batch_norm import BatchNorm2d
-from vouch.models.inputs import clear_computed
-from vouch.models.res2 import Res2Conv2d
+from vouch.layers.batch_norm import BatchNorm2d
+from vouch.layers.inputs import clear_computed
+from vouch.layers.res2 import Res2Conv2d
+from vouch.layers.se import SqueezeExcitation
 from vouch.models.resnetse import SE_REDUCTION, shortcut
 from vouch.models.resnetse34v2 import FullResolutionResNet
-from vouch.models.se import SqueezeExcitation
 
 
 class SERes2Block(nn.Module):

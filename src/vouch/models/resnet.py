@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from vouch.errors import VouchError, pick
-from vouch.models.batch_norm import BatchNorm2d
-from vouch.models.inputs import as_image, check_features, clear_computed, strided_mask
-from vouch.models.pooling import POOLINGS
-from vouch.models.shortcut import shortcut_convolution
+from vouch.base.errors import VouchError, pick
+from vouch.layers.batch_norm import BatchNorm2d
+from vouch.layers.inputs import as_image, check_features, clear_computed, strided_mask
+from vouch.layers.pooling import POOLINGS
+from vouch.layers.shortcut import shortcut_convolution
 
 STRIDES = (1, 2, 2, 2)
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from vouch.errors import VouchError
-from vouch.models.batch_norm import BatchNorm2d
-from vouch.models.inputs import as_image, check_features, clear_computed, strided_mask
-from vouch.models.se import SqueezeExcitation
-from vouch.models.shortcut import shortcut_convolution
+from vouch.base.errors import VouchError
+from vouch.layers.batch_norm import BatchNorm2d
+from vouch.layers.inputs import as_image, check_features, clear_computed, strided_mask
+from vouch.layers.se import SqueezeExcitation
+from vouch.layers.shortcut import shortcut_convolution
 
 SE_REDUCTION = 8
 BLOCKS_PER_STAGE = (3, 4, 6, 3)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from vouch.errors import pick
-from vouch.models.inputs import clear_computed
-from vouch.models.pooling import POOLINGS
+from vouch.base.errors import pick
+from vouch.layers.inputs import clear_computed
+from vouch.layers.pooling import POOLINGS
 from vouch.models.resnetse import ResNetSE, SEBasicBlock, build_stages, check_channels
 
 STRIDES = (1, 2, 2, 2)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from vouch.errors import pick
-from vouch.models.pooling import POOLINGS
+from vouch.base.errors import pick
+from vouch.layers.pooling import POOLINGS
 from vouch.models.resnetse import ResNetSE, SEBasicBlock, build_stages, check_channels
 
 STRIDES = (1, 2, 2, 1)

@@ -12,9 +12,9 @@ from functools import partial
 import torch
 from torch import nn
 
-from vouch.errors import VouchError, pick
-from vouch.models.inputs import clear_computed, clear_padding
-from vouch.models.pooling import weighted_mean, weighted_statistics
+from vouch.base.errors import VouchError, pick
+from vouch.layers.inputs import clear_computed, clear_padding
+from vouch.layers.pooling import weighted_mean, weighted_statistics
 from vouch.models.resnetse import Block, ResNetSE, SEBasicBlock, build_stages, check_channels
 
 STRIDES = (1, 2, 2, 2)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules import module as registration
 from torch.overrides import TorchFunctionMode
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 
 # Tensors and modules of a network; the deepest known here has 2600.
 MAX_PARTS = 6000

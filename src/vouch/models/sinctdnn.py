@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from vouch.errors import VouchError, pick
-from vouch.models.inputs import check_waveforms, clear_padding, length_mask
-from vouch.models.instance_norm import MaskedInstanceNorm
-from vouch.models.pooling import StatisticsPooling
-from vouch.models.sinc import sincnet_filters
+from vouch.base.errors import VouchError, pick
+from vouch.layers.inputs import check_waveforms, clear_padding, length_mask
+from vouch.layers.instance_norm import MaskedInstanceNorm
+from vouch.layers.pooling import StatisticsPooling
+from vouch.layers.sinc import sincnet_filters
 from vouch.models.xvector import CONTEXT_FRAMES, CONTEXTS
 
 SLOPE = 0.2

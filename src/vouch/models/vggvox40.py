@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from vouch.errors import VouchError, pick
-from vouch.models.batch_norm import BatchNorm2d
-from vouch.models.inputs import as_image, check_features, clear_computed, length_mask
-from vouch.models.pooling import POOLINGS
+from vouch.base.errors import VouchError, pick
+from vouch.layers.batch_norm import BatchNorm2d
+from vouch.layers.inputs import as_image, check_features, clear_computed, length_mask
+from vouch.layers.pooling import POOLINGS
 
 NUM_BINS = 40
 # Layers of `netcnn` that make (n - 1) // 2 frames of n.

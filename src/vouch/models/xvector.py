@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from vouch.errors import VouchError, pick
-from vouch.models.inputs import check_features, length_mask
-from vouch.models.pooling import POOLINGS
+from vouch.base.errors import VouchError, pick
+from vouch.layers.inputs import check_features, length_mask
+from vouch.layers.pooling import POOLINGS
 
 # Kernel size and dilation of frame1 to frame5.
 CONTEXTS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from vouch.errors import VouchError
-from vouch.kaldi.ark import read_vectors
+from vouch.base.errors import VouchError
+from vouch.kaldi.matrices.mapped import read_vectors
 from vouch.scoring.cosine import Cosine
 from vouch.scoring.distance import CropDistances, load_crops
 from vouch.scoring.plda import Plda, likelihood_ratios

@@ -17,9 +17,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from vouch.errors import VouchError, about_file
-from vouch.fields import Fields, check_list, check_number
-from vouch.files import read_json, write_text
+from vouch.base.errors import VouchError, about_file
+from vouch.base.fields import Fields, check_list, check_number
+from vouch.base.files import read_json, write_text
 
 FORMAT = "vouch-calibration-1"
 # Weight of the squared weights in the fit, beside 0.5 for the rarer kind of trial: they stay finite where scores

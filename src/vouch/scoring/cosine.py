@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 
 # Rows gathered at once. Both gathered blocks fit the cache, which makes scoring several times faster than one gather.
 _BLOCK = 256

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vouch.errors import VouchError
-from vouch.kaldi.feats import FeatureStore
+from vouch.base.errors import VouchError
 from vouch.scoring.cosine import normalize_length
+from vouch.stores.features import FeatureStore
 
 # Numbers in a gathered block of crops; it stays within the cache.
 _BLOCK_NUMBERS = 1 << 18

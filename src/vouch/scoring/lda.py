@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 
 # Smallest variance, in units of the largest, by which is divided.
 _VARIANCE_FLOOR = 1e-6

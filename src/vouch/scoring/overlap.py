@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from vouch.errors import VouchError, shorten
+from vouch.base.errors import VouchError, shorten
 from vouch.kaldi.tables import read_table
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vouch.errors import VouchError, pick
+from vouch.base.errors import VouchError, pick
 from vouch.scoring.cosine import dot_trials
 
 

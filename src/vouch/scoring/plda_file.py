@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vouch.errors import VouchError
-from vouch.files import atomic_write
-from vouch.kaldi.archives import read_entry
-from vouch.kaldi.layout import FLOATS, decode_header
-from vouch.kaldi.objects import ByteReader, write_object
-from vouch.kaldi.textform import format_text, parse_text
+from vouch.base.errors import VouchError
+from vouch.base.files import atomic_write
+from vouch.kaldi.matrices.layout import FLOATS, decode_header
+from vouch.kaldi.matrices.objects import ByteReader, write_object
+from vouch.kaldi.matrices.reading import read_entry
+from vouch.kaldi.matrices.textform import format_text, parse_text
 from vouch.scoring.plda import Plda
 
 _OPEN, _CLOSE = b"<Plda>", b"</Plda>"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.scoring.plda import Plda
 
 # A direction with less variance than this, in units of the largest, does not vary but for rounding (float32 squared).

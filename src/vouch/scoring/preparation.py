@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.scoring.cosine import normalize_length
 from vouch.scoring.lda import apply_affine
 

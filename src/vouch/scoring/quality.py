@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vouch.errors import VouchError
-from vouch.kaldi.ark import read_vectors
+from vouch.base.errors import VouchError
+from vouch.base.numbers import plain_float
+from vouch.kaldi.matrices.mapped import read_vectors
 from vouch.kaldi.tables import read_table
-from vouch.numbers import plain_float
 from vouch.scoring.backends import CosineBackend, cohort_scores
 from vouch.scoring.sides import check_rows, load_cohort, load_sides, read_enrolments, rows_of
 from vouch.scoring.snorm import cohort_statistics

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vouch.errors import VouchError, pick
-from vouch.kaldi.ark import read_vectors
+from vouch.base.errors import VouchError, pick
+from vouch.kaldi.matrices.mapped import read_vectors
 from vouch.kaldi.tables import read_table
 from vouch.scoring.cosine import mean_directions
 from vouch.scoring.preparation import Preparation

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 
 # Embeddings compared with the cohort at once; it bounds the memory to that many rows of cohort scores.
 _BLOCK = 512

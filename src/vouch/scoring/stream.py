@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vouch.errors import VouchError, shorten
-from vouch.files import atomic_write
-from vouch.kaldi.ids import IdTable
-from vouch.kaldi.scoretext import score_lines
+from vouch.base.errors import VouchError, shorten
+from vouch.base.files import atomic_write
+from vouch.kaldi.lists.ids import IdTable
+from vouch.kaldi.lists.scoretext import score_lines
+from vouch.kaldi.lists.trials import parse_trials
 from vouch.kaldi.tables import iterate_blocks
-from vouch.kaldi.trials import parse_trials
 from vouch.scoring.backends import Scorer
 from vouch.scoring.sides import Sides, score_sides
 

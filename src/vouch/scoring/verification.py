@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vouch.errors import VouchError
+from vouch.base.errors import VouchError
 from vouch.scoring.calibration import Calibration
 from vouch.scoring.preparation import Preparation
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from vouch.digests import digest_file
+from vouch.base.errors import VouchError, about_file
+from vouch.base.torchfile import load_torch, save_torch
 from vouch.encoder import Encoder, load_encoder
-from vouch.errors import VouchError, about_file
+from vouch.kaldi.lineage.digests import digest_file
 from vouch.losses.base import SpeakerLoss
-from vouch.torchfile import load_torch, save_torch
 
 FORMAT = "vouch-training-1"
 _PROBLEM, _ADVICE = "damaged, or of another version of Vouch", "remove it to train anew from the beginning"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 
-from vouch.training.batches import Batch
+from vouch.training.data import Batch
 
 
 class Clock:

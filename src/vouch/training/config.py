@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 
 from torch import nn
 
+from vouch.base.errors import VouchError, nearest, pick
+from vouch.base.options import resolve_options
 from vouch.encoder import NORMALIZATIONS, Encoder, resolve_model, resolve_normalization, waveform_feature
-from vouch.errors import VouchError, nearest, pick
 from vouch.losses import SpeakerLoss, build_loss, resolve_loss
 from vouch.losses.margin import MarginSoftmax
 from vouch.models.shapes import build_without_memory
-from vouch.options import resolve_options
 from vouch.training.options import TrainOptions
 from vouch.training.sampler import Demand
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
+from vouch.base.errors import VouchError
+from vouch.base.torchfile import load_torch
 from vouch.encoder import Encoder
-from vouch.errors import VouchError
 from vouch.features import check_same_feature
 from vouch.losses.base import SpeakerLoss
-from vouch.torchfile import load_torch
 from vouch.training.config import Config
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vouch.errors import VouchError, nearest, pick
+from vouch.base.errors import VouchError, nearest, pick
 from vouch.training.sampler import SAMPLERS
 from vouch.training.schedule import MARGIN_RAMPS, SCHEDULES
 

@@ -22,7 +22,7 @@ from itertools import islice
 import numpy as np
 import torch
 
-from vouch.errors import VouchError, pick
+from vouch.base.errors import VouchError, pick
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from vouch.embedding import embed_store
+from vouch.base.errors import VouchError
 from vouch.encoder import Encoder
-from vouch.errors import VouchError
-from vouch.kaldi.trials import Trials, read_trials
-from vouch.kaldi.wavestore import open_store
-from vouch.metrics import equal_error_rate
+from vouch.evaluation.metrics import equal_error_rate
+from vouch.extraction.embed import embed_store
+from vouch.kaldi.lists.trials import Trials, read_trials
 from vouch.scoring.cosine import normalize_length, score_trials
-from vouch.training.batches import describe_empty, describe_unreadable, find_unusable
+from vouch.stores.waves import open_store
+from vouch.training.data import describe_empty, describe_unreadable, find_unusable
 
 
 class ValidationSet:
@@ -24,7 +24,7 @@ class ValidationSet:
     Parameters
     ----------
     path : data directory with trials and feats.scp, or wav.scp for waveforms
-    feature : see `vouch.training.batches.TrainingSet`
+    feature : see `vouch.training.data.TrainingSet`
 
     Attributes
     ----------

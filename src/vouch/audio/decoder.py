@@ -1,0 +1,243 @@
+"""One recording, opened: its rate, the number of its samples as far as that is known, and the samples themselves.
+
+All reading of audio goes through here, so that counting, reading all and reading a part agree. A decoder is read to
+its end, block by block; what a header says is a promise only where the format makes it one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import threading
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from vouch.audio.containers import find_end
+from vouch.audio.mpeg import SLACK_FRAMES, Frame, Stream, find_first_frame, goes_on, missing_head
+from vouch.audio.riff import Samples, find_samples
+from vouch.audio.views import View
+from vouch.base.errors import VouchError, reason
+
+# Encodings of which a decoder that is sent to the middle gives the samples that one from the beginning on gives.
+_SEEKABLE = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+# Formats whose files are held to what they promise: by `vouch.audio.containers` and `vouch.audio.mpeg`, or by
+# libsndfile itself.
+_HELD = {"WAV", "WAVEX", "RF64", "AIFF", "AU", "NIST", "CAF", "W64", "OGG", "FLAC", "MP3", "HTK"}
+# Formats that count samples rather than bytes.
+_COUNTED = {"FLAC", "MP3"}
+# Samples, of all channels, that are decoded at once, and at most: 37 hours of 16 kHz, or 8 GiB.
+_BLOCK = 1 << 20
+MAX_SAMPLES = 1 << 31
+# libsndfile keeps the reason of a failed opening in one place for all threads.
+_OPENING = threading.Lock()
+
+
+class Pcm16Decoder:
+    """16-bit PCM in a wav file; see `SoundDecoder`."""
+
+    is_seekable = True
+
+    def __init__(self, file: BinaryIO, samples: Samples) -> None:
+        self._file, self._samples = file, samples
+        self.rate, self.frames = samples.rate, samples.frames
+
+    def count(self) -> int:
+        """Return the number of samples of each channel."""
+        return self.frames
+
+    def read(self) -> np.ndarray:
+        """Read all samples."""
+        return self._samples.read_pcm16(self._file, 0, self.frames)
+
+    def read_span(self, first: int, count: int) -> np.ndarray:
+        """Read `count` samples of each channel from `first` on, all of which there are."""
+        return self._samples.read_pcm16(self._file, first, count)
+
+
+class SoundDecoder:
+    """What libsndfile decodes.
+
+    Attributes
+    ----------
+    rate : Hz, as the header says
+    frames : number of samples of each channel, by the header; None where it gives none, or only an estimate
+    is_seekable : whether `read_span` gives exactly the samples that `read` gives
+    """
+
+    def __init__(self, sound: soundfile.SoundFile, source: BinaryIO, where: str, tag: Frame | None) -> None:
+        self._sound, self._source, self._where = sound, source, where
+        # What the header leaves open is 0 or at the top of the range, and damaged headers are anywhere.
+        is_known = 0 < sound.frames < 1 << 62 and (sound.format != "MP3" or tag is not None)
+        self.frames = sound.frames if is_known else None
+        self.rate = sound.samplerate
+        self.is_seekable = is_known and sound.subtype in _SEEKABLE
+        self._slack = SLACK_FRAMES * tag.samples if tag else 0
+
+    def count(self) -> int:
+        """Return the number of samples of each channel that `read` gives; decodes what has a header without it."""
+        if self.frames is None:
+            return sum(len(block) for block in self._blocks())
+        if self._sound.format == "FLAC":
+            # Its frames have numbers: to find the last sample where the header says costs no decoding of the others.
+            try:
+                self.read_span(self.frames - 1, 1)
+            except VouchError:
+                raise self._truncated("less") from None
+        return self.frames
+
+    def read(self) -> np.ndarray:
+        """Read all samples, (samples,) or (samples, channels) float32; `VouchError` if some that it has are missing."""
+        blocks = list(self._blocks())
+        # What is read where the length is not known is part of a larger array.
+        return blocks[0] if len(blocks) == 1 and self.frames is not None else np.concatenate(blocks)
+
+    def read_span(self, first: int, count: int) -> np.ndarray:
+        """Read `count` samples of each channel from `first` on, all of which there are by the header."""
+        with _naming(self._where):
+            self._sound.seek(first)
+        span = self._read_block(count)
+        if len(span) < count:
+            raise VouchError(f"{self._where}: truncated, {count - len(span)} samples are missing")
+        return span
+
+    def _blocks(self) -> Iterator[np.ndarray]:
+        """Decode to the end, from the beginning."""
+        size = max(1, _BLOCK // self._sound.channels)
+        total = 0
+        while True:
+            # Of most recordings the length is known, and then no more is set aside.
+            left = size if self.frames is None else self.frames - total
+            block = self._read_block(min(size, left) if left > 0 else 0)
+            total += len(block)
+            if total * self._sound.channels > MAX_SAMPLES:
+                raise VouchError(f"{self._where}: more than {MAX_SAMPLES} samples; cut it into several files")
+            if len(block) or not total:
+                yield block
+            if not len(block) or total == self.frames:
+                break
+        if self.frames is not None and total + self._slack < self.frames:
+            raise self._truncated(total)
+
+    def _truncated(self, held: int | str) -> VouchError:
+        return VouchError(f"{self._where}: truncated, it promises {self.frames} samples and holds {held}")
+
+    def _read_block(self, count: int) -> np.ndarray:
+        with _naming(self._where):
+            return self._after_failure(self._sound.read(count, dtype="float32"))
+
+    def _after_failure(self, block: np.ndarray) -> np.ndarray:
+        """Return a block unless the file could not be read meanwhile, which libsndfile takes for its end."""
+        failure = self._source.failure if isinstance(self._source, View) else None
+        if failure is not None:
+            raise failure
+        return block
+
+
+class _Sound(soundfile.SoundFile):
+    """A `SoundFile` that reads on without seeking to where it is after each block, which some decoders fail at."""
+
+    def seekable(self) -> bool:
+        """No, as far as reading goes."""
+        return False
+
+
+Decoder = Pcm16Decoder | SoundDecoder
+
+
+@contextlib.contextmanager
+def open_decoder(file: BinaryIO, length: int, where: str, offset: int = 0) -> Iterator[Decoder]:
+    """Open the recording that begins at a byte of a file.
+
+    Parameters
+    ----------
+    file : a regular file, or `io.BytesIO`
+    length : its bytes
+    where : name for messages
+    offset : the first byte of the recording; if it is not 0, other things may follow in the file
+
+    Raises
+    ------
+    VouchError : not audio, in a format of which nobody can tell whether the file is whole, or it ends before its header
+        says
+    """
+    if offset >= length:
+        raise VouchError(f"{where}: no audio, 0 bytes")
+    if offset:
+        file, length = View(file, offset, length), length - offset
+    samples = find_samples(file, length, where)
+    if samples is not None and samples.is_pcm16:
+        yield Pcm16Decoder(file, samples)
+        return
+    end = find_end(file, length, where)
+    if end is not None and end < length and (offset or samples is None):
+        # libsndfile looks for some things from the end on, which would be that of the archive, and takes what follows
+        # the samples of some formats for more of them.
+        file, length = View(file, 0, end), end
+    # Before libsndfile has the file, whose position it relies on.
+    frame = find_first_frame(file)
+    is_counted = frame is not None and frame.frames is not None and (bool(offset) or not goes_on(file, frame))
+    size = length
+    if offset and frame is not None and frame.bytes is not None:
+        size = min(length, frame.position + frame.bytes)
+        file = View(file, 0, size)
+    head = missing_head(file, 0)
+    source = View(file, 0, size, head) if head else file
+    with _open_sound(source, where) as sound:
+        is_mp3 = sound.format == "MP3"
+        if is_mp3 and frame is not None:
+            frame.check(length, where)
+        if not is_mp3 or is_counted:
+            decoder = SoundDecoder(sound, source, where, frame if is_mp3 else None)
+            if offset and end is None and not (decoder.frames is not None and sound.format in _COUNTED):
+                raise _endless(where)
+            yield decoder
+            return
+    if offset:
+        raise _endless(where)
+    # A tag that counts a part of the file only is left out.
+    start = 0 if frame is None or frame.frames is None else frame.position + frame.size
+    # libsndfile has moved the position of the descriptor: what is buffered of the file is forgotten by this.
+    file.seek(0, io.SEEK_END)
+    stream = Stream(file, start, length, missing_head(file, start))
+    with _open_sound(stream, where) as sound:
+        yield SoundDecoder(sound, stream, where, None)
+
+
+def _endless(where: str) -> VouchError:
+    return VouchError(f"{where}: it does not say where it ends, as a recording within an archive has to")
+
+
+def _open_sound(file: BinaryIO, where: str) -> soundfile.SoundFile:
+    """Give a file to libsndfile from its beginning; what was read of it before does not matter."""
+    file.seek(0)
+    source: BinaryIO | int = file
+    if not isinstance(file, (io.BytesIO, View)):
+        # By its descriptor that is faster than through Python, and nothing is concluded from the file's name.
+        source = file.fileno()
+        os.lseek(source, 0, os.SEEK_SET)
+    with _naming(where), _OPENING:
+        sound = _Sound(source, closefd=False)
+    if sound.format not in _HELD:
+        # Of a file that was cut off, libsndfile gives what is there for the whole, or fills it up with earlier samples.
+        name = sound.format_info
+        sound.close()
+        raise VouchError(f"{where}: {name}: whether such a file is whole cannot be told; convert it to wav or flac")
+    return sound
+
+
+@contextlib.contextmanager
+def _naming(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (VouchError, BrokenPipeError):
+        raise
+    except Exception as error:
+        if isinstance(error, (OSError, MemoryError)):
+            raise VouchError(f"{where}: {reason(error)}") from None
+        # The library's own words, without the path that it puts before them.
+        words = str(getattr(error, "error_string", error))
+        raise VouchError(f"{where}: not readable as audio ({words.strip().rstrip('.')})") from None

@@ -1,0 +1,148 @@
+"""mp3 files: whether their number of samples is known, and how to have all of them decoded when it is not.
+
+A stream of MPEG frames says nothing of its length. Encoders that write to a file put a frame before it, "Xing" or
+"Info", that counts frames and bytes; without one libsndfile (mpg123) takes the first frame's bit rate for the mean,
+gives no more samples than follow from that, and none at all of what is beyond. Sources: ISO 11172-3, 2.4.1.3;
+"MPEG Audio Frame Header" by K. Windström; the revision 1 of the LAME tag.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO, NamedTuple
+
+from vouch.audio.views import View
+from vouch.base.errors import VouchError
+
+# kbit/s of layer III by index, of MPEG 1 and of MPEG 2 and 2.5.
+_BIT_RATES = (
+    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+)
+_RATES = (44100, 48000, 32000)
+# Programs do not agree on whether the frame with the counts counts itself.
+SLACK_FRAMES = 2
+# Bytes that a frame has at least, and at most.
+_SHORTEST_FRAME, _LONGEST_FRAME = 24, 2881
+# Bytes of an ID3 tag of version 1, after the frames.
+_ID3_AT_END = 128
+# By how much a file is made to look longer; the bit rates of its frames differ by less.
+_STRETCH = 64
+# An ID3 tag of version 2 without entries: ten bytes of padding.
+_EMPTY_ID3 = b"ID3\3\0\0\0\0\0\n" + bytes(10)
+# Where libsndfile looks for the other half of a file that has no name.
+_RESOURCE_FORKS = ("._", ".AppleDouble")
+
+
+class Frame(NamedTuple):
+    """The first frame of an mp3 file, and what it counts.
+
+    Attributes
+    ----------
+    position : its first byte
+    size : its bytes, 0 if it does not say
+    samples : of each channel, in one frame
+    frames, bytes : those of the file by the tag "Xing" or "Info"; None: it has no such tag, or one that does not say
+    """
+
+    position: int
+    size: int
+    samples: int
+    frames: int | None
+    bytes: int | None
+
+    def check(self, length: int, where: str) -> None:
+        """Raise `VouchError` if a file of so many bytes does not have all that the tag counts, or cannot have it."""
+        counted = length if self.bytes is None else self.bytes
+        # Some programs count a tag before the frames, or the whole file.
+        if self.position + counted > length and length - counted not in (0, _ID3_AT_END):
+            raise VouchError(f"{where}: truncated mp3, its tag counts {counted} bytes and it holds {length}")
+        if self.frames is not None and self.frames * _SHORTEST_FRAME > length:
+            raise VouchError(f"{where}: damaged mp3, its tag counts {self.frames} frames in {length} bytes")
+
+
+def find_first_frame(file: BinaryIO) -> Frame | None:
+    """Find the first frame of layer III, after ID3 tags; None when something else is there."""
+    position = 0
+    while True:
+        file.seek(position)
+        head = file.read(256)
+        if head[:3] != b"ID3" or len(head) < 10:
+            break
+        size = (head[6] & 127) << 21 | (head[7] & 127) << 14 | (head[8] & 127) << 7 | head[9] & 127
+        position += 10 + size + (10 if head[5] & 16 else 0)
+    if len(head) < 4 or head[0] != 255 or head[1] & 0xE6 != 0xE2:
+        return None
+    version, rate, padding = head[1] >> 3 & 3, head[2] >> 2 & 3, head[2] >> 1 & 1
+    if version == 1 or rate == 3 or head[2] >> 4 == 15:
+        return None
+    is_first = version == 3
+    hertz = _RATES[rate] >> (0 if is_first else 1 if version == 2 else 2)
+    samples = 1152 if is_first else 576
+    kilobits = _BIT_RATES[0 if is_first else 1][head[2] >> 4]
+    frame_bytes = samples * kilobits * 125 // hertz + padding if kilobits else 0
+    # The side information is passed over, and is shorter for one channel.
+    is_mono = head[3] >> 6 == 3
+    start = 4 + ((17 if is_mono else 32) if is_first else (9 if is_mono else 17)) + (0 if head[1] & 1 else 2)
+    counts: list[int | None] = [None, None]
+    if head[start : start + 4] in (b"Xing", b"Info"):
+        flags, at = head[start + 7], start + 8
+        for flag in (1, 2):
+            if flags & flag and at + 4 <= len(head):
+                counts[flag - 1] = int.from_bytes(head[at : at + 4], "big")
+                at += 4
+    return Frame(position, frame_bytes, samples, *counts)
+
+
+def goes_on(file: BinaryIO, frame: Frame) -> bool:
+    """Whether another stream follows what the tag of the first frame counts, as in files that were put together."""
+    if frame.bytes is None:
+        return False
+    file.seek(max(0, frame.position + frame.bytes))
+    rest = file.read(_LONGEST_FRAME + 4 + frame.size)
+    # Where the counted bytes leave out the frame with the tag, this is the last frame, and nothing follows that.
+    for start in (0, frame.size):
+        head = rest[start : start + 4]
+        if head[:3] == b"ID3" or (len(head) == 4 and head[0] == 255 and head[1] & 0xE6 == 0xE2):
+            return len(rest) - start > _LONGEST_FRAME
+    return False
+
+
+def missing_head(file: BinaryIO, start: int) -> bytes:
+    """Return what has to stand before a file for libsndfile to see an mp3 in it whatever the current directory holds.
+
+    Before it looks for a frame of mp3, it takes any file for one of Sound Designer II if it finds the "resource fork"
+    that belongs to it: of a descriptor, whose name is empty, `._` in the current directory, where macOS and netatalk
+    leave such things. An ID3 tag it knows before that. The tag is given only where it is needed, since libsndfile then
+    reads through Python.
+
+    Parameters
+    ----------
+    start : the byte of the file from which on libsndfile gets it
+    """
+    if not any(map(os.path.lexists, _RESOURCE_FORKS)):
+        return b""
+    file.seek(start)
+    sync = file.read(2)
+    return _EMPTY_ID3 if len(sync) == 2 and sync[0] == 0xFF and sync[1] & 0xE0 == 0xE0 else b""
+
+
+class Stream(View):
+    """An mp3 file, from one of its bytes on, that looks so long that no estimate of its samples is below their number.
+
+    Behind its true end there is nothing to read, but for what a decoder looks for an ID3 tag in: the last 128 bytes of
+    the length that it claims, which are 0.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, end: int, head: bytes = b"") -> None:
+        super().__init__(file, start, end, head)
+        self.length = _STRETCH * (end - start) + (1 << 20)
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill a buffer as far as there is something; see `io.RawIOBase`."""
+        if self.position < self.length - 128:
+            return super().readinto(buffer)
+        count = max(0, min(len(buffer), self.length - self.position))
+        buffer[:count] = bytes(count)
+        self.position += count
+        return count

@@ -1,0 +1,257 @@
+"""Audio files and pipes, read as mono float32 at one sampling rate."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import shlex
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from scipy.signal import resample_poly
+
+from vouch.audio.decoder import Decoder, open_decoder
+from vouch.audio.tree import FFMPEG_SUFFIXES
+from vouch.base.errors import VouchError, reason, shorten
+from vouch.base.pipes import MAX_BYTES, MAX_SHOWN, read_pipe
+from vouch.base.rxfilename import parse_place
+
+# Of the number of a channel: libsndfile knows 1024 channels.
+_CHANNEL_DIGITS = 4
+# Sampling rates in Hz that recordings have; resampling from any other number could take all memory.
+_RATES = range(1000, 1_000_000)
+# What `channel` can be beside the number of one channel.
+MEAN = "mean"
+
+
+class Audio(NamedTuple):
+    """One recording.
+
+    Attributes
+    ----------
+    samples : (samples,) float32 ndarray in [-1, 1], mono, at the rate that was asked for
+    source_rate : its own sampling rate in Hz
+    source_channels : its own number of channels, of which `samples` is the mean or one
+    """
+
+    samples: np.ndarray
+    source_rate: int
+    source_channels: int
+
+
+def read_audio(rxfilename: str, sample_rate: int = 16000, channel: int | str = MEAN) -> Audio:
+    """Read a recording as `wav.scp` names it.
+
+    Parameters
+    ----------
+    rxfilename
+        a file (wav, flac, ogg, opus, mp3, sph, ...; m4a and similar through ffmpeg), `archive:offset` of a recording
+        inside an archive, or a shell command that ends in `|` and writes a recording to its standard output
+    sample_rate : in Hz; other rates are resampled
+    channel : "mean" of all channels, or the number of one, counted from 0
+
+    Raises
+    ------
+    VouchError
+        the file is missing, unreadable, truncated, or without samples; a sample is NaN or infinite; there is no such
+        channel; the command fails; ffmpeg is needed and missing
+    """
+    return _finish(*read_channels(rxfilename), rxfilename, sample_rate, channel)
+
+
+def read_channels(rxfilename: str) -> tuple[np.ndarray, int]:
+    """Read a recording as it is: all channels, at its own rate, with NaN and infinite samples if it has such.
+
+    Returns
+    -------
+    samples : (samples,) or (samples, channels) float32; integers are scaled to [-1, 1)
+    rate : Hz, as the header says
+
+    Raises
+    ------
+    VouchError : the file is missing, unreadable or truncated; the command fails; ffmpeg is needed and missing
+    """
+    with _opened(rxfilename) as decoder:
+        return decoder.read(), decoder.rate
+
+
+def read_span(
+    rxfilename: str, first: int, last: int | None, sample_rate: int = 16000, channel: int | str = MEAN
+) -> np.ndarray:
+    """Read what `read_audio(rxfilename, sample_rate, channel).samples[first:last]` is, sooner where that is possible.
+
+    That is so for files at this rate without lossy compression, of which only these samples are read. Several threads
+    may do so at once.
+
+    Returns
+    -------
+    (samples,) float32 in [-1, 1]; fewer, or none, where the recording ends earlier
+
+    Raises
+    ------
+    VouchError : see `read_audio`, but of NaN and infinite samples only those in the span are noticed
+    """
+    with _opened(rxfilename) as decoder:
+        if not decoder.is_seekable or decoder.rate != sample_rate or decoder.frames is None:
+            samples = _finish(decoder.read(), decoder.rate, rxfilename, sample_rate, channel).samples
+            return samples[first:last]
+        first = min(first, decoder.frames)
+        count = max(0, min(decoder.frames, decoder.frames if last is None else last) - first)
+        if not count:
+            return np.empty(0, np.float32)
+        return _finish(decoder.read_span(first, count), sample_rate, rxfilename, sample_rate, channel).samples
+
+
+def read_length(rxfilename: str) -> tuple[int, int]:
+    """Return how many samples a recording has, as `read_channels` gives them, and its rate in Hz.
+
+    They come from the header where there is one that knows them; else the recording is decoded. Several threads may do
+    so at once. `VouchError` as from `read_audio`.
+    """
+    with _opened(rxfilename) as decoder:
+        return _check(decoder.count(), decoder.rate, rxfilename), decoder.rate
+
+
+def count_samples(rxfilename: str, sample_rate: int = 16000) -> int:
+    """Return how many samples `read_audio` gives at a sampling rate; see `read_length`."""
+    count, rate = read_length(rxfilename)
+    return -(-count * sample_rate // rate)
+
+
+def read_excerpt(path: str, samples: int, sample_rate: int, position: float) -> np.ndarray:
+    """Read a piece out of a recording, without decoding the rest where possible; one that is too short is repeated.
+
+    Parameters
+    ----------
+    path : an audio file
+    samples : length of the piece at `sample_rate`
+    sample_rate : Hz; other rates are resampled
+    position : where it begins, 0 (at the start) to 1 (so that it ends at the end)
+
+    Returns
+    -------
+    (samples,) float32 in [-1, 1]
+
+    Raises
+    ------
+    VouchError : the file is unreadable, empty, or holds NaN or infinite samples
+    """
+    with _opened(path) as decoder:
+        rate = decoder.rate
+        needed = -(-samples * rate // sample_rate)
+        if decoder.frames is None:
+            whole = decoder.read()
+            first = int(max(0, len(whole) - needed) * position)
+            piece = whole[first : first + needed]
+        else:
+            first = int(max(0, decoder.frames - needed) * position)
+            piece = decoder.read_span(first, min(needed, decoder.frames - first))
+    return np.resize(_finish(piece, rate, path, sample_rate, MEAN).samples, samples)
+
+
+def parse_channel(value: object) -> int | str:
+    """Return "mean" or the number of a channel, from 0; `VouchError` for anything else."""
+    text = str(value)
+    if text == MEAN:
+        return MEAN
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) <= _CHANNEL_DIGITS):
+        raise VouchError(f"channel '{shorten(text)}': is {MEAN}, or the number of one channel, counted from 0")
+    return int(text)
+
+
+def mix_channels(samples: np.ndarray, channel: int | str, where: str) -> np.ndarray:
+    """Make one channel of several.
+
+    Parameters
+    ----------
+    samples : (samples,) or (samples, channels) float32
+    channel : "mean" of all, or the number of one, counted from 0
+    where : the recording's name, for messages
+
+    Returns
+    -------
+    (samples,) float32
+
+    Raises
+    ------
+    VouchError : there is no such channel
+    """
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    if channel != MEAN and not 0 <= int(channel) < channels:
+        raise VouchError(f"{where}: there is no channel {channel}, it has {channels}, counted from 0")
+    if samples.ndim == 1:
+        return samples
+    if channel == MEAN:
+        return samples.mean(axis=1, dtype=np.float32)
+    return np.ascontiguousarray(samples[:, int(channel)])
+
+
+def needs_ffmpeg(rxfilename: str) -> bool:
+    """Whether a file, by its name, is one that libsndfile does not open and ffmpeg does."""
+    return Path(rxfilename).suffix.lower() in FFMPEG_SUFFIXES
+
+
+@contextlib.contextmanager
+def _opened(rxfilename: str) -> Iterator[Decoder]:
+    """Open what `wav.scp` names; what the system has against reading it is a `VouchError` too."""
+    try:
+        with contextlib.ExitStack() as stack:
+            yield stack.enter_context(open_decoder(*_open_source(rxfilename, stack)))
+    except (OSError, MemoryError) as error:
+        raise VouchError(f"{rxfilename}: {reason(error)}") from None
+
+
+def _open_source(rxfilename: str, stack: contextlib.ExitStack) -> tuple[BinaryIO, int, str, int]:
+    """Return a file, its length, its name and the byte at which the recording begins."""
+    source = parse_place(rxfilename)
+    if source.is_pipe or needs_ffmpeg(rxfilename):
+        content = read_pipe(source.name) if source.is_pipe else _run_ffmpeg(rxfilename)
+        return io.BytesIO(content), len(content), rxfilename, 0
+    file = open(source.name, "rb")  # noqa: SIM115 (the caller's stack closes it)
+    stack.enter_context(file)
+    status = os.fstat(file.fileno())
+    if stat.S_ISREG(status.st_mode):
+        if source.offset > status.st_size:
+            raise VouchError(f"{rxfilename}: nothing there, the file has {status.st_size} bytes; wrong offset")
+        return file, status.st_size, rxfilename, source.offset
+    # A named pipe: a decoder could not go back in it.
+    content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise VouchError(f"{rxfilename}: more than {MAX_SHOWN}, which no recording has")
+    return io.BytesIO(content), len(content), rxfilename, source.offset
+
+
+def _check(count: int, rate: int, where: str) -> int:
+    """Return a number of samples that a recording can have."""
+    if not count:
+        raise VouchError(f"{where}: no samples")
+    if rate not in _RATES:
+        raise VouchError(f"{where}: its header says {rate} samples a second; the file is damaged")
+    return count
+
+
+def _finish(samples: np.ndarray, rate: int, where: str, sample_rate: int, channel: int | str) -> Audio:
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    samples = mix_channels(samples, channel, where)
+    _check(len(samples), rate, where)
+    # One pass: a sum is NaN or infinite when any sample is.
+    if not math.isfinite(float(np.dot(samples, samples))):
+        raise VouchError(f"{where}: NaN or infinite samples")
+    if rate != sample_rate:
+        divisor = math.gcd(rate, sample_rate)
+        samples = resample_poly(samples, sample_rate // divisor, rate // divisor).astype(np.float32)
+    return Audio(samples, rate, channels)
+
+
+def _run_ffmpeg(path: str) -> bytes:
+    if shutil.which("ffmpeg") is None:
+        raise VouchError(f"{path}: reading {Path(path).suffix} needs ffmpeg, which is not installed")
+    if not Path(path).is_file():
+        raise VouchError(f"{path}: no such file")
+    return read_pipe(f"ffmpeg -v error -nostdin -i {shlex.quote('file:' + path)} -f wav -c:a pcm_s16le -")

@@ -1,0 +1,45 @@
+"""The one scanner of folders of recordings: which files count, for speakers and for noises alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Set
+
+from vouch.base.errors import VouchError
+
+# What libsndfile does not open and ffmpeg does.
+FFMPEG_SUFFIXES = {".m4a", ".mp4", ".aac", ".wma", ".webm"}
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", *FFMPEG_SUFFIXES}
+
+
+def walk_audio(
+    folder: str, suffixes: Set[str] = AUDIO_SUFFIXES, above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[str]:
+    """Yield the paths of the audio files below a folder, in no order.
+
+    Hidden files and folders are passed over: macOS leaves a `._name.wav`, which is no audio, beside every file that it
+    copies. Links are followed.
+
+    Parameters
+    ----------
+    folder : path
+    suffixes : of the names that count, in lower case
+    above : device and number of the folders that it lies in
+
+    Raises
+    ------
+    VouchError : a link leads to a folder that it lies in
+    OSError : a folder cannot be read
+    """
+    status = os.stat(folder)
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        raise VouchError(f"{folder}: a link to a folder that it lies in; remove it")
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from walk_audio(entry.path, suffixes, (*above, here))
+            elif os.path.splitext(entry.name)[1].lower() in suffixes:
+                yield entry.path

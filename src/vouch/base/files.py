@@ -1,0 +1,194 @@
+"""Files that appear whole or not at all, and small files of strangers that are read whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import io
+import json
+import math
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from vouch.base.errors import VouchError, about_file
+
+LOCK_TRIES = 100
+BUFFER = 1 << 16
+# Bytes of a text that is read whole; results and configurations have a thousandth of it.
+LONGEST_TEXT = 64 << 20
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
+    """Open a sibling of `path` for writing and rename it to `path` when the block ends without an error.
+
+    The sibling is `.<name>.partial`: one fixed name, so that what a killed run left behind is overwritten by the
+    next one instead of piling up. It is locked while it is written, so that two runs of the same stage cannot mix.
+
+    Parameters
+    ----------
+    path : final file; its folder is made if it is missing
+    mode : "w" (UTF-8 text) or "wb"
+
+    Raises
+    ------
+    VouchError : another process is writing the same file
+    OSError : a full or broken disk; its `filename` is `path`
+    """
+    path = Path(path)
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        descriptor = _open_locked(partial, path)
+        os.ftruncate(descriptor, 0)
+    with _open(descriptor, mode, path) as file:
+        try:
+            yield file
+            file.flush()
+            with _named(path):
+                os.fsync(file.fileno())
+                os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            # The unwritten rest must not raise a second error (a full disk does) over the first when it is closed.
+            with contextlib.suppress(OSError):
+                file.close()
+            raise
+
+
+def read_text(path: str | Path, most: int = LONGEST_TEXT) -> str:
+    """Read a UTF-8 text of at most `most` bytes; `VouchError` names the file that is missing, longer or no text."""
+    with about_file(path):
+        with open(path, "rb") as file:
+            content = file.read(most + 1)
+        if len(content) > most:
+            raise VouchError(f"{path}: has more than {most} bytes; it cannot be what it should be")
+        return content.decode()
+
+
+def read_json(path: str | Path) -> object:
+    """Read a JSON file whose numbers are all finite and of 64 bits.
+
+    Parameters
+    ----------
+    path : the file
+
+    Returns
+    -------
+    what is in it; the caller checks names and types
+
+    Raises
+    ------
+    VouchError
+        the file is missing, too large, no JSON, nested too deeply, or holds NaN, an infinity or a number of a size
+        that no 64 bits hold
+    """
+    text = read_text(path)
+    with about_file(path, "not valid JSON"):
+        return json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_finite)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(text)
+
+
+def open_own(path: str | Path, flags: int) -> int:
+    """Open a file of a predictable name for writing, never one that somebody else put another name of in its place.
+
+    In a folder that others may write to, a link of that name could point at any file of the user's. Links, symbolic or
+    hard, and what is no file are removed and the file is made anew. Fits as the `opener` of `open`.
+
+    Parameters
+    ----------
+    path : the file
+    flags : of `os.open`; an `O_TRUNC` takes effect once it is known whose file it is
+
+    Returns
+    -------
+    The descriptor.
+    """
+    for _ in range(LOCK_TRIES):
+        try:
+            descriptor = os.open(path, (flags | os.O_NOFOLLOW | os.O_NONBLOCK) & ~os.O_TRUNC, 0o666)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENXIO):
+                raise
+        else:
+            status = os.fstat(descriptor)
+            # No name at all: another process has just finished this very file.
+            if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
+                os.set_blocking(descriptor, True)
+                if flags & os.O_TRUNC:
+                    os.ftruncate(descriptor, 0)
+                return descriptor
+            os.close(descriptor)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    raise VouchError(f"{path}: another process puts a link here again and again; choose another folder")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits} is not a finite number")
+    return value
+
+
+def _integer(digits: str) -> int:
+    # Of more digits than these Python itself refuses the conversion, with advice for programmers.
+    if len(digits) > 20 or abs(int(digits)) >= 2**63:
+        raise ValueError("a number is too large")
+    return int(digits)
+
+
+class _NamedFile(io.FileIO):
+    """A raw file whose errors name it: the operating system says what went wrong, but not where."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "w")
+        self._path = path
+
+    def write(self, block: bytes | memoryview) -> int | None:  # type: ignore[override]
+        with _named(self._path):
+            return super().write(block)
+
+
+def _open(descriptor: int, mode: str, path: Path) -> IO:
+    if mode not in ("w", "wb"):
+        raise ValueError(f"mode {mode!r} is neither 'w' nor 'wb'")
+    file = io.BufferedWriter(_NamedFile(descriptor, path), BUFFER)
+    return file if mode == "wb" else io.TextIOWrapper(file, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def _open_locked(partial: Path, path: Path) -> int:
+    for _ in range(LOCK_TRIES):
+        descriptor = open_own(partial, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            break
+        except OSError:
+            # Some network file systems know no locks; the rename alone still keeps the file whole.
+            return descriptor
+        # Between opening and locking, the writer before us may have renamed this very file to its final name.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(partial)):
+                return descriptor
+        os.close(descriptor)
+    raise VouchError(f"{path}: another process is writing this file; wait for it or stop it")

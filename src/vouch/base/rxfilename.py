@@ -1,0 +1,117 @@
+"""Kaldi's extended file names for reading: files, places in archives, pipes, and ranges of rows and columns."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from vouch.base.errors import VouchError, shorten
+
+# Of offsets and ranges. Larger numbers are in no file; they would not fit into an index.
+MAX_DIGITS = 18
+_SPAN = rf"(\d{{1,{MAX_DIGITS}}}:\d{{1,{MAX_DIGITS}}}|:)"
+_RANGE = re.compile(rf"(?a:{_SPAN}?(?:,{_SPAN})?)")
+_OFFSET = re.compile(r"(?s:(.+)):(?a:(\d+))")
+# So many rows more than there are a range may end at: frame counts of two programs differ by that much.
+RANGE_SLACK = 2
+
+Span = tuple[int, int]
+
+
+class Source(NamedTuple):
+    """Where one matrix, vector or recording is read from; see `parse_rxfilename` and `parse_place`.
+
+    Attributes
+    ----------
+    name : path of a file, or a shell command
+    offset : its first byte in the file
+    is_pipe : `name` is a command, which writes it to its standard output
+    rows : first and last row that are wanted, of a vector elements; None: all
+    cols : first and last column that are wanted; None: all
+    """
+
+    name: str
+    offset: int = 0
+    is_pipe: bool = False
+    rows: Span | None = None
+    cols: Span | None = None
+
+    @property
+    def is_npy(self) -> bool:
+        """Whether it is a file of numpy's."""
+        return not self.is_pipe and self.name.endswith(".npy")
+
+
+def parse_rxfilename(rxfilename: str) -> Source:
+    """Take `file`, `file:offset` or `command |`, each perhaps with a range such as `[0:99]` or `[:,3:5]`, apart.
+
+    Raises
+    ------
+    VouchError : the range is malformed, `|` is at the wrong end, there is no name, or it is the standard input's
+    """
+    if not rxfilename.endswith("]"):
+        return parse_place(rxfilename)
+    name, _, text = rxfilename[:-1].rpartition("[")
+    found = _RANGE.fullmatch(text)
+    if found is None or not text or not name:
+        raise VouchError(f"'{shorten(rxfilename)}': a range is [first:last] or [first:last,first:last], counted from 0")
+    rows, cols = _parse_span(found[1], rxfilename), _parse_span(found[2], rxfilename)
+    return parse_place(name)._replace(rows=rows, cols=cols)
+
+
+def parse_place(rxfilename: str) -> Source:
+    """Take `file`, `file:offset` or `command |` apart: what `wav.scp` has, where brackets are part of a name.
+
+    Raises
+    ------
+    VouchError : `|` is at the wrong end, there is no name, it is the standard input's, or no file has such an offset
+    """
+    name = rxfilename.rstrip()
+    if name.endswith("|"):
+        return Source(name[:-1], is_pipe=True)
+    if name in ("", "-") or name.startswith("|"):
+        raise VouchError(f"'{rxfilename}': neither a file nor a command that ends in '|'")
+    found = _OFFSET.fullmatch(rxfilename)
+    if found is None:
+        return Source(rxfilename)
+    if len(found[2]) > MAX_DIGITS:
+        raise VouchError(f"{found[1]}: the offset {shorten(found[2])} is larger than any file; write the table again")
+    return Source(found[1], int(found[2]))
+
+
+def _parse_span(text: str | None, rxfilename: str) -> Span | None:
+    if text is None or text == ":":
+        return None
+    first, last = (int(number) for number in text.split(":"))
+    if first > last:
+        raise VouchError(f"'{rxfilename}': the range ends before it begins")
+    return first, last
+
+
+def resolve_range(source: Source, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return the slices of an array of this shape that a source's range stands for.
+
+    The rows of a matrix and the elements of a vector may end earlier than the range does, by at most `RANGE_SLACK`.
+
+    Raises
+    ------
+    VouchError : the range is not within the array
+    """
+    spans = (source.rows, source.cols)
+    if len(shape) < sum(span is not None for span in spans) or (len(shape) < 2 and source.cols is not None):
+        raise VouchError(f"a range of more axes than the {len(shape)} that there are")
+    return tuple(
+        _resolve_span(span, size, slack, shape)
+        for span, size, slack in zip(spans, shape, (RANGE_SLACK, 0), strict=False)
+    )
+
+
+def _resolve_span(span: Span | None, size: int, slack: int, shape: tuple[int, ...]) -> slice:
+    if span is None:
+        return slice(0, size)
+    first, last = span
+    # Kaldi's rows may end at size + 2, columns at the last one.
+    highest = size + slack if slack else size - 1
+    if first >= size or last > highest:
+        raise VouchError(f"range {first}:{last} is outside of {' x '.join(map(str, shape))} values")
+    return slice(first, min(last + 1, size))

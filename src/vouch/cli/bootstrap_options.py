@@ -1,0 +1,65 @@
+"""The options that say what intervals are over: those of stage 7 and of the comparison of systems."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import numpy as np
+
+from vouch.base.errors import VouchError
+from vouch.evaluation.breakdown import Unfitting, speakers_of
+from vouch.evaluation.result import UNITS
+from vouch.kaldi.lists.trials import Trials
+
+
+def add_bootstrap_options(parser: ArgumentParser) -> None:
+    """Add the options to a parser; the list itself is `trials`."""
+    group = parser.add_argument_group("intervals")
+    group.add_argument(
+        "--resample",
+        choices=UNITS,
+        help="what is drawn again and again (default: speakers wherever they are known, or else trials)",
+    )
+    group.add_argument(
+        "--utt2spk", type=Path, help="whose the utterances are (default: utt2spk beside the trial list, if it is there)"
+    )
+    group.add_argument(
+        "--enrol-map",
+        type=Path,
+        help="'enrol-id utterance ...' table, for enrolments that are not called like their speaker or utterance"
+        " (default: enrol_map beside the trial list, if it is there)",
+    )
+    group.add_argument("--draws", type=int, default=1000, help="bootstrap samples for the 95 %% intervals")
+    group.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+
+
+def known_speakers(options: Namespace, trials: Trials) -> tuple[tuple[np.ndarray, np.ndarray] | None, list[str]]:
+    """Return the speakers of both sides of the trials, and sentences that say why they are not known.
+
+    Speakers that were asked for must be known. Tables that happen to lie beside the list need not fit to it: where
+    they do not, the reason is one of the sentences, and the speakers are None.
+
+    Raises
+    ------
+    VouchError : a table cannot be read, or one that was asked for does not fit; or speakers are to be drawn and nobody
+        knows them
+    """
+    utt2spk, enrol_map = (
+        given or (beside if beside.is_file() else None)
+        for given, beside in (
+            (options.utt2spk, options.trials.with_name("utt2spk")),
+            (options.enrol_map, options.trials.with_name("enrol_map")),
+        )
+    )
+    if utt2spk is None:
+        reason = f"there is no utt2spk beside {options.trials} that knows the speakers; give --utt2spk"
+        if options.resample == "speakers":
+            raise VouchError(f"--resample speakers: {reason}")
+        return None, [reason]
+    try:
+        return speakers_of(trials, utt2spk, enrol_map), []
+    except Unfitting as error:
+        if options.utt2spk or options.enrol_map or options.resample == "speakers":
+            raise
+        return None, [f"speakers are not known: {error}"]

@@ -1,0 +1,265 @@
+"""What the scripts of the heavy stages share: the device, jobs, progress, and the closing lines."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from tqdm import tqdm
+
+from vouch.base.errors import VouchError, is_out_of_memory, mishap, nearest
+from vouch.cli.parser import Parser
+from vouch.jobs.launch import launch
+from vouch.jobs.shards import Outcome, Shards, ShardWriter, describe_failures
+
+Work = Callable[[Sequence[str], ShardWriter], None]
+# Bytes of the largest buffers that are made anew for each utterance or batch, see `keep_freed_memory`; of larger ones
+# glibc learns nothing.
+KEPT_BYTES = 31 << 20
+SECONDS_BETWEEN_LINES = 60.0
+LOG_TAIL = 4096  # bytes at the end of a job's log
+
+
+def check_device(name: str) -> None:
+    """Raise `VouchError` when this can be the name of no device, whether there is one here or not."""
+    if not re.fullmatch("auto|cpu|cuda(:[0-9]+)?", name):
+        # By its letters "gpu" is nearer to "cpu" than to what it means.
+        meant = re.sub("^gpu", "cuda", name)
+        raise VouchError(f"unknown device '{name}'{nearest(meant, ['auto', 'cpu', 'cuda', 'cuda:0', 'cuda:1'])}")
+
+
+def pick_device(name: str, job: str = "") -> torch.device:
+    """Return the device that "auto", "cpu", "cuda" or, of several GPUs, such as "cuda:1" means here.
+
+    Parameters
+    ----------
+    name : of the device
+    job
+        "3/8" in the third of eight jobs, else empty. Jobs of one machine take its GPUs in turn; where the launcher of a
+        cluster lends each job a GPU of its own, the job sees no other.
+
+    Raises
+    ------
+    VouchError : there is no such device
+    """
+    check_device(name)
+    kind, colon, number = name.partition(":")
+    if kind == "cpu" or (kind == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise VouchError(f"--device {name}: torch finds no GPU here; use --device cpu or auto")
+    count = torch.cuda.device_count()
+    if colon:
+        if int(number) >= count:
+            raise VouchError(f"--device {name}: the GPUs here are cuda:0 to cuda:{count - 1}")
+        return torch.device("cuda", int(number))
+    return torch.device("cuda", (int(job.split("/")[0]) - 1) % count) if job else torch.device("cuda")
+
+
+def keep_freed_memory() -> None:
+    """Let memory that is freed be used again, instead of being returned to the kernel and cleared by it each time.
+
+    How much is kept, glibc derives from the largest block that was ever freed; without this, computing features spends
+    as long in the kernel as in arithmetic. Other C libraries do as they please.
+    """
+    torch.empty(KEPT_BYTES, dtype=torch.uint8)
+
+
+class ProgressBar:
+    """A bar on a terminal; elsewhere, as in the log of a cluster, a line on stderr every minute.
+
+    Parameters
+    ----------
+    unit : what is counted
+    total : how many there are, if that is known already
+    done : how many are done already
+    """
+
+    def __init__(self, unit: str, total: int | None = None, done: int = 0) -> None:
+        self._bar = tqdm(total=total, initial=done, unit=unit, disable=None)
+        self._unit, self._total, self._done = unit, total, done
+        self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+    def is_due(self) -> bool:
+        """Whether there is a bar, or else time for a line."""
+        return not self._bar.disable or time.monotonic() >= self._next_line
+
+    def update(self, count: int) -> None:
+        """Count some as done."""
+        self._done += count
+        self._bar.update(count)
+        self._write_line("")
+
+    def show(self, text: str, done: int, total: int) -> None:
+        """Say what is going on, and how many of how many are done."""
+        self._done, self._total = done, total
+        if not self._bar.disable:
+            self._bar.n, self._bar.total = done, total
+            self._bar.set_description(text)
+        self._write_line(f"{text}, ")
+
+    def write(self, line: str) -> None:
+        """Print a line on stdout without disturbing the bar."""
+        self._bar.write(line)
+
+    def _write_line(self, text: str) -> None:
+        if self._bar.disable and self.is_due():
+            self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+            print(f"{text}{self._done} of {self._total} {self._unit} done", file=sys.stderr, flush=True)
+
+
+class JobProgress:
+    """How far jobs are, as a bar on a terminal or as a line every minute; see `ProgressBar`.
+
+    Parameters
+    ----------
+    shards : what they make
+    jobs : how many there are
+    """
+
+    def __init__(self, shards: Shards, jobs: int) -> None:
+        self._shards, self._jobs = shards, jobs
+        self._bar = ProgressBar("utt", *shards.count())
+
+    def __enter__(self) -> JobProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def look(self, logs: Sequence[Path]) -> None:
+        """Tell, if it is time to, how many jobs and utterances are done.
+
+        Parameters
+        ----------
+        logs : of the jobs, as far as they are there already; jobs write how far they are every minute
+        """
+        if not self._bar.is_due():
+            return
+        counts = [self._shards.count(job, self._jobs) for job in range(1, self._jobs + 1)]
+        finished = sum(done == total for total, done in counts)
+        done = sum(max(done, min(_last_count(log), total)) for (total, done), log in zip(counts, logs, strict=True))
+        self._bar.show(f"{finished} of {self._jobs} jobs done", done, len(self._shards.items))
+
+
+def _last_count(log: Path) -> int:
+    """Return how many utterances a job had done when it last said so; 0: it has not yet, or nobody here can read it."""
+    with contextlib.suppress(OSError), open(log, "rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_TAIL))
+        found = re.findall(rb"^(\d+) of \d+ utt done$", file.read(), re.MULTILINE)
+        return int(found[-1]) if found else 0
+    return 0
+
+
+@contextlib.contextmanager
+def memory_advice(advice: str) -> Iterator[None]:
+    """Add to an error about short memory what would need less; `VouchError` of one line."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise VouchError(f"{mishap(error)}; {advice}") from None
+
+
+def add_job_options(parser: Parser) -> None:
+    """Add the options of a script that can be split into jobs."""
+    group = parser.add_argument_group("jobs")
+    group.add_argument("--nj", type=int, default=1, help="number of jobs")
+    group.add_argument("--cmd", default="", help="launcher of the jobs; empty: utils/run.py")
+    group.add_argument("--max-failed", type=float, default=0.05, help="largest share of utterances that may fail")
+    group.add_argument("--job", default="", help=argparse.SUPPRESS)
+
+
+def add_channel_option(parser: Parser, default: str) -> None:
+    """Add the option for recordings with several channels; `vouch.audio.reading.parse_channel` reads its value."""
+    parser.add_argument(
+        "--channel",
+        help=f"of recordings with several: mean, or the number of one, Kaldi's being 0 (default: {default})",
+    )
+
+
+def run_shards(
+    args: argparse.Namespace,
+    shards: Shards,
+    scp: Path,
+    work: Callable[[Callable[[int], object]], Work],
+    beside: Callable[[Outcome], None] = lambda outcome: None,
+    listed_too: Mapping[str, str] = MappingProxyType({}),
+    threads: int = 1,
+    check: Callable[[Outcome], None] = lambda outcome: None,
+) -> Outcome | None:
+    """Make all shards, here or in `args.nj` jobs, and write the table that lists their archives.
+
+    Parameters
+    ----------
+    args : with the options of `add_job_options`
+    shards : what to make
+    scp : the table to write; the logs of jobs go to `log/` beside it
+    work : given a progress callback, returns the work of one shard
+    beside : writes what belongs to the same output, before the table
+    listed_too : further lines of the table
+    threads : of torch when there is one job; 0: all that there are
+    check : may refuse the outcome, see `Shards.finish`
+
+    Returns
+    -------
+    The outcome; None inside a job, which leaves the rest to the script that started it.
+    """
+    if args.nj < 1:
+        raise VouchError(f"--nj {args.nj}: needs at least 1 job")
+    if shards.size < 1:
+        raise VouchError(f"--shard-size {shards.size}: an archive holds at least 1 utterance")
+    if not 0 <= args.max_failed <= 1:
+        raise VouchError(f"--max-failed {args.max_failed}: is a share, from 0 to 1")
+    keep_freed_memory()
+    if args.job:
+        # One thread a job: jobs that each take all cores only wait for each other.
+        torch.set_num_threads(1)
+        job, jobs = (int(number) for number in args.job.split("/"))
+        total, already = shards.count(job, jobs)
+        # Its log is no terminal: it gets the lines by which `JobProgress` knows how far the job is.
+        with ProgressBar("utt", total, already) as bar:
+            shards.run(work(bar.update), job, jobs)
+        return None
+    shards.check_own(scp)
+    done = shards.prepare()
+    if done:
+        print(f"{scp}: {done} of {len(shards)} parts are there from a run that was interrupted", file=sys.stderr)
+    if args.nj == 1:
+        if threads:
+            torch.set_num_threads(threads)
+        with ProgressBar("utt", *shards.count()) as bar:
+            shards.run(work(bar.update))
+    else:
+        script = Path(sys.argv[0]).resolve()
+        cmd = args.cmd or shlex.quote(str(Path(__file__).resolve().parents[3] / "utils/run.py"))
+        command = [sys.executable, str(script), *sys.argv[1:]]
+        with JobProgress(shards, args.nj) as progress:
+            launch(cmd, args.nj, scp.parent / "log", script.stem, command, progress.look)
+    outcome = shards.finish(scp, args.max_failed, beside, listed_too, check)
+    for note, count in sorted(outcome.notes.items()):
+        print(f"{scp}: {count} recordings {note}", file=sys.stderr)
+    for what, items in sorted(outcome.remarks.items()):
+        print(f"{scp}: warning: {what}: {len(items)} utterances: {describe_failures(items)}", file=sys.stderr)
+    if outcome.failed:
+        print(f"{scp}: {len(outcome.failed)} failed: {describe_failures(outcome.failed)}", file=sys.stderr)
+    return outcome

@@ -1,0 +1,68 @@
+"""What every script does before it imports anything large: a wrong Python and Ctrl-C are one line, at any time.
+
+Needs nothing but Python's standard library, and can be read by Pythons that are too old for the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from types import TracebackType
+
+from environment import required_modules, wrong_python
+
+ADVICE = "run '. ./path.sh' in this shell first, which puts a Python that has what Vouch needs on PATH"
+
+
+def guard_imports(name: str) -> None:
+    """Make failures of the imports that follow one line; `vouch.cli.parser.run_main` takes over after them.
+
+    Parameters
+    ----------
+    name : `__name__` of the script; nothing is done where it is not run but imported, by a test or another script
+    """
+    if name != "__main__":
+        return
+    wrong = wrong_python()
+    if wrong:
+        sys.exit(f"{_program()}: error: {wrong}; {ADVICE}")
+    if sys.stdout is None:
+        # The first file that is opened would get its number, and what is printed.
+        sys.exit(f"{_program()}: error: the standard output is closed")
+    sys.excepthook = _explain
+    # Not where it is ignored, as by a job in the background of a shell.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def missing_package(error: BaseException) -> str | None:
+    """Return one line about an import that failed because this Python has not the packages of Vouch, else None."""
+    if not isinstance(error, ImportError) or (error.name or "").split(".")[0] not in required_modules():
+        return None
+    return f"{sys.executable} lacks packages or has others than requirements.txt names ({error}); {ADVICE}"
+
+
+def say_interrupted() -> None:
+    """Tell on stderr that the script was interrupted."""
+    print(f"{_program()}: interrupted; the same command starts again where that is possible", file=sys.stderr)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    # At once: nothing is open yet, and compiled modules turn an exception during their import into one of their own.
+    say_interrupted()
+    sys.stderr.flush()
+    os._exit(130)
+
+
+def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    line = missing_package(error)
+    if line is None:
+        traceback.print_exception(kind, error, trace)
+    else:
+        print(f"{_program()}: error: {line}", file=sys.stderr)
+
+
+def _program() -> str:
+    return os.path.basename(sys.argv[0])

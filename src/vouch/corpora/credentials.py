@@ -1,0 +1,66 @@
+"""Passwords and access keys: from a file, from the environment or from the keyboard, never from a command line."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vouch.base.errors import VouchError
+from vouch.kaldi.tables import read_lines
+
+
+@dataclass
+class Credentials:
+    """The secrets of one server, asked for when they are first needed.
+
+    Attributes
+    ----------
+    prefix : of the environment variables <prefix>_KEY, <prefix>_USER and <prefix>_PASSWORD
+    file : one line, a key, or two, user and password; None for the environment or the keyboard
+    """
+
+    prefix: str
+    file: Path | None = None
+    _known: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def key(self) -> str:
+        """Return the access key; `VouchError` when it is nowhere."""
+        return self._find("KEY", "an access key", line=0, lines=1)
+
+    def login(self) -> tuple[str, str]:
+        """Return user and password; `VouchError` when they are nowhere."""
+        user = self._find("USER", "a user", line=0, lines=2)
+        return user, self._find("PASSWORD", "a password", line=1, lines=2)
+
+    def advice(self) -> str:
+        """Say where the secrets are looked for."""
+        return f"{self.prefix}_KEY, or {self.prefix}_USER and {self.prefix}_PASSWORD, or --login FILE"
+
+    def _find(self, what: str, words: str, line: int, lines: int) -> str:
+        if what not in self._known:
+            value = self._look_up(what, words, line, lines).strip()
+            if not value:
+                raise VouchError(f"the server wants {words}: set {self.prefix}_{what}, or give --login FILE")
+            self._known[what] = value
+        return self._known[what]
+
+    def _look_up(self, what: str, words: str, line: int, lines: int) -> str:
+        if self.file is not None:
+            content = read_lines(self.file)
+            if len(content) != lines:
+                wanted = "one line, the access key" if lines == 1 else "two lines, user and password"
+                raise VouchError(f"{self.file}: has {len(content)} lines; this server wants {wanted}")
+            return content[line]
+        variable = f"{self.prefix}_{what}"
+        if variable in os.environ:
+            # Taken out: programs that are started later need not inherit it.
+            return os.environ.pop(variable)
+        if not sys.stdin.isatty():
+            return ""
+        if what == "USER":
+            print(f"{self.prefix} user: ", end="", file=sys.stderr, flush=True)
+            return sys.stdin.readline()
+        return getpass.getpass(f"{self.prefix} {words.partition(' ')[2]} (not shown): ")

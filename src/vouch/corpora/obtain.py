@@ -1,0 +1,78 @@
+"""The archives of a corpus: taken from the disk or downloaded, and unpacked once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from vouch.base.errors import VouchError
+from vouch.base.exclusive import open_exclusive
+from vouch.corpora.archives import unpack
+from vouch.corpora.download import fetch
+from vouch.corpora.recordings import warn
+from vouch.corpora.server import Server
+
+ARCHIVES = "archives"
+
+
+class Archive(NamedTuple):
+    """One archive of a corpus.
+
+    Attributes
+    ----------
+    name : such as "musan.tar.gz"
+    md5 : in hexadecimal; of the whole, for one that comes in pieces
+    folder : what it unpacks to, below the root
+    into : the folder below the root that it is unpacked in
+    pieces : file name to MD5 for an archive that comes split; empty otherwise
+    """
+
+    name: str
+    md5: str
+    folder: str
+    into: str = "."
+    pieces: Mapping[str, str] = MappingProxyType({})
+
+
+def obtain(archive: Archive, root: Path, server: Server, wanted: Callable[[str], bool] = lambda name: True) -> Path:
+    """Return the folder of an archive below `root`.
+
+    A folder that is there is used as it is, unless unpacking it was interrupted. Otherwise the archive is unpacked,
+    which is taken from `<root>/archives` or downloaded to there; afterwards it is not needed any more.
+
+    Parameters
+    ----------
+    archive : which
+    root : folder of the corpus
+    server : where its files are
+    wanted : which members to unpack, by their names
+
+    Raises
+    ------
+    VouchError : see `fetch` and `unpack`; or the archive does not hold the folder
+    """
+    folder, into = root / archive.folder, root / archive.into
+    unfinished = into / f".{archive.name}.unpacking"
+    if folder.is_dir() and any(folder.iterdir()) and not unfinished.exists():
+        return folder
+    whole = root / ARCHIVES / archive.name
+    if archive.pieces and not whole.exists():
+        files = [whole.with_name(piece) for piece in archive.pieces]
+        for file, md5 in zip(files, archive.pieces.values(), strict=True):
+            fetch(server, file.name, file, md5)
+    else:
+        files = [whole]
+        fetch(server, archive.name, whole, archive.md5)
+    into.mkdir(parents=True, exist_ok=True)
+    with open_exclusive(unfinished):
+        left_out = unpack(archive.name, files, into, wanted)
+        if not folder.is_dir():
+            raise VouchError(f"{archive.name}: there is no {archive.folder} in it")
+        os.sync()  # before the folder counts as complete
+        unfinished.unlink()
+    if left_out:
+        warn(f"{archive.name}: {len(left_out)} links or devices left out, the first is {left_out[0]!a}")
+    return folder

@@ -1,0 +1,110 @@
+"""What adapters do with the recordings that they found: leave out unusable ones, make data sets, report."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vouch.audio.reading import needs_ffmpeg
+from vouch.base.errors import VouchError
+from vouch.corpora.durations import read_durations
+from vouch.corpora.prepared import DataSet, write_data_sets
+from vouch.corpora.tree import Recording
+from vouch.jobs.shards import MAX_FAILED, describe_failures
+from vouch.kaldi.lists.trials import Trials
+
+
+def warn(text: str) -> None:
+    """Print a warning in the name of the script."""
+    print(f"{Path(sys.argv[0]).name}: warning: {text}", file=sys.stderr)
+
+
+def check_ffmpeg(paths: Sequence[str], root: Path) -> None:
+    """Raise `VouchError` if there are files that only ffmpeg reads and it is not installed, before anything is done."""
+    needed = [path for path in paths if needs_ffmpeg(path)]
+    if needed and shutil.which("ffmpeg") is None:
+        raise VouchError(
+            f"{root}: {len(needed)} of {len(paths)} recordings need ffmpeg, which is not installed, the first is"
+            f" {needed[0]}; install it (apt install ffmpeg, conda install ffmpeg), or convert or remove them"
+        )
+
+
+def drop_unreadable(
+    root: Path, recordings: Sequence[Recording], threads: int
+) -> tuple[list[Recording], dict[str, float | None], dict[str, str]]:
+    """Leave out what is not readable as audio, with a warning for each.
+
+    Parameters
+    ----------
+    root : folder that the paths of the recordings are below
+    recordings : all that were found
+    threads : headers read at a time
+
+    Returns
+    -------
+    usable : the other recordings
+    durations : utterance to seconds; None where they are not known
+    left_out : path to reason
+
+    Raises
+    ------
+    VouchError : ffmpeg is needed and missing; or more than 5 % are not readable
+    """
+    check_ffmpeg([recording.path for recording in recordings], root)
+    full = {str(root / recording.path): recording for recording in recordings}
+    found, failed = read_durations(list(full), threads)
+    left_out = {full[path].path: reason for path, reason in failed.items()}
+    if len(failed) > MAX_FAILED * len(full):
+        raise VouchError(
+            f"{root}: {len(failed)} of {len(full)} files are not usable, more than {MAX_FAILED:.0%}:"
+            f" {describe_failures(left_out)}; mend or remove them"
+        )
+    for path, reason in left_out.items():
+        warn(f"{root / path}: left out: {reason}")
+    unknown = [path for path, seconds in found.items() if seconds is None]
+    if unknown:
+        warn(
+            f"{len(unknown)} durations are not known, so utt2dur is not written; the first is of {unknown[0]} (which"
+            " takes ffprobe)"
+        )
+    return [full[path] for path in found], {full[path].utterance: seconds for path, seconds in found.items()}, left_out
+
+
+def make_set(
+    recordings: Sequence[Recording],
+    where: Mapping[str, Path],
+    durations: Mapping[str, float | None],
+    trials: Mapping[str, Trials],
+) -> DataSet:
+    """Make a data set of recordings.
+
+    Parameters
+    ----------
+    recordings : its utterances
+    where : utterance to file
+    durations : utterance to seconds, of all sets; when one is not known no set has `utt2dur`, so that all are alike
+    trials : as in `DataSet`
+    """
+    wav_scp = {recording.utterance: str(where[recording.utterance]) for recording in recordings}
+    utt2spk = {recording.utterance: recording.speaker for recording in recordings}
+    utt2dur = None if None in durations.values() else {utterance: durations[utterance] for utterance in utt2spk}
+    return DataSet(wav_scp, utt2spk, utt2dur, trials)
+
+
+def write_sets(data: Path, sets: Mapping[str, DataSet]) -> None:
+    """Write data sets (`write_data_sets`) and print a line on each."""
+    write_data_sets(data, sets)
+    for name, made in sets.items():
+        print(describe(data / name, made))
+
+
+def describe(folder: Path, made: DataSet) -> str:
+    """One line on what a set holds."""
+    hours = f", {sum(made.utt2dur.values()) / 3600:.2f} h" if made.utt2dur else ""
+    text = f"{folder}: {len(set(made.utt2spk.values()))} speakers, {len(made.utt2spk)} utterances{hours}"
+    for name, trials in made.trials.items():
+        targets = int(trials.is_target.sum())
+        text += f"; {name}: {targets} target, {len(trials.enrol) - targets} nontarget"
+    return text

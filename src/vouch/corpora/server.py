@@ -1,0 +1,122 @@
+"""A server that files are fetched from: addresses, passwords, redirections."""
+
+from __future__ import annotations
+
+import string
+from base64 import b64encode
+from http.client import HTTPMessage, HTTPResponse
+from typing import IO
+from urllib.error import HTTPError
+from urllib.parse import quote, urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from vouch.base.errors import VouchError, reason
+from vouch.corpora.credentials import Credentials
+
+SECONDS = 60.0  # without a byte, after which a connection counts as broken
+FIELDS = {"name", "key"}
+
+
+class Server:
+    """Where the files of a corpus are.
+
+    Parameters
+    ----------
+    template : address in which {name} stands for a file's name and {key}, if it is there, for the access key
+    credentials
+        where the key comes from, or user and password for a template without {key}; None for a server that wants
+        neither
+    option : that the template comes from, for messages
+
+    Raises
+    ------
+    VouchError : the template is not an http address with {name}, or holds a user or password
+    """
+
+    def __init__(self, template: str, credentials: Credentials | None = None, option: str = "--url") -> None:
+        fields = _fields(template)
+        plain = template.isprintable() and " " not in template and template.startswith(("http://", "https://"))
+        if not plain or "name" not in fields or fields - FIELDS:
+            raise VouchError(
+                f"{option}: must begin with http:// or https:// and hold {{name}}, and {{key}} for an access key"
+            )
+        _check_address(template, option)
+        if "key" in fields and credentials is None:
+            raise VouchError(f"{option}: what is fetched from there needs no {{key}}")
+        self._template = template
+        self._option = option
+        self._credentials = credentials
+        self._wants_key = "key" in fields
+
+    def shown(self, name: str) -> str:
+        """Return the address as messages may show it: no key, no query."""
+        path, question, _ = self._template.partition("?")
+        return path.format(name=name, key="KEY") + ("?..." if question else "")
+
+    def advice(self) -> str:
+        """Say what to do when the server refuses."""
+        if self._credentials is None:
+            return self.elsewhere()
+        return f"the key or password may be wrong or expired; they come from {self._credentials.advice()}"
+
+    def elsewhere(self) -> str:
+        """Say how to fetch from somewhere else."""
+        return f"{self._option} gives another address"
+
+    def request(self, name: str) -> Request:
+        """Make the request for a file, with the secrets that it takes; `VouchError` when those are nowhere."""
+        key = self._credentials.key() if self._wants_key else ""
+        request = Request(self._template.format(name=quote(name), key=quote(key, safe="")))
+        request.add_header("User-Agent", "vouch")
+        request.add_header("Accept-Encoding", "identity")
+        if self._credentials is not None and not self._wants_key:
+            words = ":".join(self._credentials.login())
+            # Not redirected: another server must not see it.
+            request.add_unredirected_header("Authorization", "Basic " + b64encode(words.encode()).decode())
+        return request
+
+    def open(self, request: Request) -> HTTPResponse:
+        """Send a request; errors are those of `urllib`."""
+        return build_opener(_Redirections).open(request, timeout=SECONDS)
+
+
+class _Redirections(HTTPRedirectHandler):
+    """Follows redirections; a password goes along within the same server only."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        if urlsplit(newurl).scheme not in ("http", "https"):
+            raise HTTPError(req.full_url, code, "redirected to something else than a web server", headers, fp)
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if new is not None and _origin(new) == _origin(req) and req.has_header("Authorization"):
+            new.add_unredirected_header("Authorization", req.get_header("Authorization"))
+        return new
+
+
+def _fields(template: str) -> set[str]:
+    """Return what stands in braces, with the formats that nobody may ask for: {name:>9999999999} takes 10 GB."""
+    try:
+        parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
+    except ValueError:
+        return set()
+    return {f"{field}{f'!{conversion}' if conversion else ''}{spec}" for _, field, spec, conversion in parts}
+
+
+def _check_address(template: str, option: str) -> None:
+    try:
+        parts = urlsplit(template)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise VouchError(f"{option}: not an address ({reason(error)})") from None
+    if parts.username is not None:
+        raise VouchError(f"{option}: holds a user or password, which others can see; leave them out of it")
+    if not host or "{" in host or not template.isascii():
+        raise VouchError(
+            f"{option}: not an address: it needs a host before {{name}}, and other letters than English ones as %XX"
+        )
+
+
+def _origin(request: Request) -> tuple[str, str]:
+    parts = urlsplit(request.full_url)
+    return parts.scheme, parts.netloc

@@ -1,0 +1,60 @@
+"""Work on many items by several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from vouch.base.errors import VouchError
+from vouch.base.lifetime import end_with
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_processes(work: Callable[[Item], Result], items: Sequence[Item], processes: int, what: str) -> Iterator[Result]:
+    """Yield what `work` makes of each item, in order, with a progress bar named `what`.
+
+    The processes end with this one, however it ends, and when the caller stops early.
+
+    Parameters
+    ----------
+    work : a function that other processes can be sent: of a module, or a `functools.partial` of one
+    items : what it is called with, one after the other
+    processes : how many work at a time
+    what : the items' name, for the progress bar and for messages
+
+    Raises
+    ------
+    VouchError : a process was killed, as the system does when memory is short
+    """
+    pool = ProcessPoolExecutor(processes, initializer=_begin, initargs=(os.getpid(),))
+    try:
+        results = pool.map(work, items, chunksize=4)
+        yield from tqdm(results, total=len(items), unit="file", desc=what, mininterval=1.0, disable=None)
+    except BrokenProcessPool:
+        raise VouchError(
+            f"{what}: one of {processes} processes was killed, as the system does when memory is short; fewer"
+            f" (--nj {max(1, processes // 2)}) need less"
+        ) from None
+    except BaseException:
+        # What they are at would be waited for otherwise.
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the parent gets it too and decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if not end_with(parent, signal.SIGKILL)():
+        os._exit(1)

@@ -1,0 +1,205 @@
+"""What is known of trials beyond their label: speakers, durations and conditions, and figures for parts of a list."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vouch.base.errors import VouchError, pick, shorten
+from vouch.base.numbers import plain_float
+from vouch.evaluation.definitions import EQUAL_ERROR_RATES
+from vouch.evaluation.result import Result, Settings, evaluate
+from vouch.kaldi.lists.scores import Scores
+from vouch.kaldi.lists.trials import Trials
+from vouch.kaldi.tables import read_lines, read_table
+
+# Which duration of a trial decides, from those of its two sides.
+SIDES = {"shorter": np.minimum, "longer": np.maximum, "enrol": lambda enrol, _: enrol, "test": lambda _, test: test}
+
+
+def scored_trials(trials: Trials, scores: Scores) -> Trials:
+    """Return the trials that have a score, in the order of their list."""
+    scored = set(zip(scores.enrol, scores.test, strict=True))
+    keep = [pair in scored for pair in zip(trials.enrol, trials.test, strict=True)]
+    enrol, test = (list(itertools.compress(side, keep)) for side in (trials.enrol, trials.test))
+    return Trials(enrol, test, trials.is_target[keep])
+
+
+class Unfitting(VouchError):
+    """Tables of speakers say nothing of some trials, or something else than their labels."""
+
+
+def speakers_of(
+    trials: Trials, utt2spk: str | Path, enrol_map: str | Path | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return whose the two sides of each trial are.
+
+    Parameters
+    ----------
+    trials : trial list
+    utt2spk : table of the utterances' speakers; an enrolment id that is one of the speakers stands for itself
+    enrol_map : table of `enrol-id utterance ...`, for enrolments that are called something else
+
+    Returns
+    -------
+    enrol, test : (trials,) int arrays, the numbers of the speakers
+
+    Raises
+    ------
+    Unfitting : naming an id whose speaker is not known, an enrolment of several speakers, or the first trial whose
+        label says something else than the table
+    VouchError : a table cannot be read
+    """
+    table = read_table(utt2spk)
+    numbers = {speaker: number for number, speaker in enumerate(sorted(set(table.values())))}
+    of_utterance = {utterance: numbers[speaker] for utterance, speaker in table.items()}
+    of_test = {**numbers, **of_utterance}
+    of_enrolment = dict(of_test)
+    for name, words in (read_table(enrol_map) if enrol_map else {}).items():
+        found = {of_utterance.get(utterance, utterance) for utterance in words.split()}
+        unknown = [each for each in found if isinstance(each, str)]
+        if unknown:
+            raise Unfitting(f"{enrol_map}: '{min(unknown)}' of '{name}' is not in {utt2spk}")
+        if len(found) > 1:
+            raise Unfitting(f"{enrol_map}: the utterances of '{name}' are of {len(found)} speakers in {utt2spk}")
+        of_enrolment[name] = found.pop()
+    sides = []
+    for names, known in ((trials.enrol, of_enrolment), (trials.test, of_test)):
+        rows = np.fromiter(map(known.get, names, itertools.repeat(-1)), np.int32, len(names))
+        if (rows < 0).any():
+            name = shorten(names[int(np.argmin(rows))])
+            raise Unfitting(f"'{name}' of the trial list is neither an utterance nor a speaker of {utt2spk}")
+        sides.append(rows)
+    enrol, test = sides
+    contradicted = np.flatnonzero((enrol == test) != trials.is_target)
+    if len(contradicted):
+        row = contradicted[0]
+        label, said = ("target", "two speakers") if trials.is_target[row] else ("nontarget", "one speaker")
+        raise Unfitting(
+            f"the trial '{trials.enrol[row]} {trials.test[row]}' is {label}, but of {said} in {utt2spk}"
+            f" ({len(contradicted)} such)"
+        )
+    return enrol, test
+
+
+def by_duration(
+    trials: Trials, utt2dur: Mapping[str, str], edges: Sequence[float], side: str = "shorter"
+) -> dict[str, np.ndarray]:
+    """Return which trials fall into each range of durations.
+
+    Parameters
+    ----------
+    trials : trial list
+    utt2dur : utterance to duration in seconds, as text
+    edges : durations in seconds at which a new range begins, ascending
+    side : a name in `SIDES`
+
+    Returns
+    -------
+    (trials,) bool array by a name such as "2 s <= shorter < 4 s"; empty ranges are left out
+
+    Raises
+    ------
+    VouchError : the edges are not positive, finite and ascending; an utterance has no duration
+    """
+    choose = pick(SIDES, side, "side of a trial")
+    # Asked this way round because a NaN is neither above nor below anything.
+    if not edges or not all(low < high for low, high in itertools.pairwise([0.0, *edges, math.inf])):
+        raise VouchError(f"ranges of durations need finite, positive ascending edges, not {' '.join(map(str, edges))}")
+    durations = []
+    for used, names in (("test", trials.enrol), ("enrol", trials.test)):
+        # A side that does not count may be a model of several utterances, which has no duration.
+        wanted = names if side != used else []
+        durations.append(np.array([_seconds(utt2dur, name) for name in wanted] or [0.0]))
+    rows = np.searchsorted(np.asarray(edges), np.broadcast_to(choose(*durations), len(trials.is_target)), side="right")
+    names = [f"{side} < {edges[0]:g} s"]
+    names += [f"{low:g} s <= {side} < {high:g} s" for low, high in itertools.pairwise(edges)]
+    names.append(f"{edges[-1]:g} s <= {side}")
+    return {name: rows == row for row, name in enumerate(names) if (rows == row).any()}
+
+
+def by_condition(trials: Trials, path: str | Path) -> dict[str, np.ndarray]:
+    """Return which trials are of each condition in a file of `enrol-id test-id name=value [name=value ...]` lines.
+
+    A trial may be there again, as in its list, with the same conditions.
+
+    Returns
+    -------
+    (trials,) bool array by `name=value`, in alphabetical order
+
+    Raises
+    ------
+    VouchError : naming the line that is malformed or contradicts an earlier one, or the trial without a line
+    """
+    conditions: dict[tuple[str, str], list[str]] = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        fields = line.split()
+        if len(fields) < 3 or not all(all(word.partition("=")) for word in fields[2:]):
+            raise VouchError(f"{path}:{number}: '{line.strip()}' is not '<enrol-id> <test-id> <name>=<value> ...'")
+        pair = fields[0], fields[1]
+        if set(conditions.setdefault(pair, fields[2:])) != set(fields[2:]):
+            raise VouchError(f"{path}:{number}: the trial '{pair[0]} {pair[1]}' is there twice, with other conditions")
+    groups: dict[str, np.ndarray] = {}
+    for row, pair in enumerate(zip(trials.enrol, trials.test, strict=True)):
+        if pair not in conditions:
+            raise VouchError(f"{path}: there is no line for the trial '{pair[0]} {pair[1]}'")
+        for word in conditions[pair]:
+            groups.setdefault(word, np.zeros(len(trials.is_target), bool))[row] = True
+    return dict(sorted(groups.items()))
+
+
+def evaluate_groups(
+    result: Result,
+    scores: np.ndarray,
+    is_target: np.ndarray,
+    groups: Mapping[str, np.ndarray],
+    settings: Settings,
+    speakers: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Result:
+    """Return `result` with the figures of each group of trials; what a group has no figures for becomes a note.
+
+    Parameters
+    ----------
+    scores, is_target, settings, speakers : as for `vouch.evaluation.result.evaluate`
+    groups : (trials,) bool arrays by name
+    """
+    parts, notes = [], list(result.notes)
+    for name, chosen in groups.items():
+        sides = None if speakers is None else (speakers[0][chosen], speakers[1][chosen])
+        targets = int(np.count_nonzero(is_target[chosen]))
+        nontargets = int(np.count_nonzero(chosen)) - targets
+        if targets and nontargets:
+            refusals = {each: _refusal(each, scores[chosen], is_target[chosen]) for each in settings.definitions}
+            notes += [f"no EER of {each} for {name}: {reason}" for each, reason in refusals.items() if reason]
+            possible = replace(settings, definitions=tuple(each for each, reason in refusals.items() if not reason))
+            parts.append(evaluate(f"{result.system}: {name}", scores[chosen], is_target[chosen], possible, sides))
+        else:
+            notes.append(f"no figures for {name}: {targets} target and {nontargets} non-target trials")
+    return replace(result, groups=tuple(parts), notes=tuple(notes))
+
+
+def _refusal(name: str, scores: np.ndarray, is_target: np.ndarray) -> str:
+    """Return why a definition of the EER has no figure for these trials; "": it has one."""
+    definition = pick(EQUAL_ERROR_RATES, name, "definition of the EER")
+    try:
+        definition(scores, is_target)
+    except VouchError as error:
+        return str(error)
+    return ""
+
+
+def _seconds(utt2dur: Mapping[str, str], name: str) -> float:
+    if name not in utt2dur:
+        raise VouchError(f"'{name}' has no duration in utt2dur; where only one side has, choose it with --duration-of")
+    try:
+        seconds = plain_float(utt2dur[name])
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise VouchError(f"the duration of '{name}' is not a number of seconds: '{utt2dur[name]}'")
+    return seconds

@@ -1,0 +1,78 @@
+"""The picture of a training: loss, validation EER and learning rate of each epoch."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vouch.evaluation.pictures import COLOURS, INK, new_figure, write_picture
+
+# Beyond any loss; axes cannot be divided where numbers are much larger.
+_LARGEST = 1e30
+# Points of more epochs than these are drawn as a line only.
+_MOST_DOTS = 60
+
+
+def draw_training(history: Sequence[Mapping[str, float]], kept: int) -> Figure | None:
+    """Draw a training, a panel for each of its figures; None of a history without any.
+
+    Parameters
+    ----------
+    history : of each epoch "epoch", "loss" and, where they are known, "eer", from 0 to 1, and "learning_rate"
+    kept : the epoch whose weights became the model; it is marked
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError : the history is something else
+    """
+    kinds = {
+        "training loss": _points(history, "loss"),
+        "validation EER (%)": [(epoch, 100 * eer) for epoch, eer in _points(history, "eer", optional=True)],
+        "learning rate": _points(history, "learning_rate", optional=True),
+    }
+    heights = {"training loss": 3.0, "validation EER (%)": 3.0, "learning rate": 1.5}
+    shown = {name: points for name, points in kinds.items() if points}
+    if "training loss" not in shown:
+        return None
+    ratios = [heights[name] for name in shown]
+    figure, panels = new_figure(7.2, 0.9 + 0.7 * sum(ratios), ratios)
+    for axes, (name, points) in zip(panels, shown.items(), strict=True):
+        colour = COLOURS[list(kinds).index(name)]
+        marker = "o" if len(points) <= _MOST_DOTS else ""
+        axes.plot(*zip(*points, strict=True), marker=marker, markersize=3.5, color=colour, linewidth=1.6)
+        axes.set_ylabel(name)
+        if name == "learning rate" and min(rate for _, rate in points) > 0:
+            axes.set_yscale("log")
+        if kept in dict(kinds["training loss"]):
+            axes.axvline(kept, color=INK, linestyle="--", linewidth=1.1)
+        if kept in dict(points):
+            axes.plot(kept, dict(points)[kept], "o", markersize=7, markerfacecolor=colour, markeredgecolor=INK)
+    panels[0].set_title(_title(kinds["validation EER (%)"], kept), pad=12)
+    panels[-1].set_xlabel("epoch")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def training_png(history: Sequence[Mapping[str, float]], kept: int) -> bytes:
+    """Return the picture as PNG, or nothing of a history without epochs; see `draw_training`."""
+    figure = draw_training(history, kept)
+    if figure is None:
+        return b""
+    png = io.BytesIO()
+    write_picture(png, figure)
+    return png.getvalue()
+
+
+def _points(history: Sequence[Mapping[str, float]], name: str, optional: bool = False) -> list[tuple[float, float]]:
+    """Return the epochs and a figure of them; not all have an optional one."""
+    having = [epoch for epoch in history if name in epoch] if optional else history
+    points = [(float(epoch["epoch"]), float(epoch[name])) for epoch in having]
+    return [point for point in points if max(map(abs, point)) < _LARGEST]
+
+
+def _title(eers: Sequence[tuple[float, float]], kept: int) -> str:
+    eer = dict(eers).get(kept)
+    return f"Training; epoch {kept:g} is kept" + ("" if eer is None else f", validation EER {eer:.2f} %")

@@ -1,0 +1,319 @@
+"""Embeddings of utterances, whole or in parts, in batches of similar length."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from vouch.audio.loudness import FAULTS, judge_loudness, measure_loudness
+from vouch.base.errors import VouchError
+from vouch.encoder import Encoder
+from vouch.extraction.pieces import MAX_FRAMES, Crops, Cut, frame_rows
+from vouch.jobs.shards import ShardWriter
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.stores.features import FeatureStore
+from vouch.stores.reader import WaveReader
+from vouch.stores.waves import Store
+from vouch.work.features import compute
+
+# Frames in a batch, padding included. On a CPU small batches are faster: they stay in its caches.
+BATCH_FRAMES = {"cpu": 2000, "cuda": 100_000}
+# Batches are padded to a multiple of so many frames: on a CPU a convolution is set up anew for each size of its input,
+# which all in all takes milliseconds.
+SIZE_STEP = 16
+# These limits, and MAX_FRAMES, are for frames every 10 ms. So many samples of a waveform, each a frame, stand for one,
+# at any rate.
+SAMPLES_PER_FRAME = 160
+
+
+def default_max_frames(encoder: Encoder) -> int:
+    """Return the longest piece that goes through an encoder at once: 100 s, in frames or, of waveforms, samples."""
+    return MAX_FRAMES * _frame_size(encoder)
+
+
+def _frame_size(encoder: Encoder) -> int:
+    return SAMPLES_PER_FRAME if encoder.takes_waveforms else 1
+
+
+def _batch_frames(encoder: Encoder) -> int:
+    return BATCH_FRAMES[next(encoder.parameters()).device.type] * _frame_size(encoder)
+
+
+def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames: int | None = None) -> np.ndarray:
+    """Embed a few utterances.
+
+    An utterance shorter than the network's minimum is repeated up to it. One longer than `max_frames` is cut into
+    pieces of equal length (within a frame), whose embeddings are averaged with the numbers of their frames as weights.
+    Neither the other utterances nor their order changes an embedding, beyond rounding.
+
+    Parameters
+    ----------
+    encoder : in evaluation mode
+    matrices : each (frames, bins) float32; waveforms are (samples, 1)
+    max_frames : longest piece; None: see `default_max_frames`
+
+    Returns
+    -------
+    (len(matrices), embedding_dim) float32
+
+    Raises
+    ------
+    VouchError : `max_frames` is so low that a piece could be shorter than the network's minimum
+    """
+    max_frames = default_max_frames(encoder) if max_frames is None else max_frames
+    least = 2 * encoder.min_frames
+    if max_frames < least:
+        raise VouchError(
+            f"max_frames {max_frames} is below {least}, twice the network's minimum: pieces would be too short"
+        )
+    pieces: list[np.ndarray] = []
+    owners: list[int] = []
+    for owner, matrix in enumerate(matrices):
+        matrix = _lengthen(encoder, matrix)
+        cut = np.array_split(matrix, -(-len(matrix) // max_frames))
+        pieces += cut
+        owners += [owner] * len(cut)
+    lengths = np.array([len(piece) for piece in pieces])
+    embeddings = _embed_pieces(encoder, pieces)
+    sums = np.zeros((len(matrices), encoder.embedding_dim))
+    np.add.at(sums, owners, lengths[:, None] * embeddings.astype(np.float64))
+    return (sums / np.bincount(owners, weights=lengths)[:, None]).astype(np.float32)
+
+
+def embed_parts(encoder: Encoder, pieces: Sequence[np.ndarray], cut: Cut) -> np.ndarray:
+    """Embed the pieces of one utterance and combine their embeddings as `cut`, which made them, says.
+
+    Parameters
+    ----------
+    encoder : in evaluation mode
+    pieces : each (frames, bins) float32; one shorter than the network's minimum is repeated up to it
+
+    Returns
+    -------
+    (crops, embedding_dim) float32 of crops, (embedding_dim,) float32 of windows
+    """
+    return cut.combine(_embed_pieces(encoder, [_lengthen(encoder, piece) for piece in pieces]))
+
+
+def _lengthen(encoder: Encoder, matrix: np.ndarray) -> np.ndarray:
+    if not len(matrix) or matrix.shape[1] != encoder.config["num_bins"]:
+        raise VouchError(f"features of {matrix.shape}, the model takes (frames, {encoder.config['num_bins']})")
+    if len(matrix) >= encoder.min_frames:
+        return matrix
+    return np.take(matrix, range(encoder.min_frames), axis=0, mode="wrap")
+
+
+def _embed_pieces(encoder: Encoder, pieces: Sequence[np.ndarray]) -> np.ndarray:
+    """Embed `(frames, bins)` matrices that are long enough, in batches: `(len(pieces), embedding_dim)`."""
+    lengths = np.array([len(piece) for piece in pieces])
+    embeddings = np.empty((len(pieces), encoder.embedding_dim), np.float32)
+    device = next(encoder.parameters()).device
+    # The pieces of one long recording may be many more than fit into the memory at once.
+    for batch in batches_by_length(lengths, _batch_frames(encoder)):
+        embeddings[batch] = _embed_padded(encoder, [pieces[row] for row in batch], device)
+    # The gates of an LSTM make ordinary numbers of infinite ones.
+    embeddings[[not np.isfinite(piece).all() for piece in pieces]] = np.nan
+    return embeddings
+
+
+def _embed_padded(encoder: Encoder, pieces: Sequence[np.ndarray], device: torch.device) -> np.ndarray:
+    """Embed `(frames, bins)` matrices as one batch, padded to one length: `(len(pieces), embedding_dim)`."""
+    lengths = torch.tensor([len(piece) for piece in pieces])
+    longest = int(lengths.max())
+    # Several of one length are crops or windows: there are more of the same.
+    if len(pieces) == 1 or bool((lengths < longest).any()):
+        step = SIZE_STEP * _frame_size(encoder)
+        longest = -(-longest // step) * step
+    padded = torch.zeros(len(pieces), longest, pieces[0].shape[1])
+    for row, piece in enumerate(pieces):
+        padded[row, : len(piece)] = torch.from_numpy(piece)
+    whole = bool((lengths == longest).all())
+    with torch.inference_mode():
+        return encoder(padded.to(device), None if whole else lengths.to(device)).float().cpu().numpy()
+
+
+def batches_by_length(num_frames: np.ndarray, batch_frames: int) -> Iterator[np.ndarray]:
+    """Group utterances of similar length: yields index arrays whose padded batches hold at most `batch_frames`.
+
+    Parameters
+    ----------
+    num_frames : (utterances,) int64
+    batch_frames : frames in a batch, padding included; a single longer utterance is a batch of its own
+    """
+    order = np.argsort(num_frames, kind="stable")
+    start = 0
+    for position in range(1, len(order) + 1):
+        # The utterance at `position` would be the longest, to which all others are padded.
+        if position == len(order) or (position + 1 - start) * num_frames[order[position]] > batch_frames:
+            yield order[start:position]
+            start = position
+
+
+def embed_store(encoder: Encoder, store: Store, indices: np.ndarray, max_frames: int | None = None) -> np.ndarray:
+    """Embed utterances of a store.
+
+    Parameters
+    ----------
+    encoder : in evaluation mode
+    store : features or waveforms, as the network takes them
+    indices : (n,) utterances of the store
+    max_frames : see `embed_matrices`
+
+    Returns
+    -------
+    (n, embedding_dim) float32, in the order of `indices`
+
+    Raises
+    ------
+    VouchError : features of another dimension than the encoder's, or see `embed_matrices`
+    """
+    _check_dim(encoder, store)
+    out = np.empty((len(indices), encoder.embedding_dim), np.float32)
+    for batch in batches_by_length(store.num_frames[indices], _batch_frames(encoder)):
+        out[batch] = embed_matrices(encoder, [store.matrix(int(index)) for index in indices[batch]], max_frames)
+    return out
+
+
+def _check_dim(encoder: Encoder, store: Store) -> None:
+    if store.dim != encoder.config["num_bins"]:
+        raise VouchError(f"{store.path}: {store.dim} dimensions, the model takes {encoder.config['num_bins']}")
+
+
+def store_embedder(
+    encoder: Encoder,
+    data: DataDir,
+    max_frames: int,
+    repeat_short: bool,
+    progress: Callable[[int], object],
+    cut: Cut | None = None,
+) -> Callable[[Sequence[str], ShardWriter], None]:
+    """Return the work of one shard that embeds features; see `vouch.jobs.shards.Shards.run`.
+
+    Parameters
+    ----------
+    encoder : in evaluation mode
+    data : loaded with "feats.scp"
+    max_frames : see `embed_matrices`
+    repeat_short
+        repeat utterances shorter than the network's minimum up to it; otherwise they fail, but for crops, which are
+        always repeated up to their length
+    progress : called with the number of utterances done
+    cut : parts in which each utterance is embedded, checked by `vouch.extraction.pieces.check_cut`; None: whole
+    """
+    store = FeatureStore(data.path / "feats.scp", data.feats_scp)
+    position = {utterance: index for index, utterance in enumerate(store.utterances)}
+
+    def embed(utterances: Sequence[str], shard: ShardWriter) -> None:
+        used = []
+        for utterance in utterances:
+            frames = int(store.num_frames[position[utterance]])
+            repeats = frames > 0 and (repeat_short or isinstance(cut, Crops))
+            if repeats or _is_long_enough(shard, encoder, utterance, frames):
+                used.append(utterance)
+        indices = np.array([position[utterance] for utterance in used], np.int64)
+        if cut is None:
+            embeddings: Iterable[np.ndarray] = embed_store(encoder, store, indices, max_frames)
+        else:
+            _check_dim(encoder, store)
+            embeddings = (embed_parts(encoder, cut.of_features(store.matrix(int(row))), cut) for row in indices)
+        for utterance, embedding in zip(used, embeddings, strict=True):
+            _write_finite(shard, utterance, embedding)
+        progress(len(utterances))
+
+    return embed
+
+
+def embed_samples(encoder: Encoder, samples: np.ndarray) -> np.ndarray:
+    """Embed one recording.
+
+    Parameters
+    ----------
+    encoder : in evaluation mode
+    samples : (samples,) float32 in [-1, 1], at the sampling rate of the encoder's front end
+
+    Returns
+    -------
+    (embedding_dim,) float32
+
+    Raises
+    ------
+    VouchError : the encoder's front end is not known, or the recording is too short for one frame
+    """
+    return embed_matrices(encoder, [compute(_front_end(encoder), samples)])[0]
+
+
+def _front_end(encoder: Encoder) -> torch.nn.Module:
+    """Return a copy of the encoder's front end on the CPU, where features are computed."""
+    if encoder.feature is None:
+        raise VouchError("this model was trained on features of an unknown front end; give it features, not audio")
+    return copy.deepcopy(encoder.feature).cpu()
+
+
+def wave_embedder(
+    encoder: Encoder,
+    data: DataDir,
+    max_frames: int,
+    repeat_short: bool,
+    progress: Callable[[int], object],
+    cut: Cut | None = None,
+    channel: int | str | None = None,
+) -> Callable[[Sequence[str], ShardWriter], None]:
+    """Return the work of one shard that embeds audio through the encoder's front end; see `store_embedder`.
+
+    `data` is loaded with "wav.scp". Utterances are read one by one, so that memory does not grow with the shard.
+    Silence fails; what else speaks against an utterance, see `vouch.audio.loudness`, is counted in the shard's notes.
+
+    Parameters
+    ----------
+    channel : of the recordings, see `vouch.audio.reading.read_audio`; None: that of the encoder's training
+    """
+    channel = encoder.channel if channel is None else channel
+    front_end = _front_end(encoder)
+
+    def embed(utterances: Sequence[str], shard: ShardWriter) -> None:
+        reader = WaveReader(data, front_end.sample_rate, channel)
+        for utterance in utterances:
+            try:
+                samples = reader.read(utterance)
+                faults = judge_loudness(measure_loudness(samples, front_end.sample_rate))
+                if "silence" in faults:
+                    raise VouchError(faults["silence"])
+                shard.notes.update(FAULTS[fault] for fault in faults)
+                if isinstance(cut, Crops):
+                    # Cut before the front end, which then sees no more of the recording than of a training crop.
+                    parts = [compute(front_end, crop) for crop in cut.of_samples(samples, front_end.sample_rate)]
+                    _write_finite(shard, utterance, embed_parts(encoder, parts, cut))
+                    continue
+                features = compute(front_end, samples)
+                if not repeat_short and not _is_long_enough(shard, encoder, utterance, len(features)):
+                    continue
+                if cut is None:
+                    embedding = embed_matrices(encoder, [features], max_frames)[0]
+                else:
+                    embedding = embed_parts(encoder, cut.of_features(features, frame_rows(encoder)), cut)
+                _write_finite(shard, utterance, embedding)
+            except VouchError as error:
+                shard.failed[utterance] = str(error)
+            finally:
+                progress(1)
+        shard.notes.update(reader.notes)
+
+    return embed
+
+
+def _is_long_enough(shard: ShardWriter, encoder: Encoder, utterance: str, frames: int) -> bool:
+    if frames < encoder.min_frames:
+        shard.failed[utterance] = f"{frames} {encoder.unit} long, the network needs at least {encoder.min_frames}"
+    return frames >= encoder.min_frames
+
+
+def _write_finite(shard: ShardWriter, utterance: str, embedding: np.ndarray) -> None:
+    if np.isfinite(embedding).all():
+        shard.write(utterance, embedding)
+    else:
+        shard.failed[utterance] = (
+            "the embedding is NaN or infinite; look for such numbers in its features, or else in the model"
+        )

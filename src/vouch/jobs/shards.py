@@ -1,0 +1,357 @@
+"""Archives made in shards, so that an interrupted stage goes on where it stopped."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+
+from vouch.base.errors import VouchError
+from vouch.base.files import atomic_write, read_json, write_text
+from vouch.base.rxfilename import parse_rxfilename
+from vouch.kaldi.lineage.digests import FileState, file_state, write_list
+from vouch.kaldi.matrices.mapped import ArkWriter
+from vouch.kaldi.tables import read_table, write_table
+
+FAILURES_SHOWN = 10
+# Largest share of many files of which some may be bad, unless somebody says otherwise.
+MAX_FAILED = 0.05
+FORMATS = ("ark", "npy")
+
+
+class Outcome(NamedTuple):
+    """What became of the items of a stage.
+
+    Attributes
+    ----------
+    rows : number of rows of each item's matrix, in item order
+    failed : reason for each item that gave nothing
+    notes : how often something worth a line happened ("resampled from 8000 Hz")
+    remarks : of what was made and is worth a look, by kind ("clipping"), a sentence for each item
+    digests : of what items were made from, by which the same is found elsewhere; of those that have one
+    """
+
+    rows: dict[str, int]
+    failed: dict[str, str]
+    notes: Counter[str]
+    remarks: dict[str, dict[str, str]]
+    digests: dict[str, str]
+
+
+@dataclass
+class ShardWriter:
+    """What a shard's work is given to report results; see `Shards.run`."""
+
+    write: Callable[[str, np.ndarray], None]
+    failed: dict[str, str] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+    remarks: dict[str, dict[str, str]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def remark(self, what: str, item: str, value: str) -> None:
+        """Say something of an item that is made all the same."""
+        self.remarks.setdefault(what, {})[item] = value
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Matrices or vectors of many items, written into one archive per shard of at most `size` items.
+
+    The archives grow in a working folder beside the output; a shard counts as done when its `.json`, written last,
+    is there. When all are, the folder takes the place of the output. A killed run thus leaves its finished shards and
+    the same command goes on after them; the folder's name holds a fingerprint of the inputs, so that shards made from
+    other inputs are never taken over. Beside the archives lies the list of their digests, see
+    `vouch.kaldi.lineage.digests`.
+
+    Attributes
+    ----------
+    output : folder of the finished archives
+    items : keys in C-locale order
+    fingerprint : text of everything that the output depends on, except what `sources` tells
+    format : "ark", or "npy" for one file an item
+    compression : "none", "8bit" or "16bit" (Kaldi's compressed matrices; archives only)
+    size : items a shard
+    sources
+        digest of the files that given items are read from; a shard whose files have changed since it was made is made
+        again
+    """
+
+    output: Path
+    items: Sequence[str]
+    fingerprint: str
+    format: str = "ark"
+    compression: str = "none"
+    size: int = 1000
+    sources: Callable[[Sequence[str]], str] = lambda items: ""
+
+    @cached_property
+    def work(self) -> Path:
+        """The working folder."""
+        described = f"{self.fingerprint}\n{self.format} {self.compression} {self.size}\n" + "\n".join(self.items)
+        digest = hashlib.sha256(described.encode()).hexdigest()[:12]
+        return self._beside(f"work-{digest}")
+
+    @property
+    def _real(self) -> Path:
+        """The output itself: Kaldi's users keep archives on another disk, to which a link leads."""
+        return self.output.resolve() if self.output.is_symlink() else self.output
+
+    def _beside(self, end: str) -> Path:
+        return self._real.with_name(f"{self._real.name}.{end}")
+
+    def __len__(self) -> int:
+        return -(-len(self.items) // self.size)
+
+    def _record(self, shard: int) -> Path:
+        return self.work / f"{self.output.name}.{shard + 1}.json"
+
+    def _items(self, shard: int) -> Sequence[str]:
+        return self.items[shard * self.size : (shard + 1) * self.size]
+
+    def prepare(self) -> int:
+        """Make the working folder, remove what is of other inputs, and return the number of shards already done."""
+        work = self.work
+        for stale in work.parent.glob(f"{glob.escape(self._real.name)}.work-*"):
+            if stale.is_symlink():
+                stale.unlink()
+            elif stale != work:
+                shutil.rmtree(stale, ignore_errors=True)
+        work.mkdir(parents=True, exist_ok=True)
+        return sum(self._is_current(shard) for shard in range(len(self)))
+
+    def count(self, job: int = 1, jobs: int = 1) -> tuple[int, int]:
+        """Return how many items fall to job `job` of `jobs` (counted from 1), and how many are in finished shards."""
+        sizes = {shard: len(self._items(shard)) for shard in range(job - 1, len(self), jobs)}
+        return sum(sizes.values()), sum(size for shard, size in sizes.items() if self._record(shard).exists())
+
+    def _is_current(self, shard: int) -> bool:
+        """Whether a shard is done; one whose sources have changed is no longer, and its record is removed."""
+        path = self._record(shard)
+        if not path.exists():
+            return False
+        if _read_record(path)["sources"] == self.sources(self._items(shard)):
+            return True
+        path.unlink()
+        return False
+
+    def run(self, process: Callable[[Sequence[str], ShardWriter], None], job: int = 1, jobs: int = 1) -> None:
+        """Make those missing shards that fall to job `job` of `jobs` (counted from 1).
+
+        Parameters
+        ----------
+        process
+            called with the shard's items and a `ShardWriter`: calls `write(item, array)` or sets `failed[item]`
+            for each of them
+        """
+        for shard in range(job - 1, len(self), jobs):
+            if not self._record(shard).exists():
+                self._run_shard(shard, process)
+
+    def _run_shard(self, shard: int, process: Callable[[Sequence[str], ShardWriter], None]) -> None:
+        items = self._items(shard)
+        sources = self.sources(items)
+        rows: dict[str, int] = {}
+        if self.format == "npy":
+            where = {item: f"{quote(item, safe='')}.npy" for item in items}
+
+            def write_npy(item: str, array: np.ndarray) -> None:
+                if not array.size or not np.isfinite(array).all():
+                    raise VouchError(f"'{item}': empty, or NaN or infinite values, which are not written")
+                buffer = io.BytesIO()
+                np.save(buffer, np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
+                # Through memory: numpy, writing to a file itself, does not tell a full disk from another error.
+                with atomic_write(self.work / where[item], "wb") as file:
+                    file.write(buffer.getbuffer())
+                rows[item] = len(array)
+
+            writer = ShardWriter(write_npy)
+            process(items, writer)
+        else:
+            name = f"{self.output.name}.{shard + 1}.ark"
+            with atomic_write(self.work / name, "wb") as file:
+                ark = ArkWriter(file, name, self.compression)
+
+                def write_ark(item: str, array: np.ndarray) -> None:
+                    ark.write(item, array)
+                    rows[item] = len(array)
+
+                writer = ShardWriter(write_ark)
+                process(items, writer)
+            where = ark.entries
+        files = [where[item] for item in rows] if self.format == "npy" else [name]
+        lost = [item for item in items if item not in rows and item not in writer.failed]
+        assert not lost, f"no result and no reason for {lost[:3]}"
+        record = {
+            "entries": {item: [where[item], rows[item]] for item in rows},
+            "failed": writer.failed,
+            "notes": writer.notes,
+            "remarks": writer.remarks,
+            "digests": writer.digests,
+            "sources": sources,
+            "files": {file: file_state(self.work / file) for file in files},
+        }
+        write_text(self._record(shard), json.dumps(record))
+
+    def check_own(self, scp: Path) -> None:
+        """Refuse to replace a table or a folder that was not made this way.
+
+        Parameters
+        ----------
+        scp : table that `finish` would write; its own ones, of earlier versions too, list archives of the output folder
+
+        Raises
+        ------
+        VouchError : naming what is in the way and how to go on
+        """
+        if scp.exists():
+            table = read_table(scp)
+            if not any(map(self._is_own, table.values())):
+                raise VouchError(
+                    f"{scp}: was not made by this stage, it lists '{next(iter(table.values()))}'; to use it go on with"
+                    " the stages that read it (of features: ./run.sh --stage 3), to have it made anew move it away"
+                )
+        if not self._real.exists():
+            return
+        if not self._real.is_dir():
+            raise VouchError(f"{self.output}: is a file, where a folder of archives is to be; move it away")
+        record = self._real / self._record(0).name
+        is_own = record.exists() or not any(self._real.iterdir())
+        if is_own and record.exists() and self.output.is_symlink():
+            # Links of two directories to one folder: each would remove the other's archives.
+            known = _read_record(record)
+            is_own = not {*known["entries"], *known["failed"]}.isdisjoint(self.items)
+        if not is_own:
+            raise VouchError(
+                f"{self.output}: holds files that this stage did not make for this directory, and would remove; move"
+                " them away, or let a link lead to an empty folder"
+            )
+
+    def check_own_dir(self, folder: Path) -> None:
+        """Refuse, by a `VouchError`, to write a data directory over one that a stage with this output did not make."""
+        if (folder / "utt2spk").exists() and not self.output.exists() and not (folder / "feats.scp").exists():
+            raise VouchError(f"{folder}: is a data directory that this stage did not make; give another folder")
+
+    def _is_own(self, rxfilename: str) -> bool:
+        """Whether a line of a table names an archive that a run of this stage made, in this folder or another copy."""
+        try:
+            path = Path(parse_rxfilename(rxfilename).name)
+        except VouchError:
+            return False  # no stage wrote such a line
+        if path.parent.name != self.output.name:
+            return False
+        is_ark = re.fullmatch(rf"{re.escape(self.output.name)}\.\d+\.ark", path.name) is not None
+        return is_ark or (path.parent / self._record(0).name).exists()
+
+    def finish(
+        self,
+        scp: Path,
+        max_failed: float = MAX_FAILED,
+        beside: Callable[[Outcome], None] = lambda outcome: None,
+        listed_too: Mapping[str, str] = MappingProxyType({}),
+        check: Callable[[Outcome], None] = lambda outcome: None,
+    ) -> Outcome:
+        """Put the archives in the place of the output and write the `scp` that lists them.
+
+        Parameters
+        ----------
+        scp : table to write; taken away first and written last, so that what it lists is always there
+        max_failed : largest share of items that may fail
+        beside : writes what belongs to the same output, before the scp
+        listed_too : further lines of the scp, for items that are elsewhere already
+        check : may refuse the outcome by a `VouchError`; the finished shards are kept, and nothing is replaced
+
+        Raises
+        ------
+        VouchError
+            more items failed (the shards with failures are made again by the next run, the others are kept), or
+            shards are missing because a job died
+        """
+        entries: dict[str, tuple[str, int]] = {}
+        failed: dict[str, str] = {}
+        notes: Counter[str] = Counter()
+        remarks: dict[str, dict[str, str]] = {}
+        digests: dict[str, str] = {}
+        states: dict[str, FileState] = {}
+        blemished: list[Path] = []
+        for shard in range(len(self)):
+            record_path = self._record(shard)
+            if not record_path.exists():
+                raise VouchError(
+                    f"{self.work}: shard {shard + 1} of {len(self)} is missing; run the same command again"
+                )
+            record = _read_record(record_path)
+            entries.update(record["entries"])
+            failed.update(record["failed"])
+            notes.update(record["notes"])
+            for what, items in record.get("remarks", {}).items():
+                remarks.setdefault(what, {}).update(items)
+            digests.update(record.get("digests", {}))
+            states.update({file: FileState(*state) for file, state in record["files"].items()})
+            if record["failed"]:
+                blemished.append(record_path)
+        if len(failed) > max_failed * len(self.items) or not entries:
+            for record_path in blemished:
+                record_path.unlink()
+            raise VouchError(f"{len(failed)} of {len(self.items)} items failed: {describe_failures(failed)}")
+        rows = {item: count for item, (_, count) in sorted(entries.items())}
+        outcome = Outcome(rows, failed, notes, remarks, dict(sorted(digests.items())))
+        check(outcome)
+        write_list(self.work, states)
+        old, held = self._beside("work-old"), scp.with_name(f".{scp.name}.old")
+        self._replace(scp, held, old)
+        beside(outcome)
+        folder = self.output.absolute()
+        write_table(scp, {**listed_too, **{item: f"{folder}/{where}" for item, (where, _) in entries.items()}})
+        held.unlink(missing_ok=True)
+        shutil.rmtree(old, ignore_errors=True)
+        return outcome
+
+    def _replace(self, scp: Path, held: Path, old: Path) -> None:
+        """Put the working folder in the place of the output, which becomes `old`, and rename the scp to `held`.
+
+        The table of the old archives never stands beside the new ones, and is back when they cannot be put there.
+        """
+        shutil.rmtree(old, ignore_errors=True)
+        had_scp = scp.exists()
+        if had_scp:
+            os.replace(scp, held)
+        try:
+            if self._real.exists():
+                self._real.rename(old)
+            self.work.rename(self._real)
+        except OSError:
+            if old.exists() and not self._real.exists():
+                old.rename(self._real)
+            if had_scp:
+                os.replace(held, scp)
+            raise
+
+
+def _read_record(path: Path) -> dict:
+    """Read what was written of a shard; `VouchError` names a file that cannot be read or is something else."""
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise VouchError(f"{path}: not the record of a part of this stage; remove its folder")
+    return record
+
+
+def describe_failures(failed: dict[str, str]) -> str:
+    """Return the first few failures as one line."""
+    shown = [f"'{item}': {reason}" for item, reason in list(failed.items())[:FAILURES_SHOWN]]
+    if len(failed) > FAILURES_SHOWN:
+        shown.append(f"and {len(failed) - FAILURES_SHOWN} more")
+    return "; ".join(shown)

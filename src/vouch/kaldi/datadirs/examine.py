@@ -1,0 +1,203 @@
+"""What the samples of every recording of a data directory are like, measured once and by several threads."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from vouch.audio.reading import read_channels
+from vouch.base.errors import VouchError
+from vouch.base.files import open_own
+from vouch.base.rxfilename import parse_place
+from vouch.kaldi.datadirs.datadir import DataDir, Segment
+from vouch.stores.reader import sample_bounds
+
+# At this height and above a sample counts as cut off; 16-bit full scale is 32767 / 32768.
+FULL_SCALE = 0.9999
+DIGEST_BYTES = 16
+# Hz; other numbers in a header mean that it is damaged.
+RATES = range(1000, 1_000_000)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The samples of one utterance.
+
+    Attributes
+    ----------
+    frames : samples of each channel
+    peak : largest magnitude
+    clipped : share of samples at full scale
+    digest : of all samples; equal for equal audio
+    """
+
+    frames: int
+    peak: float
+    clipped: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One recording.
+
+    Attributes
+    ----------
+    source : fingerprint of the file and of the segments cut out of it
+    problem : why it could not be read; the rest is unknown then
+    rate, channels, frames : sampling rate in Hz, number of channels, samples of each
+    not_finite : number of samples that are NaN or infinite
+    pieces : by utterance; of a segment outside of the recording there is none
+    """
+
+    source: str
+    problem: str = ""
+    rate: int = 0
+    channels: int = 0
+    frames: int = 0
+    not_finite: int = 0
+    pieces: dict[str, Piece] = field(default_factory=dict)
+
+
+def examine_recording(rxfilename: str, segments: Mapping[str, Segment], source: str = "") -> Facts:
+    """Read a recording and measure the utterances that are cut out of it; what is unreadable is `problem`."""
+    try:
+        samples, rate = read_channels(rxfilename)
+    except VouchError as error:
+        return Facts(source, problem=str(error))
+    if not len(samples):
+        return Facts(source, problem=f"{rxfilename}: no samples")
+    if rate not in RATES:
+        return Facts(source, problem=f"{rxfilename}: its header says {rate} samples a second")
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    not_finite = samples.size - _finite(samples).size
+    pieces = {}
+    for utterance, segment in segments.items():
+        first, last = sample_bounds(segment, rate)
+        if first < len(samples):
+            pieces[utterance] = _measure(samples[first:last])
+    return Facts(source, "", rate, channels, len(samples), not_finite, pieces)
+
+
+def _finite(samples: np.ndarray) -> np.ndarray:
+    """Return the samples that are neither NaN nor infinite, usually all of them."""
+    with np.errstate(invalid="ignore"):
+        # One pass: a sum is NaN or infinite when any sample is.
+        return samples if np.isfinite(samples.sum(dtype=np.float64)) else samples[np.isfinite(samples)]
+
+
+def _measure(samples: np.ndarray) -> Piece:
+    finite = _finite(samples)
+    peak = float(max(finite.max(), -finite.min())) if finite.size else 0.0
+    clipped = int(np.count_nonzero(np.abs(finite) >= FULL_SCALE)) if peak >= FULL_SCALE else 0
+    digest = hashlib.blake2b(np.ascontiguousarray(samples), digest_size=DIGEST_BYTES).hexdigest()
+    return Piece(len(samples), peak, clipped / samples.size, digest)
+
+
+def _fingerprint(rxfilename: str, segments: Mapping[str, Segment]) -> str:
+    """Return what changes when the file does (of a command only its text is known) or when the segments do."""
+    path = rxfilename
+    with contextlib.suppress(VouchError):
+        path = parse_place(rxfilename).name
+    try:
+        status = os.stat(path)
+        state = (status.st_size, status.st_mtime_ns)
+    except (OSError, ValueError):
+        state = (0, 0)
+    described = repr((rxfilename, state, [(utterance, *segment) for utterance, segment in segments.items()]))
+    return hashlib.blake2b(described.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def examine_audio(
+    data: DataDir, record: Path, threads: int, progress: Callable[[int], object] = lambda count: None
+) -> dict[str, Facts]:
+    """Examine all recordings of a data directory; one that was interrupted goes on where it was.
+
+    Parameters
+    ----------
+    data : loaded with "wav.scp"
+    record
+        file that grows by a line for each recording; what it has is not examined again unless the audio file has
+        changed since. It is the caller's to remove when all is done.
+    threads : how many recordings are examined at once
+    progress : called, by any thread, with a number of recordings that are done
+
+    Returns
+    -------
+    by recording, in the order of wav.scp
+
+    Raises
+    ------
+    VouchError : another process is writing the same record
+    """
+    wanted: dict[str, dict[str, Segment]] = {recording: {} for recording in data.wav_scp}
+    for utterance, segment in data.segments.items():
+        wanted[segment.recording][utterance] = segment
+    with _open_record(record) as (file, known):
+        done: dict[str, Facts] = {}
+        lock, stop = threading.Lock(), threading.Event()
+        waiting = iter(data.wav_scp.items())
+
+        def work() -> None:
+            while not stop.is_set():
+                with lock:
+                    recording, rxfilename = next(waiting, (None, ""))
+                if recording is None:
+                    return
+                source = _fingerprint(rxfilename, wanted[recording])
+                facts = known.get(recording)
+                is_new = facts is None or facts.source != source
+                if is_new:
+                    facts = examine_recording(rxfilename, wanted[recording], source)
+                with lock:
+                    done[recording] = facts
+                    if is_new:
+                        file.write(json.dumps([recording, asdict(facts)]).encode() + b"\n")
+                        file.flush()
+                    progress(1)
+
+        with ThreadPoolExecutor(threads) as pool:
+            running = [pool.submit(work) for _ in range(threads)]
+            try:
+                for worker in running:
+                    worker.result()
+            finally:
+                stop.set()
+    return {recording: done[recording] for recording in data.wav_scp}
+
+
+@contextlib.contextmanager
+def _open_record(path: Path) -> Iterator[tuple[IO[bytes], dict[str, Facts]]]:
+    """Open a record for appending, without the line that a killed run left unfinished, and give what it has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b", opener=open_own) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise VouchError(f"{path}: another process is examining this directory; wait for it or stop it") from None
+        file.seek(0)
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        file.truncate(whole)
+        lines = enumerate(content[:whole].splitlines(), start=1)
+        yield file, dict(_parse_line(line, f"{path}:{number}") for number, line in lines)
+
+
+def _parse_line(line: bytes, where: str) -> tuple[str, Facts]:
+    try:
+        recording, facts = json.loads(line)
+        pieces = {utterance: Piece(**piece) for utterance, piece in facts.pop("pieces").items()}
+        return recording, Facts(**facts, pieces=pieces)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise VouchError(f"{where}: not the record of an interrupted run; remove the file") from None

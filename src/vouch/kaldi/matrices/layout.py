@@ -1,0 +1,243 @@
+"""Where the numbers of matrices lie in archives and `.npy` files, and reading any rows of them without the rest.
+
+The binary layout is Kaldi's (kaldi-matrix.cc, compressed-matrix.h): `\\0B`, a type token, the size and the data.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import io
+import math
+import mmap
+import os
+import resource
+import struct
+import tokenize
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vouch.base.errors import VouchError, about_file
+from vouch.base.rxfilename import Source, resolve_range
+from vouch.kaldi.matrices.compression import decode_columns, decode_marks
+
+FLOATS = {"F": np.dtype("<f4"), "D": np.dtype("<f8")}
+# Of the two formats with one scale for the whole matrix: type and highest code.
+_LINEAR = {"CM2": (np.dtype("<u2"), 65535.0), "CM3": (np.dtype("u1"), 255.0)}
+_BYTES = {"F": 4, "D": 8, "CM": 1, "CM2": 2, "CM3": 1}
+# Type token to kind, number of axes, and what follows it: sizes as a byte 4 and an integer, or a compressed header.
+HEADERS = {
+    b"FM": ("F", 2, struct.Struct("<bibi")),
+    b"DM": ("D", 2, struct.Struct("<bibi")),
+    b"FV": ("F", 1, struct.Struct("<bi")),
+    b"DV": ("D", 1, struct.Struct("<bi")),
+    b"CM": ("CM", 2, struct.Struct("<ffii")),
+    b"CM2": ("CM2", 2, struct.Struct("<ffii")),
+    b"CM3": ("CM3", 2, struct.Struct("<ffii")),
+}
+# Those of the longest kind.
+HEADER_BYTES = 22
+# What numpy writes for matrices is no longer.
+_NPY_HEADER = 128
+_NPY_LONGEST = 1 << 16
+# Numbers of which sums stay finite in float32.
+_LARGEST = 3e38
+# Files that are open for other reasons than archives: logs, audio, libraries, jobs' pipes.
+_OTHER_FILES = 256
+
+
+class Layout(NamedTuple):
+    """Where the numbers of one entry lie; a vector is a matrix of one row.
+
+    Attributes
+    ----------
+    kind : "F", "D" (plain floats, doubles), "CM", "CM2", "CM3" (compressed)
+    start : byte at which the data begin
+    height, width : rows and columns that are stored
+    rows, cols : rows and columns that are wanted, from `top` and `left` on
+    minimum, span : of a compressed matrix, the lowest value and how much higher the highest is
+    """
+
+    kind: str
+    start: int
+    height: int
+    width: int
+    rows: int
+    cols: int
+    top: int = 0
+    left: int = 0
+    minimum: float = 0.0
+    span: float = 0.0
+
+    def data_bytes(self) -> int:
+        """Return how many bytes the stored numbers take."""
+        marks = 8 * self.width if self.kind == "CM" and self.height else 0
+        return marks + _BYTES[self.kind] * self.height * self.width
+
+    def select(self, source: Source, is_vector: bool) -> Layout:
+        """Return the part that the range of `source` stands for; `VouchError` when it is outside."""
+        if source.rows is None and source.cols is None:
+            return self
+        shape = (self.cols,) if is_vector else (self.rows, self.cols)
+        slices = resolve_range(source, shape)
+        rows, cols = (slice(0, self.rows), slices[0]) if is_vector else slices
+        return self._replace(rows=rows.stop - rows.start, cols=cols.stop - cols.start, top=rows.start, left=cols.start)
+
+
+def parse_header(head: bytes, offset: int, size: int, where: str) -> tuple[Layout, bool]:
+    """Read the header of the matrix or vector at `offset` of an archive.
+
+    Parameters
+    ----------
+    head : `HEADER_BYTES` from `offset` on, or as many as there are
+    size : bytes of the archive
+
+    Returns
+    -------
+    layout : where its numbers lie
+    is_vector : whether it has one axis only
+
+    Raises
+    ------
+    VouchError : naming `where`: there is no binary matrix, its header is damaged, or it is cut short
+    """
+    if head[:2] != b"\0B":
+        raise VouchError(f"{where}: no matrix at byte {offset}; wrong offset or damaged file")
+    token, _, rest = head[2:].partition(b" ")
+    layout, is_vector = decode_header(token, rest, offset + 3 + len(token), where)
+    if size < layout.start + layout.data_bytes():
+        raise VouchError(
+            f"{where}: the archive is truncated: it promises {layout.height} x {layout.width} values at byte {offset}"
+            f" and ends at byte {size}"
+        )
+    return layout, is_vector
+
+
+def decode_header(token: bytes, rest: bytes, position: int, where: str) -> tuple[Layout, bool]:
+    """Decode what follows the type token `token` at byte `position`; see `parse_header`."""
+    if token not in HEADERS:
+        raise VouchError(f"{where}: neither a float nor a compressed matrix (type {token[:8]!r})")
+    kind, axes, form = HEADERS[token]
+    if len(rest) < form.size:
+        raise VouchError(f"{where}: the archive is truncated, it ends within a header")
+    fields = form.unpack_from(rest)
+    low = span = 0.0
+    if kind in FLOATS:
+        marked, sizes = fields[::2], fields[1::2]
+        is_sound = all(number == 4 for number in marked)
+    else:
+        low, span, *sizes = fields
+        # Of an empty matrix Kaldi leaves the range uninitialised.
+        is_sound = sizes[0] == 0 or (math.isfinite(low) and span >= 0 and abs(low) + span < _LARGEST)
+    height, width = sizes if axes == 2 else (1, sizes[0])
+    # Rows without a column hold nothing, and no program writes such; no rows of some columns are an empty matrix.
+    if not is_sound or height < 0 or width < 0 or (axes == 2 and height > 0 and width == 0):
+        raise VouchError(f"{where}: damaged header: it promises {height} x {width} values")
+    return Layout(kind, position + form.size, height, width, height, width, 0, 0, low, span), axes == 1
+
+
+def to_float32(array: np.ndarray) -> np.ndarray:
+    """Return `array` as float32; numbers too large for it become infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(array).astype(np.float32, copy=False)
+
+
+def read_rows(buffer: np.ndarray, layout: Layout, first: int, out: np.ndarray) -> None:
+    """Copy rows `first` ... of an entry into `out`, converting to float32.
+
+    Parameters
+    ----------
+    buffer : (bytes,) uint8 ndarray
+        the archive, usually memory-mapped
+    out : (rows, layout.cols) float32 ndarray
+        as many rows as it has are read
+    """
+    rows, width, start = len(out), layout.width, layout.start
+    columns = slice(layout.left, layout.left + layout.cols)
+    first += layout.top
+    if layout.kind == "CM":
+        marks = buffer[start : start + 8 * width].view("<u2").reshape(width, 4)[columns].T.copy()
+        codes = buffer[start + 8 * width : start + (8 + layout.height) * width].reshape(width, layout.height)
+        decode_columns(codes[columns, first : first + rows], decode_marks(marks, layout.minimum, layout.span), out)
+        return
+    dtype, top = _LINEAR.get(layout.kind) or (FLOATS[layout.kind], 0.0)
+    row_bytes = width * dtype.itemsize
+    stored = buffer[start + first * row_bytes : start + (first + rows) * row_bytes].view(dtype).reshape(rows, width)
+    if layout.kind == "F":
+        out[:] = stored[:, columns]
+    elif layout.kind == "D":
+        out[:] = to_float32(stored[:, columns])
+    else:
+        np.multiply(stored[:, columns], np.float32(layout.span / top), out=out, casting="unsafe")
+        out += np.float32(layout.minimum)
+
+
+def map_file(path: str | Path) -> mmap.mmap:
+    """Memory-map a file for reading; `VouchError` when it is missing or empty."""
+    try:
+        with open(path, "rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        more = "; allow more (ulimit -n) or join archives" if error.errno == errno.EMFILE else ""
+        raise VouchError(f"{path}: {error.strerror}{more}") from None
+    except ValueError:
+        raise VouchError(f"{path}: the file is empty") from None
+
+
+def allow_open_files(count: int) -> None:
+    """Raise this process's own limit of open files, often 1024, to what mapping `count` files needs, if it may."""
+    needed = count + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        limit = max(needed, 2 * soft)
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
+        )
+
+
+def npy_layout(path: str) -> Layout:
+    """Return the layout of a `.npy` file that holds a C-ordered float32 or float64 matrix."""
+    with about_file(path, "not a readable .npy file"):
+        with open(path, "rb") as file:
+            head = file.read(_NPY_HEADER)
+            # The first version says in two bytes how long its header is; with it alone the next file's may be the same.
+            length = struct.unpack_from("<H", head, 8)[0] + 10 if head[6:7] == b"\1" else _NPY_LONGEST
+            head = (head + file.read(max(0, length - len(head))))[:length]
+            size = os.fstat(file.fileno()).st_size
+        shape, is_fortran, dtype, start = _parse_npy_header(head)
+    kind = {"<f4": "F", "<f8": "D"}.get(dtype.str)
+    if kind is None or len(shape) != 2 or (is_fortran and 1 not in shape):
+        raise VouchError(f"{path}: needs a C-ordered float32 or float64 matrix, not {dtype} {shape}")
+    layout = Layout(kind, start, *shape, *shape)
+    if min(shape) < 0 or size < start + layout.data_bytes():
+        raise VouchError(f"{path}: not a readable .npy file (it promises {shape[0]} x {shape[1]} values)")
+    return layout
+
+
+def read_npy(path: str, layout: Layout) -> np.ndarray:
+    """Return rows `top` to `top + rows` of a `.npy` file, all columns, as they are stored."""
+    dtype = FLOATS[layout.kind]
+    offset = layout.start + layout.top * layout.width * dtype.itemsize
+    try:
+        numbers = np.fromfile(path, dtype, layout.rows * layout.width, offset=offset)
+    except OSError as error:
+        raise VouchError(f"{path}: {error.strerror}") from None
+    if len(numbers) != layout.rows * layout.width:
+        raise VouchError(f"{path}: it has become shorter while it was in use")
+    return numbers.reshape(layout.rows, layout.width)
+
+
+# The headers of many files are few different ones, and parsing one takes longer than reading it.
+@functools.lru_cache(maxsize=1 << 14)
+def _parse_npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    file = io.BytesIO(head)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"version {version}")
+    try:
+        return *readers[version](file), file.tell()
+    except (SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError):
+        raise ValueError("its header is damaged") from None

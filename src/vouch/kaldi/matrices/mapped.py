@@ -1,0 +1,197 @@
+"""Archives of matrices and vectors: entries read wherever they lie, whole archives written."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from vouch.base.errors import VouchError, pick
+from vouch.base.files import atomic_write
+from vouch.kaldi.matrices.compression import METHODS
+from vouch.kaldi.matrices.headers import Headers
+from vouch.kaldi.matrices.layout import (
+    Layout,
+    allow_open_files,
+    map_file,
+    read_npy,
+    read_rows,
+    to_float32,
+)
+from vouch.kaldi.matrices.objects import write_object
+from vouch.kaldi.matrices.reading import read_entry
+from vouch.kaldi.tables import read_table
+
+# What archives of features can hold, by name: those compressed matrices whose range follows that of the values.
+COMPRESSION = ("none", "auto", *(name for name, method in METHODS.items() if method.low is None))
+
+# What is said of a vector in a table of features.
+NO_MATRIX = "holds 'vector', where 'matrix' is expected"
+
+
+class Archives:
+    """The files that extended file names point into; an archive is memory-mapped when it is first read from."""
+
+    def __init__(self) -> None:
+        # By number: a path, the bytes of a mapped archive, or those of a matrix that was read whole.
+        self._buffers: list[str | np.ndarray] = []
+        self._numbers: dict[str, int] = {}
+        # Of those that are mapped, by number: path and map.
+        self._maps: dict[int, tuple[str, mmap.mmap]] = {}
+
+    def locate(
+        self, table: Mapping[str, str], where: str | Path, vectors: bool = True
+    ) -> Iterator[tuple[str, int, Layout]]:
+        """Find the matrices that a table of extended file names lists; a vector is a matrix of one row.
+
+        What a pipe writes, and text, is read now and kept in memory as float32.
+
+        Parameters
+        ----------
+        table : keys to extended file names
+        where : the table, for messages
+        vectors : whether vectors may be among them
+
+        Yields
+        ------
+        key, number of the file, and where the matrix lies in that
+
+        Raises
+        ------
+        VouchError : naming the table `where` and the key: it cannot be read, or it is a vector and may not be one
+        """
+        # The headers are read, not mapped: a page of each entry would come into memory with its neighbours.
+        with Headers() as headers:
+            for key, rxfilename in table.items():
+                try:
+                    number, layout = self._locate(rxfilename, headers, vectors)
+                except VouchError as error:
+                    raise VouchError(f"{where}: '{key}': {error}") from None
+                yield key, number, layout
+
+    def _locate(self, rxfilename: str, headers: Headers, vectors: bool) -> tuple[int, Layout]:
+        header = headers.read(rxfilename)
+        if header is None:
+            matrix = read_matrix(rxfilename, vectors)
+            number = self._add(matrix.reshape(-1).view(np.uint8))
+            return number, Layout("F", 0, *matrix.shape, *matrix.shape)
+        if header.is_vector and not vectors:
+            raise VouchError(f"{rxfilename}: {NO_MATRIX}")
+        name = header.source.name
+        if header.source.is_npy:
+            return self._add(name), header.layout
+        if name not in self._numbers:
+            self._numbers[name] = self._add(name)
+        return self._numbers[name], header.layout
+
+    def _add(self, buffer: str | np.ndarray) -> int:
+        self._buffers.append(buffer)
+        return len(self._buffers) - 1
+
+    def read(self, number: int, layout: Layout, first: int, out: np.ndarray) -> None:
+        """Copy rows `first` ... of a matrix into `out`, (rows, layout.cols) float32."""
+        buffer = self._buffers[number]
+        if isinstance(buffer, str) and buffer.endswith(".npy"):
+            # One map an utterance would exhaust the process's maps; the file is opened at each read instead.
+            rows = read_npy(buffer, layout._replace(top=layout.top + first, rows=len(out)))
+            out[:] = to_float32(rows[:, layout.left : layout.left + layout.cols])
+        else:
+            if isinstance(buffer, str):
+                allow_open_files(len(self._maps) + 1)
+                mapped = map_file(buffer)
+                self._maps[number] = buffer, mapped
+                self._buffers[number] = buffer = np.frombuffer(mapped, np.uint8)
+            if number in self._maps:
+                path, mapped = self._maps[number]
+                # A read beyond the end of a file that was cut short meanwhile would end the process without a word.
+                if mapped.size() < layout.start + layout.data_bytes():
+                    raise VouchError(f"{path}: it has become shorter since it was opened")
+            read_rows(buffer, layout, first, out)
+
+
+def read_matrix(rxfilename: str, vectors: bool = True) -> np.ndarray:
+    """Read one matrix from `file.ark:offset`, `file.npy` or `command |`, or the part of it that a range names.
+
+    Parameters
+    ----------
+    rxfilename : extended file name
+    vectors : whether it may be a vector
+
+    Returns
+    -------
+    (rows, cols) float32 ndarray; a vector has one row
+    """
+    array = np.atleast_2d(read_entry(rxfilename, "any" if vectors else "matrix"))
+    if array.dtype.kind != "f":
+        raise VouchError(f"{rxfilename}: integers, not a matrix or vector")
+    return to_float32(array).copy()
+
+
+def read_vectors(scp_path: str | Path) -> tuple[list[str], np.ndarray]:
+    """Read all vectors that an scp file lists, such as embeddings.
+
+    Returns
+    -------
+    ids : list of str, in file order
+    vectors : (len(ids), dim) float32 ndarray
+
+    Raises
+    ------
+    VouchError : a vector cannot be read, has another dimension than the first, or holds NaN or infinity
+    """
+    table = read_table(scp_path)
+    archives = Archives()
+    vectors: np.ndarray | None = None
+    for row, (key, number, layout) in enumerate(archives.locate(table, scp_path)):
+        dim = layout.cols if vectors is None else vectors.shape[1]
+        if layout.rows != 1 or layout.cols != dim:
+            raise VouchError(f"{scp_path}: '{key}' has shape {layout.rows} x {layout.cols}, not one vector of {dim}")
+        if vectors is None:
+            vectors = np.empty((len(table), dim), np.float32)
+        archives.read(number, layout, 0, vectors[row : row + 1])
+    assert vectors is not None  # read_table refuses an empty file
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise VouchError(f"{scp_path}: '{list(table)[bad[0]]}' holds NaN or infinity ({len(bad)} such vectors)")
+    return list(table), vectors
+
+
+class ArkWriter:
+    """Writes matrices and vectors into one archive; see `open_ark`."""
+
+    def __init__(self, file: IO[bytes], ark_name: str, compression: str) -> None:
+        self._file = file
+        self._name = ark_name
+        pick(dict.fromkeys(COMPRESSION), compression, "compression")
+        self._compression = compression
+        self.entries: dict[str, str] = {}
+
+    def write(self, key: str, array: np.ndarray) -> None:
+        """Append `array`, (rows, cols) or (dim,), as float32 or in the archive's compressed form."""
+        if not key or key.split() != [key]:
+            raise VouchError(f"'{key}' cannot be an archive key: keys are not empty and hold no blanks")
+        if not array.size:
+            raise VouchError(f"'{key}': an empty matrix is not written")
+        if not np.isfinite(array).all():
+            raise VouchError(f"'{key}': NaN or infinite values are not written")
+        self._file.write(f"{key} ".encode())
+        self.entries[key] = f"{self._name}:{self._file.tell()}"
+        write_object(self._file, np.ascontiguousarray(array, dtype="<f4"), self._compression)
+
+
+@contextlib.contextmanager
+def open_ark(ark_path: str | Path, scp_path: str | Path, compression: str = "none") -> Iterator[ArkWriter]:
+    """Open an archive and its scp for writing; both appear, whole, when the block ends without an error.
+
+    The scp names the archive by its absolute path and is sorted by key.
+    """
+    ark_path = Path(ark_path).absolute()
+    with atomic_write(scp_path) as scp:
+        with atomic_write(ark_path, "wb") as ark:
+            writer = ArkWriter(ark, str(ark_path), compression)
+            yield writer
+        scp.writelines(f"{key} {writer.entries[key]}\n" for key in sorted(writer.entries))

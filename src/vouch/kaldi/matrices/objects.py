@@ -1,0 +1,168 @@
+"""Matrices, vectors and numbers read from and written to files that are gone through once: archives and pipes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import IO, BinaryIO
+
+import numpy as np
+from kaldiio.matio import write_array
+
+from vouch.base.errors import VouchError
+from vouch.kaldi.matrices.compression import compress
+from vouch.kaldi.matrices.layout import FLOATS, HEADERS, Layout, decode_header, read_rows, to_float32
+from vouch.kaldi.matrices.textform import format_text, parse_text
+
+# What an archive can be said to hold. A single number a key cannot be told from other things: that has to be said.
+HOLDS = ("any", "matrix", "vector", "int_vector", "int", "float")
+# So much is read at once: what a damaged header promises is not believed before it has come.
+_CHUNK = 1 << 20
+_NUMBERS = {b"\4": {"int": "<i4", "float": "<f4"}, b"\x08": {"float": "<f8"}}
+_COUNTED = np.dtype([("size", "i1"), ("value", "<i4")])
+
+
+class ByteReader:
+    """A binary file read forwards, of which never more memory is taken than there are bytes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._pushed = b""
+
+    def byte(self) -> bytes:
+        """Return the next byte, or nothing at the end."""
+        byte, self._pushed = self._pushed or self._file.read(1), b""
+        return byte
+
+    def push_back(self, byte: bytes) -> None:
+        """Let `byte`, the last one that was read, be read again."""
+        self._pushed = byte
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield what is left line by line."""
+        byte = self.byte()
+        if byte:
+            yield byte if byte == b"\n" else byte + self._file.readline()
+        while line := self._file.readline():
+            yield line
+
+    def take(self, count: int, where: str) -> bytes:
+        """Return exactly `count` bytes; `VouchError` naming `where` when there are fewer."""
+        chunks = []
+        while count and (chunk := self._file.read(min(count, _CHUNK))):
+            chunks.append(chunk)
+            count -= len(chunk)
+        if count:
+            raise VouchError(f"{where}: the archive is truncated, or its header damaged")
+        return b"".join(chunks)
+
+
+def read_object(reader: ByteReader, holds: str, where: str) -> np.ndarray:
+    """Read one matrix, vector or number, binary or text.
+
+    Parameters
+    ----------
+    reader : at its first byte
+    holds : one of `HOLDS`, what is expected
+    where : file and key, for messages
+
+    Returns
+    -------
+    () or (elements,) or (rows, cols) ndarray, of float32, float64 or int32; compressed matrices become float32
+
+    Raises
+    ------
+    VouchError : it is damaged, cut short, or not what is expected
+    """
+    first = reader.byte()
+    if not first:
+        raise VouchError(f"{where}: nothing here, it ends before; wrong offset or truncated file")
+    if first == b"\0":
+        array = _read_binary(reader, holds, where)
+    else:
+        reader.push_back(first)
+        array = parse_text(reader.lines(), holds, where)
+    expected = {"matrix": (2, "f"), "vector": (1, "f"), "int_vector": (1, "i"), "int": (0, "i"), "float": (0, "f")}
+    if holds != "any" and (array.ndim, array.dtype.kind) != expected[holds]:
+        found = {expected[name]: name for name in expected}[array.ndim, array.dtype.kind]
+        raise VouchError(f"{where}: holds '{found}', where '{holds}' is expected")
+    return array
+
+
+def _read_binary(reader: ByteReader, holds: str, where: str) -> np.ndarray:
+    if reader.byte() != b"B":
+        raise VouchError(f"{where}: no matrix, vector or number here; wrong offset or damaged file")
+    first = reader.byte()
+    if holds in ("int", "float"):
+        form = _NUMBERS.get(first, {}).get(holds)
+        if form is None:
+            raise VouchError(f"{where}: not a binary '{holds}'")
+        return np.frombuffer(reader.take(int(form[-1]), where), form)[0].reshape(())
+    if first == b"\4":
+        return _read_integers(reader, where)
+    token = first
+    while not token.endswith(b" ") and len(token) < 4:
+        byte = reader.byte()
+        if not byte:
+            break
+        token += byte
+    token = token.removesuffix(b" ")
+    rest = reader.take(HEADERS[token][2].size, where) if token in HEADERS else b""
+    layout, is_vector = decode_header(token, rest, 0, where)
+    return _decode(layout, reader.take(layout.data_bytes(), where), is_vector)
+
+
+def _read_integers(reader: ByteReader, where: str) -> np.ndarray:
+    (count,) = struct.unpack("<i", reader.take(4, where))
+    if count < 0:
+        raise VouchError(f"{where}: damaged header: it promises {count} integers")
+    counted = np.frombuffer(reader.take(5 * count, where), _COUNTED)
+    if (counted["size"] != 4).any():
+        raise VouchError(f"{where}: not a vector of integers; of one number a key it has to be said which kind")
+    return counted["value"].astype(np.int32)
+
+
+def _decode(layout: Layout, data: bytes, is_vector: bool) -> np.ndarray:
+    if layout.kind in FLOATS:
+        array = np.frombuffer(data, FLOATS[layout.kind])
+        return array if is_vector else array.reshape(layout.height, layout.width)
+    out = np.empty((layout.height, layout.width), np.float32)
+    if out.size:
+        read_rows(np.frombuffer(data, np.uint8), layout._replace(start=0), 0, out)
+    return out
+
+
+def write_object(file: IO[bytes], array: np.ndarray, compression: str = "none", text: bool = False) -> None:
+    """Write one matrix, vector or number as Kaldi does.
+
+    Parameters
+    ----------
+    array : () or (elements,) or (rows, cols) ndarray, of float32, float64 or int32 (not of a matrix)
+    compression : of matrices, one of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none"
+    text : instead of binary
+
+    Raises
+    ------
+    VouchError : values that are not finite cannot be compressed
+    """
+    if text:
+        file.write(format_text(array).encode())
+    elif array.ndim == 0:
+        file.write(b"\0B" + struct.pack("b", array.itemsize) + array.tobytes())
+    elif array.ndim == 2 and compression != "none" and array.size:
+        compressed = compress(to_float32(array), compression)
+        file.write(b"\0B")
+        file.write(compressed)
+    elif array.dtype.kind == "f":
+        # An empty matrix too: compressed, not even Kaldi reads it, nor with one of its two sizes only being 0.
+        _write_floats(file, array if array.size or array.ndim == 1 else array[:0, :0])
+    else:
+        write_array(file, array)
+
+
+def _write_floats(file: IO[bytes], array: np.ndarray) -> None:
+    """Write a matrix or vector as it lies in memory, without making bytes of it first."""
+    token = ("F" if array.itemsize == 4 else "D") + ("M" if array.ndim == 2 else "V")
+    sizes = HEADERS[token.encode()][2].pack(*(number for size in array.shape for number in (4, size)))
+    file.write(b"\0B" + token.encode() + b" " + sizes)
+    file.write(np.ascontiguousarray(array, f"<f{array.itemsize}").data)

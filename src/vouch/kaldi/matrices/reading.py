@@ -1,0 +1,267 @@
+"""Whole tables of matrices, vectors or numbers, read and written entry by entry as Kaldi's programs do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from vouch.base.errors import VouchError, pick
+from vouch.base.pipes import read_pipe
+from vouch.base.rxfilename import Source, parse_rxfilename, resolve_range
+from vouch.kaldi.matrices.compression import METHODS
+from vouch.kaldi.matrices.layout import npy_layout, read_npy
+from vouch.kaldi.matrices.objects import HOLDS, ByteReader, read_object, write_object
+from vouch.kaldi.matrices.specifiers import (
+    Rspecifier,
+    Wspecifier,
+    open_input,
+    open_output,
+    opened,
+    parse_rspecifier,
+    parse_wspecifier,
+)
+from vouch.kaldi.tables import decode_lines
+
+# A key that is longer is no key: the file is not an archive.
+LONGEST_KEY = 4096
+Entry = tuple[str, np.ndarray]
+
+
+def read_entries(rspecifier: str, holds: str = "any", skipped: list[str] | None = None) -> Iterator[Entry]:
+    """Read a table entry by entry, in its order.
+
+    Parameters
+    ----------
+    rspecifier
+        `ark:FILE`, `ark:command |`, `scp:FILE`, `scp,p:FILE` ...; `-` is the standard input. A line of an scp is
+        `key FILE:offset`, `key FILE.npy` or `key command |`, perhaps with a range such as `[0:99]` or `[:,0:12]`
+    holds : what it holds, one of `vouch.kaldi.matrices.objects.HOLDS`
+    skipped : given the reason for each entry that the option "p" leaves out
+
+    Yields
+    ------
+    key : str
+    array : () or (elements,) or (rows, cols) ndarray, of float32, float64 or int32
+
+    Raises
+    ------
+    VouchError : naming file and key or line
+    """
+    pick(dict.fromkeys(HOLDS), holds, "kind of entries")
+    table = parse_rspecifier(rspecifier)
+    read = _read_script if table.is_script else _read_archive
+    previous = None
+    for key, array in read(table, holds, [] if skipped is None else skipped):
+        if table.is_sorted and previous is not None and key <= previous:
+            raise VouchError(
+                f"{table.rxfilename}: '{key}' comes after '{previous}': not sorted, and option 's' says so"
+            )
+        previous = key
+        yield key, array
+
+
+def _read_archive(table: Rspecifier, holds: str, skipped: list[str]) -> Iterator[Entry]:
+    name = table.rxfilename
+    with open_input(name) as file:
+        reader = ByteReader(file)
+        array = None
+        try:
+            while (key := _read_key(reader, array, name)) is not None:
+                array = read_object(reader, holds, f"{name}: '{key}'")
+                yield key, array
+        except VouchError as error:
+            # Where the next entry begins is not known: "p" ends the table here.
+            if not table.permissive:
+                raise
+            skipped.append(str(error))
+
+
+def _read_key(reader: ByteReader, previous: np.ndarray | None, name: str) -> str | None:
+    byte = reader.byte()
+    if byte == b"\0" and previous is not None and previous.shape == (0, 0):
+        # Kaldi writes four bytes too many after an empty compressed matrix, and then fails to read the next.
+        reader.take(3, name)
+        byte = reader.byte()
+    while byte.isspace():
+        byte = reader.byte()
+    key = b""
+    while byte and not byte.isspace() and len(key) < LONGEST_KEY:
+        key += byte
+        byte = reader.byte()
+    if not key and not byte:
+        return None
+    try:
+        decoded = key.decode("utf-8")
+    except UnicodeDecodeError:
+        decoded = "\0"
+    if "\0" in decoded or not byte.isspace():
+        what = "ends within a key" if not byte else f"{key[:40]!r} is not a key"
+        raise VouchError(f"{name}: {what}: not an archive, or damaged before")
+    if byte == b"\n":
+        reader.push_back(byte)
+    return decoded
+
+
+def _read_script(table: Rspecifier, holds: str, skipped: list[str]) -> Iterator[Entry]:
+    with contextlib.ExitStack() as stack:
+        files = _LastFile(stack)
+        for number, key, rxfilename in _read_lines(table.rxfilename):
+            try:
+                array = read_entry(rxfilename, holds, files.open)
+            except VouchError as error:
+                message = f"{table.rxfilename}:{number}: '{key}': {error}"
+                if not table.permissive:
+                    raise VouchError(message) from None
+                skipped.append(message)
+                continue
+            yield key, array
+
+
+def _read_lines(rxfilename: str) -> Iterator[tuple[int, str, str]]:
+    """Yield line number, key and value of an scp, which need not be sorted."""
+    with open_input(rxfilename) as file:
+        lines = decode_lines(file.read(), rxfilename)
+    for number, line in enumerate(lines, start=1):
+        fields = line.split(maxsplit=1)
+        if len(fields) != 2:
+            what = f"'{fields[0]}' has no value" if fields else "blank line"
+            raise VouchError(f"{rxfilename}:{number}: {what}; each line is '<key> <file>'")
+        yield number, fields[0], fields[1].rstrip()
+
+
+class _LastFile:
+    """Keeps the file that was opened last open: the lines of an scp name the same archive many times."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+        self._path: str | None = None
+        self._file: BinaryIO | None = None
+
+    def open(self, path: str) -> BinaryIO:
+        """Return the file at any position in it."""
+        if self._file is None or path != self._path:
+            self._stack.close()
+            self._file = None
+            self._file = self._stack.enter_context(opened(path))
+            self._path = path
+        return self._file
+
+
+def read_entry(rxfilename: str, holds: str = "any", open_file: Callable[[str], BinaryIO] | None = None) -> np.ndarray:
+    """Read what an extended file name stands for; see `read_entries`.
+
+    Parameters
+    ----------
+    open_file : gives the file at a path, which it closes itself; None: one is opened for this entry
+    """
+    source = parse_rxfilename(rxfilename)
+    if open_file is None:
+        with contextlib.ExitStack() as stack:
+            return _read_source(source, holds, rxfilename, _LastFile(stack).open)
+    return _read_source(source, holds, rxfilename, open_file)
+
+
+def _read_source(source: Source, holds: str, where: str, open_file: Callable[[str], BinaryIO]) -> np.ndarray:
+    if source.is_pipe:
+        array = read_object(ByteReader(io.BytesIO(read_pipe(source.name))), holds, where)
+    elif source.is_npy:
+        array = read_npy(source.name, npy_layout(source.name))
+    else:
+        file = open_file(source.name)
+        try:
+            _seek(file, source.offset, where)
+            array = read_object(ByteReader(file), holds, where)
+        except OSError as error:
+            raise VouchError(f"{where}: {error.strerror or error}") from None
+    return array[resolve_range(source, array.shape)]
+
+
+def _seek(file: BinaryIO, offset: int, where: str) -> None:
+    try:
+        file.seek(offset)
+    except OSError as error:
+        # Places that no file of this file system can have are refused, where others are beyond the end.
+        if error.errno == errno.EINVAL:
+            raise VouchError(f"{where}: the offset is larger than any file; write the table again") from None
+        raise
+
+
+class EntryWriter:
+    """Writes a table entry by entry; see `open_entries`."""
+
+    def __init__(self, table: Wspecifier, compression: str, ark: BinaryIO | None, scp: BinaryIO | None) -> None:
+        self._table, self._compression = table, compression
+        self._ark, self._scp = ark, scp
+        self._targets: dict[str, str] = {}
+        if table.ark is None and table.scp is not None:
+            self._targets = {key: wxfilename for _, key, wxfilename in _read_lines(table.scp)}
+
+    def write(self, key: str, array: np.ndarray) -> None:
+        """Append an entry.
+
+        Parameters
+        ----------
+        array : () or (elements,) or (rows, cols), of float32 or float64 or, except for matrices, int32
+
+        Raises
+        ------
+        VouchError : it cannot be written: its key, type or values, or it has no place in the scp
+        """
+        if not key or key.split() != [key]:
+            raise VouchError(f"'{key}' cannot be an archive key: keys are not empty and hold no blanks")
+        if (
+            array.dtype.str not in ("<f4", "<f8", "<i4")
+            or array.ndim > 2
+            or (array.ndim == 2 and array.dtype.kind == "i")
+        ):
+            raise VouchError(f"'{key}': {array.dtype} of shape {array.shape} has no place in Kaldi's formats")
+        if self._ark is None:
+            self._write_target(key, array)
+            return
+        self._ark.write(f"{key} ".encode())
+        position = self._ark.tell() if self._scp is not None else 0
+        self._write(self._ark, key, array)
+        if self._scp is not None:
+            self._scp.write(f"{key} {self._table.ark}:{position}\n".encode())
+
+    def _write_target(self, key: str, array: np.ndarray) -> None:
+        if key in self._targets:
+            with open_output(self._targets[key]) as file:
+                self._write(file, key, array)
+        elif self._table.scp is not None and not self._table.permissive:
+            raise VouchError(f"'{key}' is not in {self._table.scp}, which says where each entry goes")
+
+    def _write(self, file: BinaryIO, key: str, array: np.ndarray) -> None:
+        try:
+            write_object(file, array, self._compression, self._table.text)
+        except VouchError as error:
+            raise VouchError(f"'{key}': {error}") from None
+        if self._table.flush:
+            file.flush()
+
+
+@contextlib.contextmanager
+def open_entries(wspecifier: str, compression: str = "none", text: bool = False) -> Iterator[EntryWriter]:
+    """Open a table for writing; its files appear, whole, when the block ends without an error.
+
+    Parameters
+    ----------
+    wspecifier
+        `ark:FILE`, `ark,t:FILE` (text), `ark,scp:ARK,SCP`, `ark:| command`, `scp:FILE` (an existing scp that says
+        into which file each entry goes) ...; `-` is the standard output; an empty one writes nothing
+    compression : of matrices, a name of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none"
+    text : as the option "t" of the wspecifier
+    """
+    pick({"none": None, "auto": None, **METHODS}, compression, "compression")
+    table = parse_wspecifier(wspecifier) if wspecifier else Wspecifier(None, None, False, False, True)
+    table = table._replace(text=table.text or text)
+    with contextlib.ExitStack() as stack:
+        # Opened first, renamed last: what an scp lists is always there.
+        scp = stack.enter_context(open_output(table.scp)) if table.ark is not None and table.scp is not None else None
+        ark = stack.enter_context(open_output(table.ark)) if table.ark is not None else None
+        yield EntryWriter(table, compression, ark, scp)

@@ -1,0 +1,179 @@
+"""Kaldi's names of tables: where programs read matrices from (rspecifiers) and write them to (wspecifiers)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from vouch.base.errors import VouchError, nearest
+from vouch.base.files import atomic_write
+from vouch.base.pipes import open_read_pipe, open_write_pipe
+
+# Options of rspecifiers. Those of random access and of reading ahead, and text or binary, change nothing here.
+_READ_OPTIONS = {"p", "np", "s", "ns", "o", "no", "cs", "ncs", "bg", "nbg", "t", "nt", "b", "nb"}
+_WRITE_OPTIONS = {"t", "nt", "b", "nb", "f", "nf", "p", "np"}
+
+
+class Rspecifier(NamedTuple):
+    """A table to read.
+
+    Attributes
+    ----------
+    is_script : an scp, which lists where each entry is; otherwise an archive
+    rxfilename : of the archive or scp: a file, `command |`, or `-` for the standard input
+    permissive : entries that cannot be read are left out ("p")
+    is_sorted : keys must come in C-locale order, each once ("s")
+    """
+
+    is_script: bool
+    rxfilename: str
+    permissive: bool
+    is_sorted: bool
+
+
+class Wspecifier(NamedTuple):
+    """A table to write.
+
+    Attributes
+    ----------
+    ark : extended file name of the archive: a file, `| command`, or `-` for the standard output; None: none
+    scp : the same of the scp. Without an archive it exists and says into which file each entry goes
+    text : entries are written as text ("t")
+    flush : after each entry ("f")
+    permissive : entries that the scp does not list are left out ("p")
+    """
+
+    ark: str | None
+    scp: str | None
+    text: bool
+    flush: bool
+    permissive: bool
+
+
+def split_specifier(specifier: str) -> tuple[list[str], str] | None:
+    """Split `option,option:name` into options and name; None when it is no specifier but a file's name."""
+    head, colon, name = specifier.partition(":")
+    words = head.split(",")
+    if not colon or not {"ark", "scp"} & set(words):
+        return None
+    if specifier != specifier.rstrip():
+        raise VouchError(f"'{specifier}': ends in a blank")
+    return words, name
+
+
+def parse_rspecifier(rspecifier: str) -> Rspecifier:
+    """Parse `ark:file`, `scp,p:file`, `ark:command |` and the like; `VouchError` names what is wrong."""
+    words, name = _split(rspecifier, "ark:FILE or scp:FILE")
+    kinds = [word for word in words if word in ("ark", "scp")]
+    if len(kinds) != 1:
+        raise VouchError(f"'{rspecifier}': either ark or scp can be read, not both")
+    options = _check_options(words, _READ_OPTIONS, rspecifier)
+    return Rspecifier(kinds[0] == "scp", name, _is_on("p", options), _is_on("s", options))
+
+
+def parse_wspecifier(wspecifier: str) -> Wspecifier:
+    """Parse `ark:file`, `ark,t:| command`, `ark,scp:file,file` and the like; `VouchError` names what is wrong."""
+    words, name = _split(wspecifier, "ark:FILE, ark,t:FILE or ark,scp:ARK,SCP")
+    kinds = [word for word in words if word in ("ark", "scp")]
+    options = _check_options(words, _WRITE_OPTIONS, wspecifier)
+    ark = scp = None
+    if kinds == ["ark", "scp"]:
+        ark, comma, scp = name.partition(",")
+        if not comma or ark in ("", "-") or ark.startswith("|"):
+            raise VouchError(f"'{wspecifier}': ark,scp needs two files, ark,scp:ARK,SCP, for positions are in files")
+    elif kinds == ["ark"]:
+        ark = name
+    elif kinds == ["scp"]:
+        scp = name
+    else:
+        raise VouchError(f"'{wspecifier}': it is ark,scp in this order, and each once")
+    return Wspecifier(ark, scp, _is_on("t", options), _is_on("f", options), _is_on("p", options))
+
+
+def _split(specifier: str, examples: str) -> tuple[list[str], str]:
+    parts = split_specifier(specifier)
+    if parts is None:
+        raise VouchError(f"'{specifier}' is no table; write it as {examples}")
+    return parts
+
+
+def _check_options(words: list[str], known: set[str], specifier: str) -> list[str]:
+    options = [word for word in words if word not in ("ark", "scp")]
+    for word in options:
+        if word not in known:
+            raise VouchError(f"'{specifier}': unknown option '{word}'{nearest(word, sorted(known))}")
+    return options
+
+
+def _is_on(name: str, options: list[str]) -> bool:
+    """Whether the last of `name` and its opposite `n<name>` is `name`; "b" is the opposite of "t" too."""
+    found = [word for word in options if word in (name, f"n{name}") or (name == "t" and word == "b")]
+    return bool(found) and found[-1] == name
+
+
+@contextlib.contextmanager
+def open_input(rxfilename: str) -> Iterator[BinaryIO]:
+    """Open a file, `command |` or `-` (standard input) for reading from its beginning.
+
+    Raises
+    ------
+    VouchError : it cannot be read, or the command fails
+    """
+    if rxfilename.endswith("|"):
+        with open_read_pipe(rxfilename[:-1]) as file:
+            yield file
+    elif rxfilename in ("", "-"):
+        yield sys.stdin.buffer
+    elif rxfilename.startswith("|"):
+        raise VouchError(f"'{rxfilename}': a command that is read ends in '|'")
+    else:
+        with opened(rxfilename) as file:
+            yield file
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[BinaryIO]:
+    """Open a file for reading; what goes wrong while it is read is a `VouchError`."""
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise VouchError(f"{path}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def open_output(wxfilename: str) -> Iterator[BinaryIO]:
+    """Open a file, `| command` or `-` (standard output) for writing; files appear whole or not at all.
+
+    Raises
+    ------
+    VouchError : the name cannot be written to, or the command fails
+    """
+    name, colon, offset = wxfilename.rpartition(":")
+    if wxfilename.startswith("|"):
+        with open_write_pipe(wxfilename[1:]) as file:
+            yield file
+    elif wxfilename in ("", "-"):
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    elif wxfilename.endswith("|") or (name and colon and offset.isdigit()):
+        raise VouchError(f"'{wxfilename}' is not a name to write to: a file, '| command' or '-'")
+    elif _is_device(wxfilename):
+        # Neither /dev/null nor a named pipe may be renamed over.
+        with open(wxfilename, "wb") as file:
+            yield file
+    else:
+        with atomic_write(wxfilename, "wb") as file:
+            yield file
+
+
+def _is_device(path: str) -> bool:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)

@@ -1,0 +1,54 @@
+"""Squeeze and excitation: each channel is scaled by a gate that has seen the whole utterance.
+
+Source: Hu, Shen and Sun, "Squeeze-and-excitation networks" (CVPR 2018), equations 2 to 4.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class SqueezeExcitation(nn.Module):
+    """Mean of each channel over (frequency and) real time, two affine layers, sigmoid, product with the channel.
+
+    Parameters
+    ----------
+    channels : int
+    hidden : int
+        Width between the two affine layers, `fc.0` and `fc.2`.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc = nn.Sequential(
+            nn.Linear(channels, hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, channels),
+            nn.Sigmoid(),
+        )
+
+    def forward(
+        self, x: torch.Tensor, mask: torch.Tensor | None = None, residual: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Gate every channel, and add what goes past the gate.
+
+        Parameters
+        ----------
+        x : (batch, channels, frames) or (batch, channels, bins, frames) float
+            Where there is a mask, its padded frames hold zeros (see `vouch.layers.inputs.clear_padding`).
+        mask : (batch, frames) bool, optional
+            True on real frames.
+        residual : like `x`, optional
+
+        Returns
+        -------
+        gated : like `x`
+            Without a residual zero where `x` is.
+        """
+        over = tuple(range(2, x.ndim))
+        frames = x.shape[-1] if mask is None else mask.sum(dim=1, keepdim=True)
+        # Unlike that of mean, the gradient of sum is a view: one pass over the activations less.
+        means = x.sum(dim=over) / (x.shape[2:-1].numel() * frames)
+        gated = x * self.fc(means)[(..., *(None for _ in over))]
+        return gated if residual is None else gated.add_(residual)

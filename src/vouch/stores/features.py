@@ -1,0 +1,100 @@
+"""Random access to the feature matrices of a data set: whole utterances and crops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vouch.base.errors import VouchError
+from vouch.kaldi.matrices.layout import Layout
+from vouch.kaldi.matrices.mapped import Archives
+from vouch.kaldi.tables import read_table
+
+# A `Layout` and the number of its file as one record: of a million objects, Python's own take ten times the memory.
+_ENTRY = np.dtype(
+    [
+        ("kind", "U3"),
+        ("start", "<i8"),
+        *((name, "<i4") for name in ("height", "width", "rows", "cols", "top", "left")),
+        ("minimum", "<f4"),
+        ("span", "<f4"),
+        ("number", "<i4"),
+    ]
+)
+
+
+class FeatureStore:
+    """The matrices that a `feats.scp` lists, memory-mapped: a crop touches only the bytes of its rows.
+
+    Text archives and pipes are read once, whole, when the store is opened, and stay in memory: what is more than the
+    memory holds, or read more than once, is better copied with utils/copy_feats.py.
+
+    Parameters
+    ----------
+    feats_scp : table of `utterance file.ark:offset`, `utterance file.npy` or `utterance command |`, with ranges or not
+    table : its content, where it has been read already
+    vectors : whether vectors may be among the matrices, each as one frame; what is meant for features has none
+
+    Attributes
+    ----------
+    utterances : list of str, in file order
+    num_frames : (utterances,) int64 ndarray; 0 where a matrix is empty, as Kaldi's are of too short recordings
+    dim : number of feature dimensions, the same for all
+
+    Raises
+    ------
+    VouchError
+        naming the utterance: an archive is missing or truncated, it holds vectors, or the dimensions differ; or no
+        matrix has a frame
+    """
+
+    def __init__(self, feats_scp: str | Path, table: Mapping[str, str] | None = None, vectors: bool = False) -> None:
+        table = read_table(feats_scp) if table is None else table
+        self.path = Path(feats_scp)
+        self.utterances = list(table)
+        self._archives = Archives()
+        self._entries = np.empty(len(table), _ENTRY)
+        self.dim = 0
+        for index, (utterance, number, layout) in enumerate(self._archives.locate(table, feats_scp, vectors)):
+            if layout.rows == 0 or layout.cols == 0:
+                self._entries[index] = (*layout._replace(rows=0, cols=0), number)
+                continue
+            if self.dim and layout.cols != self.dim:
+                raise VouchError(
+                    f"{feats_scp}: '{utterance}': {layout.cols} dimensions; the utterances before it have {self.dim}"
+                )
+            self.dim = layout.cols
+            self._entries[index] = (*layout, number)
+        if not self.dim:
+            raise VouchError(f"{feats_scp}: no matrix in it has a frame, the first is that of '{self.utterances[0]}'")
+        self.num_frames = self._entries["rows"].astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def matrix(self, index: int) -> np.ndarray:
+        """Return utterance `index` as (frames, dim) float32."""
+        out = np.empty((int(self.num_frames[index]), self.dim), np.float32)
+        if len(out):
+            self._read(index, 0, out)
+        return out
+
+    def crop(self, index: int, first: int, out: np.ndarray) -> None:
+        """Fill `out`, (frames, dim) float32, with the frames of utterance `index` from `first` on.
+
+        An utterance that ends before the crop does is repeated from its beginning: padding with zeros
+        would be something the network never meets at test time. `VouchError` when it has no frame.
+        """
+        frames = int(self.num_frames[index])
+        if not frames:
+            raise VouchError(f"{self.path}: '{self.utterances[index]}' has 0 frames")
+        if first + len(out) <= frames:
+            self._read(index, first, out)
+        else:
+            out[:] = np.take(self.matrix(index), np.arange(first, first + len(out)), axis=0, mode="wrap")
+
+    def _read(self, index: int, first: int, out: np.ndarray) -> None:
+        *layout, number = self._entries[index].item()
+        self._archives.read(number, Layout(*layout), first, out)

@@ -1,0 +1,112 @@
+"""The waveforms of a data directory, utterance by utterance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from vouch.audio.reading import MEAN, Audio, read_audio
+from vouch.base.errors import VouchError
+from vouch.kaldi.datadirs.datadir import DataDir, Segment
+
+# Times in `segments` are rounded when they are written: this much beyond the end of a recording is forgiven.
+SEGMENT_OVERSHOOT = 0.5
+# Seconds; Kaldi's extract-segments leaves shorter ones out.
+MIN_SEGMENT = 0.1
+# No recording has so many samples; times in `segments` may be of any size.
+MAX_POSITION = 2**53
+
+
+def sample_bounds(segment: Segment, sample_rate: int) -> tuple[int, int | None]:
+    """Return where a segment begins and ends in the samples of its recording; None: with the recording."""
+    first = _to_samples(segment.start, sample_rate)
+    return first, None if segment.end is None else _to_samples(segment.end, sample_rate)
+
+
+def _to_samples(seconds: float, sample_rate: int) -> int:
+    return int(min(seconds * sample_rate, MAX_POSITION) + 0.5)
+
+
+class WaveReader:
+    """Reads utterances of a data directory, cutting segments out of recordings.
+
+    Parameters
+    ----------
+    data : loaded with "wav.scp"
+    sample_rate : Hz; recordings at other rates are resampled
+    channel : of recordings with several, see `vouch.audio.reading.read_audio`
+
+    Attributes
+    ----------
+    notes : how many recordings were resampled from which rate, or averaged over or taken out of how many channels
+    """
+
+    def __init__(self, data: DataDir, sample_rate: int, channel: int | str = MEAN) -> None:
+        self._data = data
+        self._rate = sample_rate
+        self._channel = channel
+        self._has_segments = (data.path / "segments").exists()
+        self._recording = ""
+        self._audio: Audio | None = None
+        self.notes: Counter[str] = Counter()
+
+    def read(self, utterance: str) -> np.ndarray:
+        """Return the samples of an utterance, (samples,) float32 in [-1, 1].
+
+        Raises
+        ------
+        VouchError : the recording cannot be read (see `vouch.audio.reading.read_audio`), or ends before the segment
+        does
+        """
+        segment = self._data.segments[utterance]
+        # Segments of one recording follow each other in the sorted table: it is decoded once.
+        if segment.recording != self._recording or self._audio is None:
+            self._audio = None
+            self._audio = read_audio(self._data.wav_scp[segment.recording], self._rate, self._channel)
+            self._recording = segment.recording
+            if self._audio.source_rate != self._rate:
+                self.notes[f"resampled from {self._audio.source_rate} Hz"] += 1
+            if self._audio.source_channels > 1:
+                how = "averaged over" if self._channel == MEAN else f"reduced to channel {self._channel} of"
+                self.notes[f"{how} {self._audio.source_channels} channels"] += 1
+        samples = self._audio.samples
+        first, last = sample_bounds(segment, self._rate)
+        if first >= len(samples) or (last or 0) > len(samples) + SEGMENT_OVERSHOOT * self._rate:
+            raise VouchError(
+                f"segment {segment.start:g} to {segment.end or len(samples) / self._rate:g} s is outside recording"
+                f" '{segment.recording}' of {len(samples) / self._rate:g} s"
+            )
+        samples = samples[first:last]
+        if self._has_segments and len(samples) < MIN_SEGMENT * self._rate:
+            raise VouchError(
+                f"segment of {len(samples) / self._rate:g} s; those below {MIN_SEGMENT:g} s are left out, as by Kaldi"
+            )
+        return samples
+
+    def read_each(self, utterances: Sequence[str]) -> Iterator[tuple[str, np.ndarray | VouchError]]:
+        """Yield utterances with their samples, or with the reason why they cannot be read.
+
+        Where recordings have to be decoded, a thread reads the next utterance while one is in use. That of plain wav
+        files would take longer to start than to read.
+        """
+        recordings = {self._data.segments[utterance].recording for utterance in utterances}
+        if all(self._data.wav_scp[recording].lower().endswith(".wav") for recording in recordings):
+            for utterance in utterances:
+                yield utterance, self._read_or_reason(utterance)
+            return
+        with ThreadPoolExecutor(1) as reading:
+            ahead = [reading.submit(self._read_or_reason, utterance) for utterance in utterances[:1]]
+            for utterance, following in zip(utterances, [*utterances[1:], None], strict=True):
+                result = ahead.pop().result()
+                if following is not None:
+                    ahead.append(reading.submit(self._read_or_reason, following))
+                yield utterance, result
+
+    def _read_or_reason(self, utterance: str) -> np.ndarray | VouchError:
+        try:
+            return self.read(utterance)
+        except VouchError as error:
+            return error

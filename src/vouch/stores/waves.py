@@ -1,0 +1,231 @@
+"""Random access to the waveforms of a data directory: whole utterances and crops, straight from the audio files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from vouch.audio.loudness import SILENCE_LEVEL, measure_loudness
+from vouch.audio.reading import MEAN, count_samples, read_span
+from vouch.base.errors import VouchError
+from vouch.base.numbers import plain_float
+from vouch.jobs.shards import MAX_FAILED, describe_failures
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.tables import read_table
+from vouch.stores.features import FeatureStore
+from vouch.stores.reader import WaveReader, sample_bounds
+
+HEADER_THREADS = 16
+Answer = TypeVar("Answer")
+
+
+class WaveStore:
+    """The recordings that a `wav.scp` lists, as if their samples were features: one frame a sample, of one dimension.
+
+    It is used like `vouch.stores.features.FeatureStore`. Of files without lossy compression at the right rate a crop
+    reads
+    its own samples only; pipes, other formats and other rates are read whole each time. Threads may share a store.
+
+    Parameters
+    ----------
+    data : loaded with "wav.scp"
+    sample_rate : Hz; recordings at other rates are resampled
+    channel : of recordings with several, see `vouch.audio.reading.read_audio`
+
+    Attributes
+    ----------
+    path : wav.scp, for messages
+    utterances : list of str, in file order
+    num_frames
+        (utterances,) int64 ndarray, samples. Those of segments follow from `segments`, others from utt2num_samples or
+        utt2dur where there is one (a recording that turns out a little shorter or longer does no harm), else from the
+        headers of the files.
+    dim : 1
+    failed
+        utterance to reason, of those that turned out not to be readable when lengths were counted, silence was looked
+        for, or later; at most 5 %
+
+    Raises
+    ------
+    VouchError : a table of lengths is malformed, or without one more than 5 % of the utterances are not readable
+    """
+
+    dim = 1
+
+    def __init__(self, data: DataDir, sample_rate: int, channel: int | str = MEAN) -> None:
+        self.path = data.path / "wav.scp"
+        self.utterances = list(data.segments)
+        self._data, self._rate, self._channel = data, sample_rate, channel
+        self.failed: dict[str, str] = {}
+        self.num_frames = np.fromiter(self._read_lengths(), np.int64, len(self.utterances))
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def matrix(self, index: int) -> np.ndarray:
+        """Return all of utterance `index`, whatever length was planned for it, as (samples, 1) float32."""
+        first, last = self._bounds(index)
+        samples = self._read_span(index, first, last)
+        if len(samples) < (1 if last is None else last - first):
+            # A recording without samples, or one that ends before the segment does, perhaps by a rounding error.
+            try:
+                samples = WaveReader(self._data, self._rate, self._channel).read(self.utterances[index])
+            except VouchError as error:
+                raise self._named(index, error) from None
+        return samples[:, None]
+
+    def crop(self, index: int, first: int, out: np.ndarray) -> None:
+        """Fill `out`, (samples, 1) float32, with the samples of utterance `index` from `first` on.
+
+        An utterance that ends before the crop does is repeated from its beginning. Where it ends only because it is
+        shorter than planned, the crop begins earlier instead.
+        """
+        begin, _ = self._bounds(index)
+        is_inside = first + len(out) <= self.num_frames[index]
+        samples = np.empty(0, np.float32)
+        if is_inside:
+            samples = self._read_span(index, begin + first, begin + first + len(out))
+        if len(samples) < len(out):
+            whole = self.matrix(index)[:, 0]
+            if is_inside:
+                first = max(0, len(whole) - len(out))
+            samples = np.take(whole, np.arange(first, first + len(out)), mode="wrap")
+        out[:, 0] = samples
+
+    def find_silent(self, whole: bool = False) -> np.ndarray:
+        """Return which utterances are silence, see `vouch.audio.loudness`, as (utterances,) bool.
+
+        Half a second from the middle of each is read, and all of it only where that is silent or `whole` asks for it.
+        Utterances without samples are not looked at. Those that are not readable are `failed` then, and no silence.
+
+        Raises
+        ------
+        VouchError : more than 5 % of the utterances are not readable
+        """
+
+        def is_silent(index: int) -> bool:
+            length = int(self.num_frames[index])
+            if not length:
+                return False
+            probe = np.empty((min(length, self._rate // 2), 1), np.float32)
+            try:
+                self.crop(index, (length - len(probe)) // 2, probe)
+                return (whole or self._sounds_silent(probe)) and self._sounds_silent(self.matrix(index))
+            except VouchError as error:
+                self.leave_out(index, error)
+                return False
+
+        return np.fromiter(self._each(is_silent, range(len(self))), bool, len(self))
+
+    def _sounds_silent(self, samples: np.ndarray) -> bool:
+        return measure_loudness(samples[:, 0], self._rate, bands=False).level < SILENCE_LEVEL
+
+    def leave_out(self, index: int, error: VouchError) -> None:
+        """Add an utterance that cannot be read to `failed`; `VouchError` if these are more than 5 % then."""
+        self.failed.setdefault(self.utterances[index], str(error).removeprefix(self._prefix(index)))
+        count = len(self.failed)
+        if count > MAX_FAILED * len(self):
+            if count == 1:
+                raise error
+            failures = describe_failures(dict(sorted(self.failed.items())))
+            raise VouchError(
+                f"{self.path}: more than {MAX_FAILED:.0%} of {len(self)} utterances cannot be read: {failures}"
+            )
+
+    def _read_span(self, index: int, first: int, last: int | None) -> np.ndarray:
+        try:
+            return read_span(self._rxfilename(index), first, last, self._rate, self._channel)
+        except VouchError as error:
+            raise self._named(index, error) from None
+
+    def _rxfilename(self, index: int) -> str:
+        return self._data.wav_scp[self._data.segments[self.utterances[index]].recording]
+
+    def _bounds(self, index: int) -> tuple[int, int | None]:
+        return sample_bounds(self._data.segments[self.utterances[index]], self._rate)
+
+    def _named(self, index: int, error: VouchError) -> VouchError:
+        return VouchError(f"{self._prefix(index)}{error}")
+
+    def _prefix(self, index: int) -> str:
+        return f"{self.path}: '{self.utterances[index]}': "
+
+    def _read_lengths(self) -> Iterator[int]:
+        """Yield the planned length of each utterance in samples."""
+        bounds = [self._bounds(index) for index in range(len(self))]
+        open_ended = [index for index, (_, last) in enumerate(bounds) if last is None]
+        lengths = self._tabled_lengths(open_ended) or self._counted_lengths(open_ended)
+        for index, (first, last) in enumerate(bounds):
+            yield lengths[index] if last is None else last - first
+
+    def _tabled_lengths(self, indices: Sequence[int]) -> dict[int, int]:
+        """Lengths from utt2num_samples or utt2dur by index; none where there is neither table."""
+        for name, scale in (("utt2num_samples", 1), ("utt2dur", self._rate)):
+            path = self._data.path / name
+            if path.exists() and indices:
+                table = read_table(path)
+                return {index: _parse_length(table, self.utterances[index], path, scale) for index in indices}
+        return {}
+
+    def _counted_lengths(self, indices: Sequence[int]) -> dict[int, int]:
+        """Lengths by index, from the headers of the files."""
+
+        def count(index: int) -> int:
+            try:
+                samples = count_samples(self._rxfilename(index), self._rate)
+            except VouchError as error:
+                self.leave_out(index, self._named(index, error))
+                return 0
+            return max(0, samples - self._bounds(index)[0])
+
+        return dict(zip(indices, self._each(count, indices), strict=True))
+
+    @staticmethod
+    def _each(work: Callable[[int], Answer], indices: Sequence[int]) -> Iterator[Answer]:
+        """Yield what `work` says of each utterance, done by threads."""
+        pool = ThreadPoolExecutor(HEADER_THREADS)
+        try:
+            yield from pool.map(work, indices)
+        finally:
+            # After an error, or an interruption, the rest of a large corpus need not be looked at.
+            pool.shutdown(cancel_futures=True)
+
+
+Store = FeatureStore | WaveStore
+
+
+def open_store(path: str | Path, feature: Mapping[str, object] | None) -> tuple[DataDir, Store]:
+    """Open the input of a network in a data directory.
+
+    Parameters
+    ----------
+    path : with feats.scp, or for waveforms wav.scp
+    feature : configuration of the front end, see `vouch.features.build_feature`; None: features of an unknown one
+
+    Returns
+    -------
+    data : the tables of the directory
+    store : a `WaveStore` for the front end "waveform", a `FeatureStore` for any other
+    """
+    if feature is not None and feature["type"] == "waveform":
+        data = DataDir.load(path, need=["wav.scp"])
+        return data, WaveStore(data, int(feature["sample_rate"]), feature.get("channel", MEAN))
+    data = DataDir.load(path, need=["feats.scp"])
+    return data, FeatureStore(data.path / "feats.scp", data.feats_scp)
+
+
+def _parse_length(table: Mapping[str, str], utterance: str, path: Path, scale: int) -> int:
+    """Length in samples of an utterance, in a table that counts in `scale` samples."""
+    if utterance not in table:
+        raise VouchError(f"{path}: no line for '{utterance}'; make the table again, or remove it")
+    try:
+        length = plain_float(table[utterance]) * scale
+        if not 0 <= length < 2**62:
+            raise ValueError
+    except ValueError:
+        raise VouchError(f"{path}: '{utterance} {table[utterance]}' is not a length") from None
+    return int(length + 0.5)

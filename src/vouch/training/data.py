@@ -1,0 +1,237 @@
+"""Training crops, gathered by a thread of their own while the device works."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from vouch.audio.loudness import SHORT_SECONDS
+from vouch.base.errors import VouchError
+from vouch.jobs.shards import describe_failures
+from vouch.stores.waves import Store, WaveStore, open_store
+
+QUEUED_BATCHES = 4
+# Of features whose front end is not known: the 10 ms step that nearly all have.
+FRAMES_PER_SECOND = 100.0
+
+
+class Batch(NamedTuple):
+    """One batch, on the CPU.
+
+    Attributes
+    ----------
+    features : (batch, frames, dim) float32; of waveforms (batch, samples, 1)
+    labels : (batch,) int64
+    """
+
+    features: torch.Tensor
+    labels: torch.Tensor
+
+
+class TrainingSet:
+    """The utterances of a data directory with their speakers as labels.
+
+    Parameters
+    ----------
+    path : data directory with utt2spk and feats.scp, or wav.scp for waveforms
+    data_ratio : share of the speakers to take, the first ones by name
+    min_speaker_seconds : speakers with less audio are left out
+    feature : configuration of the front end that made the features, if it is known; that of waveforms opens the audio
+
+    Attributes
+    ----------
+    speakers : list of str, sorted; the label of a speaker is its position
+    labels : (utterances,) int64
+    num_frames : (utterances,) int64; of waveforms a frame is a sample
+    frames_per_second : of the features
+    hours : of all utterances, by their numbers of frames
+    store : the features or waveforms, those of speakers who were left out included
+    left_out
+        a line about utterances without a frame, or of waveforms that are silent, which are left out; empty when there
+        are none
+    short : a line about waveforms shorter than 1 s; empty when there are none
+
+    Raises
+    ------
+    VouchError : fewer than two speakers
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        data_ratio: float = 1.0,
+        min_speaker_seconds: float = 0.0,
+        feature: Mapping[str, object] | None = None,
+    ) -> None:
+        self.frames_per_second = frames_per_second(feature)
+        data, self.store = open_store(path, feature)
+        names = sorted({data.utt2spk[utterance] for utterance in self.store.utterances})
+        number = {speaker: label for label, speaker in enumerate(names)}
+        each = (number[data.utt2spk[utterance]] for utterance in self.store.utterances)
+        labels = np.fromiter(each, np.int64, len(self.store))
+        chosen = np.arange(len(names)) < int(len(names) * data_ratio)
+        is_empty, is_unreadable = find_unusable(self.store)
+        is_usable = ~(is_empty | is_unreadable)
+        frames = np.bincount(labels, np.where(is_usable, self.store.num_frames, 0), len(names))
+        # A speaker of whom nothing is left is no class.
+        chosen &= frames >= max(1, min_speaker_seconds * self.frames_per_second)
+        if chosen.sum() < 2:
+            left = "" if len(names) < 2 else f" left of {len(names)} by train.data_ratio and train.min_speaker_seconds"
+            raise VouchError(f"{path}: training needs at least 2 speakers, there is {chosen.sum()}{left}")
+        self.speakers = [names[label] for label in np.flatnonzero(chosen)]
+        self.left_out = self._count(is_empty, f"of {describe_empty(self.store)} left out")
+        self._position = np.flatnonzero(chosen[labels] & is_usable)
+        self.labels = (np.cumsum(chosen) - 1)[labels[self._position]]
+        self.num_frames = self.store.num_frames[self._position]
+        # Stage 1 tells it of recordings that become features.
+        is_short = np.zeros(len(labels), bool)
+        if isinstance(self.store, WaveStore):
+            is_short[self._position] = self.num_frames < SHORT_SECONDS * self.frames_per_second
+        self.short = self._count(is_short, f"shorter than {SHORT_SECONDS:g} s")
+
+    def _count(self, is_odd: np.ndarray, what: str) -> str:
+        odd = np.flatnonzero(is_odd)
+        return f"{self.store.path}: {len(odd)} utterances {what}: {self.store.utterances[odd[0]]}" if len(odd) else ""
+
+    @property
+    def unreadable(self) -> str:
+        """A line about recordings that cannot be read, as far as that was noticed; empty when there are none."""
+        return describe_unreadable(self.store)
+
+    def name(self, index: int) -> str:
+        """Return the id of utterance `index`."""
+        return self.store.utterances[self._position[index]]
+
+    @property
+    def hours(self) -> float:
+        return float(self.num_frames.sum()) / self.frames_per_second / 3600
+
+    def gather(self, indices: np.ndarray, frames: int, rng: np.random.Generator, pin: bool = False) -> Batch:
+        """Cut a random crop out of each utterance.
+
+        Parameters
+        ----------
+        indices : (batch,) utterances
+        frames : length of the crops; shorter utterances are repeated
+        rng : draws where the crops begin
+        pin : place them in page-locked memory, from which a GPU copies without waiting
+
+        Raises
+        ------
+        VouchError
+            features cannot be read. Of recordings where only the crop shows it, those of the same speaker's next one
+            take its place; see `unreadable`. An error are more than 5 %, or all of a speaker
+        """
+        features = torch.empty(len(indices), frames, self.store.dim, pin_memory=pin)
+        out = features.numpy()
+        spare = np.maximum(self.num_frames[indices] - frames, 0)
+        starts = (rng.random(len(indices)) * (spare + 1)).astype(np.int64)
+        crop = self._crop_recording if isinstance(self.store, WaveStore) else self.store.crop
+        for row, (index, start) in enumerate(zip(self._position[indices].tolist(), starts.tolist(), strict=True)):
+            crop(index, start, out[row])
+        return Batch(features, torch.from_numpy(self.labels[indices]))
+
+    def _crop_recording(self, index: int, start: int, out: np.ndarray, asked_for: int | None = None) -> None:
+        """Fill `out` from recording `index` of the store, or from the same speaker's next one that can be read.
+
+        Which one, and where, follows from `index` alone: an interrupted training that goes on takes the same.
+        """
+        assert isinstance(self.store, WaveStore)
+        try:
+            self.store.crop(index, start, out)
+        except VouchError as error:
+            self.store.leave_out(index, error)
+            same = self._position[self.labels == self.labels[np.searchsorted(self._position, index)]]
+            following = int(same[(np.searchsorted(same, index) + 1) % len(same)])
+            asked_for = index if asked_for is None else asked_for
+            if following == asked_for:
+                raise
+            self._crop_recording(following, 0, out, asked_for)
+
+
+def find_not_finite(
+    data: TrainingSet, batches: np.ndarray, first: int, last: int, frames: int, seed: tuple[int, ...]
+) -> list[str]:
+    """Return the utterances whose crops in `batches[first:last]`, drawn as by `prefetch`, hold NaN or infinity."""
+    found = {}
+    for number in range(first, last):
+        features = data.gather(batches[number], frames, np.random.default_rng((*seed, number))).features
+        bad = ~torch.isfinite(features).flatten(1).all(dim=1)
+        found |= dict.fromkeys(data.name(index) for index in batches[number][bad.numpy()])
+    return list(found)
+
+
+def find_unusable(store: Store, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Look for utterances that have nothing to learn or to compare.
+
+    Silent features are not there: stage 1 makes none.
+
+    Parameters
+    ----------
+    whole : read all of each recording; otherwise half a second, and damage elsewhere is met when that is read
+
+    Returns
+    -------
+    is_empty : (utterances,) bool, without a frame, or waveforms that are silence
+    is_unreadable : (utterances,) bool, waveforms that cannot be read
+
+    Raises
+    ------
+    VouchError : more than 5 % of the waveforms cannot be read
+    """
+    is_empty, is_unreadable = store.num_frames == 0, np.zeros(len(store), bool)
+    if isinstance(store, WaveStore):
+        is_empty |= store.find_silent(whole)
+        is_unreadable[:] = [utterance in store.failed for utterance in store.utterances]
+    return is_empty & ~is_unreadable, is_unreadable
+
+
+def describe_empty(store: Store) -> str:
+    """Return in words what `find_unusable` finds empty."""
+    return "silence or 0 samples" if isinstance(store, WaveStore) else "0 frames"
+
+
+def describe_unreadable(store: Store) -> str:
+    """Return a line about the recordings that `find_unusable` could not read; empty when it could read all."""
+    if not (isinstance(store, WaveStore) and store.failed):
+        return ""
+    failures = describe_failures(dict(sorted(store.failed.items())))
+    return f"{store.path}: {len(store.failed)} utterances that cannot be read left out: {failures}"
+
+
+def frames_per_second(feature: Mapping[str, object] | None) -> float:
+    """Return how many frames of a front end, given by its configuration, a second of audio has."""
+    if feature is None:
+        return FRAMES_PER_SECOND
+    return float(feature["sample_rate"]) if feature["type"] == "waveform" else 1000 / float(feature["frame_shift"])
+
+
+def prefetch(
+    data: TrainingSet, batches: np.ndarray, first: int, frames: int, seed: tuple[int, ...], pin: bool = False
+) -> Iterator[Batch]:
+    """Yield the crops of `batches[first:]`, gathered ahead by a thread.
+
+    Parameters
+    ----------
+    data : training set
+    batches : (batches, batch_size) int64
+    first : the batch to begin with; those before it were seen before an interruption
+    frames : length of the crops
+    seed : the draws of batch b follow from `(*seed, b)` alone, so that a resumed epoch draws what it would have drawn
+    pin : see `TrainingSet.gather`
+    """
+    pending: deque[Future[Batch]] = deque()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        for number in range(first, len(batches)):
+            rng = np.random.default_rng((*seed, number))
+            pending.append(pool.submit(data.gather, batches[number], frames, rng, pin))
+            if len(pending) > QUEUED_BATCHES:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

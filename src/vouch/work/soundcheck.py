@@ -1,0 +1,83 @@
+"""What stage 1 sees of audio while it has the samples: silence, shortness, clipping, the same audio twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vouch.audio.loudness import judge_loudness, measure_loudness
+from vouch.base.errors import VouchError
+from vouch.jobs.shards import Outcome, ShardWriter
+from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.tables import read_table
+
+# Table of digests of samples beside the features, by which another set finds audio that it shares.
+DIGESTS = "utt2digest"
+_DIGEST_BYTES = 16
+_DIGEST_STEP = 8
+
+
+def check_samples(utterance: str, samples: np.ndarray, rate: int, min_seconds: float, shard: ShardWriter) -> None:
+    """Look at the samples of one utterance; what is odd becomes a remark.
+
+    Parameters
+    ----------
+    samples : (samples,) float32 in [-1, 1]
+    rate : Hz
+    min_seconds : shorter utterances get a remark
+
+    Raises
+    ------
+    VouchError : silence, of which every network makes the same embedding
+    """
+    # Spectra and a digest of every sample would take as long as the features do.
+    faults = judge_loudness(measure_loudness(samples, rate, bands=False), min_seconds)
+    if "silence" in faults:
+        raise VouchError(faults["silence"])
+    for what, sentence in faults.items():
+        shard.remark(what, utterance, sentence)
+    digest = hashlib.blake2b(str(len(samples)).encode(), digest_size=_DIGEST_BYTES)
+    digest.update(samples[::_DIGEST_STEP].tobytes())
+    shard.digests[utterance] = digest.hexdigest()
+
+
+def find_same_audio(data: DataDir, digests: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Find utterances whose samples those of another set beside this one are, or of another speaker of this set.
+
+    Parameters
+    ----------
+    data : the set; the others are the folders beside it that stage 1 has been through
+    digests : of its utterances
+
+    Returns
+    -------
+    a sentence for each such utterance, by kind
+    """
+    found: dict[str, dict[str, str]] = {}
+    first: dict[str, str] = {}
+    for utterance, digest in digests.items():
+        other = first.setdefault(digest, utterance)
+        if data.utt2spk[other] != data.utt2spk[utterance]:
+            sentence = f"has the samples of '{other}' of '{data.utt2spk[other]}'"
+            found.setdefault("same audio of two speakers", {})[utterance] = sentence
+    for table in sorted(data.path.absolute().parent.glob(f"*/{DIGESTS}")):
+        if table.parent.name == data.path.absolute().name:
+            continue
+        for other, digest in read_table(table).items():
+            if digest in first:
+                sentence = f"has the samples of '{other}' in {table.parent.name}"
+                found.setdefault("same audio in two sets", {})[first[digest]] = sentence
+    return found
+
+
+def refuse_remarks(outcome: Outcome, where: Path) -> None:
+    """Raise `VouchError` if there is any remark, with numbers and the first names."""
+    told = [
+        f"{what}: {len(items)} utterances, the first is '{next(iter(items))}': {next(iter(items.values()))}"
+        for what, items in sorted(outcome.remarks.items())
+    ]
+    if told:
+        raise VouchError(f"{where}: {'; '.join(told)}")

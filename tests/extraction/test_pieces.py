@@ -1,0 +1,199 @@
+"""Embeddings of crops and of windows: where they lie, what becomes of them, and voxceleb_trainer's own scores."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from corpus import read_features, tiny_encoder, write_features, write_recordings
+from foreign import filled, imported
+
+from vouch.base.errors import VouchError
+from vouch.encoder import Encoder
+from vouch.extraction.embed import default_max_frames, store_embedder, wave_embedder
+from vouch.extraction.pieces import Crops, Windows, check_cut
+from vouch.jobs.shards import ShardWriter
+from vouch.kaldi.datadirs.datadir import DataDir, write_data_dir
+from vouch.kaldi.matrices.mapped import open_ark
+from vouch.kaldi.tables import read_table
+from vouch.scoring.distance import CropDistances, load_crops
+from vouch.work.features import compute
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+FACTS = json.loads((GOLDEN / "voxceleb_trainer_scoring.json").read_text())
+
+
+class Written(ShardWriter):
+    def __init__(self):
+        self.found = {}
+        super().__init__(self.found.__setitem__)
+
+
+@pytest.mark.parametrize("facts", FACTS["crops"])
+def test_crops_lie_where_voxceleb_trainer_puts_them(facts):
+    crops = Crops(facts["num_eval"], facts["max_frames"]).of_samples(np.arange(facts["n_samples"]), 16000)
+    assert [crop[0] for crop in crops] == facts["first_source_index"]
+    assert [crop[-1] for crop in crops] == facts["last_source_index"]
+    assert {len(crop) for crop in crops} == {160 * facts["max_frames"] + 240}
+
+
+def test_windows_cover_everything_once_the_end_is_reached():
+    rows = np.arange(1000)[:, None]
+
+    def starts(length, frames, step, scale=1):
+        windows = Windows(frames, step, "mean").of_features(rows[:length], scale)
+        assert all(len(window) == min(length, frames * scale) for window in windows)
+        return [int(window[0, 0]) for window in windows]
+
+    assert starts(160, 160, 0.5) == [0]
+    assert starts(161, 160, 0.5) == [0, 1]
+    assert starts(320, 160, 0.5) == [0, 80, 160]
+    assert starts(333, 160, 0.25) == [0, 40, 80, 120, 160, 173]
+    assert starts(25, 160, 0.25) == [0]
+    assert starts(30, 10, 1.0) == [0, 10, 20]
+    assert starts(50, 2, 0.5, scale=10) == [0, 10, 20, 30]
+    assert starts(5, 3, 0.01) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        (33000, [0, 999]),
+        (52000, [0, 8000, 15999, 19999]),
+        (19000, [0]),
+        (40000, [0, 8000]),
+        (61000, [0, 8000, 15999, 24000, 28999]),
+        (36000, [0, 3999]),
+    ],
+)
+def test_windows_lie_where_pyannote_puts_them(samples, expected):
+    """Starts observed in pyannote.audio, whose rounding of times falls a sample short here and there."""
+    windows = Windows(200, 0.25, "mean").of_features(np.arange(samples)[:, None], 160)
+    assert [int(window[0, 0]) for window in windows] == pytest.approx(expected, abs=1)
+
+
+def network(encoder, piece):
+    with torch.inference_mode():
+        return encoder(torch.from_numpy(np.ascontiguousarray(piece))[None])[0].numpy()
+
+
+@pytest.mark.parametrize("average", ["mean", "unit-mean"])
+def test_windows_of_features_are_averaged(tmp_path, average):
+    write_features(tmp_path)
+    encoder, cut, done = tiny_encoder(), Windows(20, 0.25, average), []
+    data = DataDir.load(tmp_path, need=["feats.scp"])
+    names, writer = list(data.feats_scp), Written()
+    store_embedder(encoder, data, 10_000, True, done.append, cut)(names, writer)
+    assert sum(done) == len(names)
+    for name, matrix in read_features(tmp_path / "feats.scp").items():
+        starts = sorted({*range(0, len(matrix) - 19, 5), len(matrix) - 20})
+        each = [network(encoder, matrix[start : start + 20]) for start in starts]
+        if average == "unit-mean":
+            each = [x / np.linalg.norm(x) for x in each]
+        np.testing.assert_allclose(writer.found[name], np.mean(each, axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("cut", [Crops(4, 25), Windows(20, 0.5, "mean")])
+def test_neither_the_shard_nor_its_order_matters(tmp_path, cut):
+    write_features(tmp_path)
+    encoder = tiny_encoder("xvector")
+    data = DataDir.load(tmp_path, need=["feats.scp"])
+    names = list(data.feats_scp)
+    together, backwards, alone = Written(), Written(), Written()
+    embed = store_embedder(encoder, data, 10_000, True, lambda count: None, cut)
+    embed(names, together)
+    embed(names[::-1], backwards)
+    for name in names:
+        embed([name], alone)
+    for name in names:
+        np.testing.assert_array_equal(together.found[name], backwards.found[name])
+        np.testing.assert_array_equal(together.found[name], alone.found[name])
+        assert together.found[name].shape == ((4, encoder.embedding_dim) if isinstance(cut, Crops) else (8,))
+
+
+def test_crops_of_audio_are_cut_before_the_front_end(tmp_path):
+    encoder = tiny_encoder(num_bins=20, feature={"type": "fbank", "num_mel_bins": 20, "snip_edges": True})
+    names = write_recordings(tmp_path / "data")
+    data = DataDir.load(tmp_path / "data", need=["wav.scp"])
+    writer = Written()
+    wave_embedder(encoder, data, 10_000, False, lambda count: None, Crops(3, 20))(names, writer)
+    for name, wav in data.wav_scp.items():
+        samples, _ = soundfile.read(wav, dtype="float32")
+        for row, start in enumerate((0, (len(samples) - 3440) // 2, len(samples) - 3440)):
+            features = compute(encoder.feature, samples[start : start + 3440])
+            assert len(features) == 20
+            np.testing.assert_allclose(writer.found[name][row], network(encoder, features), atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["sinctdnn", "rawnet3"])
+def test_windows_of_waveforms_count_ten_milliseconds(tmp_path, model):
+    encoder = tiny_encoder(model)
+    frames = -(-encoder.min_frames // 160)
+    names = write_recordings(tmp_path / "data")
+    data = DataDir.load(tmp_path / "data", need=["wav.scp"])
+    writer, cut = Written(), Windows(frames, 1.0, "mean")
+    check_cut(cut, encoder)
+    wave_embedder(encoder, data, default_max_frames(encoder), True, lambda count: None, cut)(names, writer)
+    samples, _ = soundfile.read(data.wav_scp[names[0]], dtype="float32")
+    length = 160 * frames
+    starts = sorted({*range(0, max(1, len(samples) - length + 1), length), max(0, len(samples) - length)})
+    each = [network(encoder, samples[start : start + length, None]) for start in starts]
+    np.testing.assert_allclose(writer.found[names[0]], np.mean(each, axis=0), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("cut", "message"),
+    [
+        (Crops(0, 100), "0 crops of an utterance"),
+        (Crops(10, 9), "pieces of 9 frames are too short, the network needs at least 15"),
+        (Windows(0, 0.5, "mean"), "pieces of 0 frames"),
+        (Windows(30, 0, "mean"), "a step of 0 windows"),
+        (Windows(30, 1.5, "mean"), "a step of 1.5 windows"),
+        (Windows(30, 0.5, "men"), "did you mean 'mean'"),
+        (Crops(2, 10_001), r"pieces of 10001 frames are too long, at most 10000 \(100 s\)"),
+    ],
+)
+def test_impossible_parts_are_refused(cut, message):
+    with pytest.raises(VouchError, match=message):
+        check_cut(cut, tiny_encoder("xvector"))
+
+
+def test_parts_of_features_that_do_not_come_every_10_ms_are_refused():
+    feature = {"type": "fbank", "num_mel_bins": 8, "frame_shift": 20}
+    encoder = Encoder({"name": "xvector", "embedding_dim": 8}, 8, feature=feature)
+    with pytest.raises(VouchError, match="counted in frames of 10 ms, and the model's features come every 20 ms"):
+        check_cut(Windows(30, 0.5, "mean"), encoder)
+
+
+def test_features_of_another_dimension_are_refused(tmp_path):
+    write_features(tmp_path, dim=9)
+    data = DataDir.load(tmp_path, need=["feats.scp"])
+    embed = store_embedder(tiny_encoder(), data, 10_000, True, lambda count: None, Crops(2, 20))
+    with pytest.raises(VouchError, match="9 dimensions, the model takes 8"):
+        embed(list(data.feats_scp), Written())
+
+
+@pytest.mark.parametrize("name", FACTS["scores"])
+def test_scores_equal_those_of_voxceleb_trainer(tmp_path, name):
+    """From recordings through crops, front end and network to the distances of the trials."""
+    light = json.loads((GOLDEN / "resnetse34l.json").read_text())
+    shapes = {**light["state_keys"], "fc.weight": [64, 128], "fc.bias": [64]}
+    state = filled(light["salt"], shapes, "hamming")
+    encoder = imported(tmp_path, {f"__S__.{key}": value for key, value in state.items()}, "voxceleb_trainer")
+    wav_scp = {}
+    for key, samples in np.load(GOLDEN / "voxceleb_trainer_scoring.npz").items():
+        wav_scp[key.replace("/", "-")] = str(tmp_path / Path(key).name)
+        soundfile.write(tmp_path / Path(key).name, samples, 16000)
+    write_data_dir(tmp_path / "data", wav_scp, {key: key.split("-")[0] for key in wav_scp})
+    data = DataDir.load(tmp_path / "data", need=["wav.scp"])
+    with open_ark(tmp_path / "e.ark", tmp_path / "e.scp") as ark:
+        cut = Crops(10, int(name.rpartition("eval")[2]))
+        wave_embedder(encoder, data, 10_000, True, lambda count: None, cut)(list(wav_scp), ShardWriter(ark.write))
+    assert list(read_table(tmp_path / "e.scp")) == sorted(wav_scp)
+    names, crops = load_crops(tmp_path / "e.scp", normalize=not name.startswith("proto"))
+    pairs = [[names.index(key.replace("/", "-")) for key in trial] for trial in FACTS["trials"]]
+    found = CropDistances(crops, crops).pairs(*np.array(pairs).T)
+    # Embeddings that are nearly the same: their distances magnify the rounding of the network.
+    np.testing.assert_allclose(found, FACTS["scores"][name], atol=1e-3 * np.abs(FACTS["scores"][name]).max())
