@@ -17,7 +17,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from vouch.cli.startup import guard_imports
 

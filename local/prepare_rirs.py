@@ -16,7 +16,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path, PurePosixPath
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from vouch.cli.startup import guard_imports
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from vouch.cli.startup import guard_imports
 
@@ -21,12 +21,13 @@ import yaml
 
 from vouch.augment.noise import NoiseFolder, draw_kinds, read_kinds
 from vouch.base.errors import VouchError
+from vouch.base.failures import describe_failures
 from vouch.base.files import write_text
 from vouch.base.options import read_yaml
 from vouch.cli.parser import Parser, run_main
 from vouch.cli.stage import add_job_options, run_shards
 from vouch.features import build_feature, resolve_feature
-from vouch.jobs.shards import Outcome, Shards, describe_failures
+from vouch.jobs.shards import Outcome, Shards
 from vouch.kaldi.datadirs.datadir import DataDir, write_data_dir
 from vouch.kaldi.lineage.digests import digest_recordings, digest_sources
 from vouch.kaldi.lineage.records import check_current, write_record

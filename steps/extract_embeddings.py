@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from vouch.cli.startup import guard_imports
 
@@ -30,19 +30,22 @@ guard_imports(__name__)
 
 import torch
 
-from vouch.audio.reading import parse_channel
+from vouch.base.channels import parse_channel
 from vouch.base.errors import VouchError
 from vouch.cli.parser import Parser, run_main
-from vouch.cli.stage import add_channel_option, add_job_options, check_device, memory_advice, pick_device, run_shards
-from vouch.encoder import Encoder, load_encoder, rearrange
-from vouch.extraction.embed import default_max_frames, store_embedder, wave_embedder
+from vouch.cli.stage import add_channel_option, add_job_options, memory_advice, run_shards
+from vouch.deploy.cpu import rearrange
+from vouch.encoder import Encoder, load_encoder
+from vouch.extraction.embed import default_max_frames
 from vouch.extraction.pieces import WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
 from vouch.features import check_same_feature, read_feature
+from vouch.jobs.devices import check_device, pick_device
 from vouch.jobs.shards import Shards
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.datadirs.wavlist import read_wav_list
 from vouch.kaldi.lineage.digests import digest_file, digest_recordings, digest_sources
 from vouch.kaldi.lineage.records import check_current, write_record
+from vouch.work.embeddings import store_embedder, wave_embedder
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from vouch.cli.startup import guard_imports
 

@@ -11,7 +11,7 @@ beside this one has too, are named and counted (utt2digest tells the audio apart
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from vouch.cli.startup import guard_imports
 
@@ -19,7 +19,7 @@ guard_imports(__name__)
 
 import yaml
 
-from vouch.audio.reading import parse_channel
+from vouch.base.channels import parse_channel
 from vouch.base.files import write_text
 from vouch.base.options import read_yaml
 from vouch.cli.parser import Parser, run_main

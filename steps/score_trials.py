@@ -17,13 +17,12 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from run import count_processors
 from vouch.cli.parser import Parser, run_main
 from vouch.cli.scoring_options import (
     add_backend_options,
@@ -32,6 +31,7 @@ from vouch.cli.scoring_options import (
     load_backend,
     sources_of,
 )
+from vouch.jobs.processors import count_processors
 from vouch.kaldi.lineage.records import check_one_model, write_record
 from vouch.scoring.backends import DEFAULT_AVERAGES
 from vouch.scoring.stream import Sources, score_file

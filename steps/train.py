@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from vouch.cli.startup import guard_imports
 
@@ -36,9 +36,10 @@ from vouch.base.files import write_text
 from vouch.base.options import read_yaml
 from vouch.cli.parser import Parser, catch_stops, run_main
 from vouch.cli.recipe_help import describe_recipe
-from vouch.cli.stage import ProgressBar, check_device, memory_advice, pick_device
+from vouch.cli.stage import ProgressBar, memory_advice
 from vouch.encoder import waveform_feature
 from vouch.features import read_feature, resolve_feature
+from vouch.jobs.devices import check_device, pick_device
 from vouch.kaldi.lineage.digests import digest_data, digest_file
 from vouch.kaldi.lineage.records import check_current
 from vouch.kaldi.tables import read_table

@@ -13,7 +13,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from vouch.cli.startup import guard_imports
 
@@ -22,12 +22,15 @@ guard_imports(__name__)
 import numpy as np
 
 from vouch.audio.loudness import judge_loudness, measure_loudness
-from vouch.audio.reading import parse_channel, read_audio
+from vouch.audio.reading import read_audio
+from vouch.base.channels import parse_channel
 from vouch.base.errors import VouchError
 from vouch.cli.parser import Parser, run_main
-from vouch.cli.stage import add_channel_option, pick_device
-from vouch.encoder import load_encoder, rearrange
+from vouch.cli.stage import add_channel_option
+from vouch.deploy.cpu import rearrange
+from vouch.encoder import load_encoder
 from vouch.extraction.embed import embed_samples
+from vouch.jobs.devices import pick_device
 from vouch.scoring.backends import load_preparation
 from vouch.scoring.calibration import Calibration, prior_threshold, read_calibration
 from vouch.scoring.preparation import Preparation

@@ -11,8 +11,8 @@ from fill import fill
 from voxceleb_trainer import mel_weights
 
 from vouch.encoder import Encoder
+from vouch.features.compute import compute
 from vouch.interop import import_checkpoint
-from vouch.work.features import compute
 
 
 def sinc_edges(bands: int) -> np.ndarray:

@@ -17,7 +17,7 @@ An 'ark,scp:ARK,SCP' stores the archive's name as it is given: make it absolute.
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from vouch.cli.startup import guard_imports
 

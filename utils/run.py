@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import IO, NamedTuple
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "utils")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from vouch.cli.startup import guard_imports
 
@@ -35,6 +35,7 @@ from vouch.base.errors import VouchError
 from vouch.base.lifetime import end_with_this
 from vouch.cli.parser import run_main
 from vouch.jobs.line import JobArray, parse_launch
+from vouch.jobs.processors import count_gpus, count_processors
 
 GRACE = 5.0  # seconds between asking a job to stop and killing it
 
@@ -70,21 +71,6 @@ def count_at_once(array: JobArray) -> int:
     threads, gpus = array.number("--num-threads", 1), array.number("--gpu", 0, least=0)
     fitting = count_gpus() // gpus if gpus else count_processors() // threads
     return array.number("--max-jobs-run", max(1, fitting))
-
-
-def count_processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def count_gpus() -> int:
-    """Return how many GPUs the driver lists; 0 without a driver."""
-    with contextlib.suppress(OSError):
-        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
-        return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-    return 0
 
 
 def run_all(array: JobArray, at_once: int) -> int:

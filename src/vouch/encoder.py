@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +9,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vouch.audio.reading import MEAN
+from vouch.base.channels import MEAN
 from vouch.base.errors import VouchError, pick
 from vouch.base.options import resolve_options
 from vouch.base.torchfile import check_plain, check_tensors, load_torch, save_torch
-from vouch.deploy.cpu import rearranged
 from vouch.features import build_feature, resolve_feature
 from vouch.features.cmvn import sliding_cmvn
 from vouch.layers.inputs import length_mask
@@ -244,20 +242,6 @@ def load_encoder(path: str | Path, device: str | torch.device = "cpu") -> Encode
     """
     state = load_torch(path)
     return Encoder.from_state(state.get("encoder", state), path).to(device).eval()
-
-
-def rearrange(encoder: Encoder) -> Encoder:
-    """Return a copy of a loaded encoder that gives the same embeddings, up to rounding, sooner.
-
-    It is for extraction alone: see `vouch.deploy.cpu.rearranged`.
-    """
-    device = next(encoder.parameters()).device
-    if device.type == "cuda":
-        # Its ten bits of mantissa would make embeddings of one machine differ from those of another.
-        torch.backends.cudnn.allow_tf32 = False
-    faster = copy.deepcopy(encoder)
-    faster.model = rearranged(encoder.model, device)
-    return faster
 
 
 def _mean(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

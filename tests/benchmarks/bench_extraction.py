@@ -28,8 +28,8 @@ import torch
 from torch import nn
 
 from vouch.cli.stage import keep_freed_memory
-from vouch.deploy.cpu import rearranged
-from vouch.encoder import Encoder, rearrange
+from vouch.deploy.cpu import rearrange, rearranged
+from vouch.encoder import Encoder
 from vouch.extraction import embed as embedding
 from vouch.extraction.embed import BATCH_FRAMES
 from vouch.models import MODELS

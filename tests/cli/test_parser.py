@@ -7,11 +7,11 @@ import pytest
 
 from vouch.cli.parser import Parser
 
-UTILS = Path(__file__).resolve().parents[2] / "utils"
+ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
 import os, signal, sys
-sys.path[:0] = [{utils!r}, {src!r}]
+sys.path.insert(0, {src!r})
 from vouch.cli.parser import run_main
 from vouch.base.errors import VouchError
 def main():
@@ -22,7 +22,7 @@ run_main(main)
 
 def run_script(tmp_path, body, **options):
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(utils=str(UTILS), src=str(UTILS.parent / "src"), body=body))
+    script.write_text(SCRIPT.format(src=str(ROOT / "src"), body=body))
     return subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, **options)
 
 

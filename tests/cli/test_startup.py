@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import vouch.cli.startup as startup
-from environment import requirements, wrong_python
+from vouch.cli.environment import requirements, wrong_python
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(
@@ -55,7 +55,7 @@ def slow_import(tmp_path):
     )
     script = tmp_path / "script.py"
     script.write_text(
-        f"import sys\nsys.path[:0] = [{str(ROOT / 'src')!r}, {str(ROOT / 'utils')!r}]\n"
+        f"import sys\nsys.path.insert(0, {str(ROOT / 'src')!r})\n"
         "from vouch.cli.startup import guard_imports\nguard_imports(__name__)\nimport package\n"
     )
     return script

@@ -8,8 +8,7 @@ from corpus import TINY_BINS, tiny_encoder
 from torch import nn
 
 from vouch.deploy import cpu as inference
-from vouch.deploy.cpu import Gate, PackedConv2d, rearranged
-from vouch.encoder import rearrange
+from vouch.deploy.cpu import Gate, PackedConv2d, rearrange, rearranged
 from vouch.layers.batch_norm import BatchNorm2d
 from vouch.layers.se import SqueezeExcitation
 from vouch.models import MODELS

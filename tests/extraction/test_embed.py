@@ -10,22 +10,17 @@ from corpus import RATE, TINY_BINS, tiny_encoder, voice, write_features, write_r
 
 from vouch.base.errors import VouchError
 from vouch.deploy import cpu as inference
-from vouch.encoder import Encoder, rearrange
+from vouch.deploy.cpu import rearrange
+from vouch.encoder import Encoder
 from vouch.extraction import embed as embedding
-from vouch.extraction.embed import (
-    batches_by_length,
-    default_max_frames,
-    embed_matrices,
-    embed_store,
-    store_embedder,
-    wave_embedder,
-)
+from vouch.extraction.embed import batches_by_length, default_max_frames, embed_matrices, embed_store
+from vouch.features.compute import compute
 from vouch.jobs.shards import ShardWriter
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.models import MODELS
 from vouch.stores.features import FeatureStore
 from vouch.stores.waves import WaveStore
-from vouch.work.features import compute
+from vouch.work.embeddings import store_embedder, wave_embedder
 
 LENGTHS = [60, 3, 31, 1, 200, 32, 31, 14, 15, 75]
 WAVEFORM_MODELS = [name for name in MODELS if MODELS[name].input_kind == "waveform"]

@@ -12,14 +12,15 @@ from foreign import filled, imported
 
 from vouch.base.errors import VouchError
 from vouch.encoder import Encoder
-from vouch.extraction.embed import default_max_frames, store_embedder, wave_embedder
+from vouch.extraction.embed import default_max_frames
 from vouch.extraction.pieces import Crops, Windows, check_cut
+from vouch.features.compute import compute
 from vouch.jobs.shards import ShardWriter
 from vouch.kaldi.datadirs.datadir import DataDir, write_data_dir
 from vouch.kaldi.matrices.mapped import open_ark
 from vouch.kaldi.tables import read_table
 from vouch.scoring.distance import CropDistances, load_crops
-from vouch.work.features import compute
+from vouch.work.embeddings import store_embedder, wave_embedder
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FACTS = json.loads((GOLDEN / "voxceleb_trainer_scoring.json").read_text())

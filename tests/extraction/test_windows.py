@@ -9,11 +9,12 @@ import soundfile
 import yaml
 from foreign import filled, imported
 
-from vouch.encoder import rearrange
-from vouch.extraction.embed import embed_parts, wave_embedder
+from vouch.deploy.cpu import rearrange
+from vouch.extraction.embed import embed_parts
 from vouch.extraction.pieces import Windows
 from vouch.jobs.shards import ShardWriter
 from vouch.kaldi.datadirs.wavlist import read_wav_list
+from vouch.work.embeddings import wave_embedder
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 GE2E = json.loads((GOLDEN / "ge2e_windows.json").read_text())["partial_windows_160"]

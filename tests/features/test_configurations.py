@@ -10,7 +10,7 @@ import yaml
 from vouch.base.errors import VouchError
 from vouch.base.options import read_yaml
 from vouch.features import FEATURES, build_feature
-from vouch.work.features import compute
+from vouch.features.compute import compute
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden"

@@ -9,7 +9,7 @@ import torch
 from vouch.base.errors import VouchError
 from vouch.base.options import read_yaml
 from vouch.features import build_feature, resolve_feature
-from vouch.work.features import compute
+from vouch.features.compute import compute
 
 FOLDER = Path(__file__).parents[1] / "golden"
 # Made by running compute-fbank-feats and compute-mfcc-feats with dither 0; of each matrix every fifth frame.

@@ -6,7 +6,7 @@ import torch
 
 from vouch.base.errors import VouchError
 from vouch.features import build_feature, resolve_feature
-from vouch.work.features import compute
+from vouch.features.compute import compute
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 16000])

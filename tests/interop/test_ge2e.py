@@ -12,8 +12,8 @@ from foreign import embed, imported
 
 from vouch.base.errors import VouchError
 from vouch.features import resolve_feature
+from vouch.features.compute import compute
 from vouch.interop import import_checkpoint
-from vouch.work.features import compute
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from vouch.base.errors import VouchError
-from vouch.jobs.shards import Shards, describe_failures
+from vouch.base.failures import describe_failures
+from vouch.jobs.shards import Shards
 from vouch.kaldi.matrices.mapped import read_matrix
 from vouch.kaldi.tables import read_table
 from vouch.stores.features import FeatureStore

@@ -24,8 +24,8 @@ from vouch.audio.reading import read_audio
 from vouch.encoder import Encoder
 from vouch.evaluation.metrics import equal_error_rate
 from vouch.extraction.embed import embed_matrices, embed_samples
+from vouch.features.compute import compute
 from vouch.interop import FAMILIES, import_checkpoint
-from vouch.work.features import compute
 
 # Of Resemblyzer's embed_utterance: frames of a window and from one to the next, samples of a frame, and the share of
 # the last window that the recording must fill.

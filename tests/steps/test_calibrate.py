@@ -12,10 +12,10 @@ from scipy.signal import resample_poly
 from vouch.encoder import save_encoder
 from vouch.evaluation.metrics import cllr
 from vouch.extraction.embed import embed_matrices
+from vouch.features.compute import compute
 from vouch.kaldi.matrices.mapped import open_ark, read_vectors
 from vouch.scoring.calibration import fit_calibration, read_calibration, write_calibration
 from vouch.scoring.plda_file import write_single
-from vouch.work.features import compute
 
 CALIBRATE, VERIFY = "steps/calibrate.py", "steps/verify.py"
 SPEAKERS, EACH = 20, 3

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import environment
+from vouch.cli import environment
 
-PROGRAM = Path(environment.__file__)
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "utils/environment.py"
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_processes_wait_for_the_one_that_makes_it(tmp_path):
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import environment
+from vouch.cli import environment
 def run(command, hint):
     with open(sys.argv[2] + ".ran", "a") as file:
         file.write(command[2] + chr(10))
@@ -73,7 +74,7 @@ def run(command, hint):
 environment.run = run
 environment.make(Path(sys.argv[2]))
 """
-    command = [sys.executable, "-c", code, str(PROGRAM.parent), str(tmp_path / "venv")]
+    command = [sys.executable, "-c", code, str(ROOT / "src"), str(tmp_path / "venv")]
     started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     errors = [process.communicate()[1] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0]
@@ -199,7 +200,7 @@ def test_the_version_of_python_counts():
         False,
         False,
     ]
-    project = (PROGRAM.parents[1] / "pyproject.toml").read_text()
+    project = (ROOT / "pyproject.toml").read_text()
     (first, end) = (".".join(map(str, version)) for version in environment.PYTHONS)
     assert f'requires-python = ">={first},<{end}"' in project
 

@@ -18,16 +18,13 @@ from scipy.signal import resample_poly
 
 from vouch.audio.decoder import Decoder, open_decoder
 from vouch.audio.tree import FFMPEG_SUFFIXES
-from vouch.base.errors import VouchError, reason, shorten
+from vouch.base.channels import MEAN
+from vouch.base.errors import VouchError, reason
 from vouch.base.pipes import MAX_BYTES, MAX_SHOWN, read_pipe
 from vouch.base.rxfilename import parse_place
 
-# Of the number of a channel: libsndfile knows 1024 channels.
-_CHANNEL_DIGITS = 4
 # Sampling rates in Hz that recordings have; resampling from any other number could take all memory.
 _RATES = range(1000, 1_000_000)
-# What `channel` can be beside the number of one channel.
-MEAN = "mean"
 
 
 class Audio(NamedTuple):
@@ -153,16 +150,6 @@ def read_excerpt(path: str, samples: int, sample_rate: int, position: float) -> 
             first = int(max(0, decoder.frames - needed) * position)
             piece = decoder.read_span(first, min(needed, decoder.frames - first))
     return np.resize(_finish(piece, rate, path, sample_rate, MEAN).samples, samples)
-
-
-def parse_channel(value: object) -> int | str:
-    """Return "mean" or the number of a channel, from 0; `VouchError` for anything else."""
-    text = str(value)
-    if text == MEAN:
-        return MEAN
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) <= _CHANNEL_DIGITS):
-        raise VouchError(f"channel '{shorten(text)}': is {MEAN}, or the number of one channel, counted from 0")
-    return int(text)
 
 
 def mix_channels(samples: np.ndarray, channel: int | str, where: str) -> np.ndarray:

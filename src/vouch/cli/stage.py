@@ -15,10 +15,11 @@ from types import MappingProxyType
 import torch
 from tqdm import tqdm
 
-from vouch.base.errors import VouchError, is_out_of_memory, mishap, nearest
+from vouch.base.errors import VouchError, is_out_of_memory, mishap
+from vouch.base.failures import MAX_FAILED, describe_failures
 from vouch.cli.parser import Parser
 from vouch.jobs.launch import launch
-from vouch.jobs.shards import Outcome, Shards, ShardWriter, describe_failures
+from vouch.jobs.shards import Outcome, Shards, ShardWriter
 
 Work = Callable[[Sequence[str], ShardWriter], None]
 # Bytes of the largest buffers that are made anew for each utterance or batch, see `keep_freed_memory`; of larger ones
@@ -26,42 +27,6 @@ Work = Callable[[Sequence[str], ShardWriter], None]
 KEPT_BYTES = 31 << 20
 SECONDS_BETWEEN_LINES = 60.0
 LOG_TAIL = 4096  # bytes at the end of a job's log
-
-
-def check_device(name: str) -> None:
-    """Raise `VouchError` when this can be the name of no device, whether there is one here or not."""
-    if not re.fullmatch("auto|cpu|cuda(:[0-9]+)?", name):
-        # By its letters "gpu" is nearer to "cpu" than to what it means.
-        meant = re.sub("^gpu", "cuda", name)
-        raise VouchError(f"unknown device '{name}'{nearest(meant, ['auto', 'cpu', 'cuda', 'cuda:0', 'cuda:1'])}")
-
-
-def pick_device(name: str, job: str = "") -> torch.device:
-    """Return the device that "auto", "cpu", "cuda" or, of several GPUs, such as "cuda:1" means here.
-
-    Parameters
-    ----------
-    name : of the device
-    job
-        "3/8" in the third of eight jobs, else empty. Jobs of one machine take its GPUs in turn; where the launcher of a
-        cluster lends each job a GPU of its own, the job sees no other.
-
-    Raises
-    ------
-    VouchError : there is no such device
-    """
-    check_device(name)
-    kind, colon, number = name.partition(":")
-    if kind == "cpu" or (kind == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise VouchError(f"--device {name}: torch finds no GPU here; use --device cpu or auto")
-    count = torch.cuda.device_count()
-    if colon:
-        if int(number) >= count:
-            raise VouchError(f"--device {name}: the GPUs here are cuda:0 to cuda:{count - 1}")
-        return torch.device("cuda", int(number))
-    return torch.device("cuda", (int(job.split("/")[0]) - 1) % count) if job else torch.device("cuda")
 
 
 def keep_freed_memory() -> None:
@@ -185,12 +150,12 @@ def add_job_options(parser: Parser) -> None:
     group = parser.add_argument_group("jobs")
     group.add_argument("--nj", type=int, default=1, help="number of jobs")
     group.add_argument("--cmd", default="", help="launcher of the jobs; empty: utils/run.py")
-    group.add_argument("--max-failed", type=float, default=0.05, help="largest share of utterances that may fail")
+    group.add_argument("--max-failed", type=float, default=MAX_FAILED, help="largest share of utterances that may fail")
     group.add_argument("--job", default="", help=argparse.SUPPRESS)
 
 
 def add_channel_option(parser: Parser, default: str) -> None:
-    """Add the option for recordings with several channels; `vouch.audio.reading.parse_channel` reads its value."""
+    """Add the option for recordings with several channels; `vouch.base.channels.parse_channel` reads its value."""
     parser.add_argument(
         "--channel",
         help=f"of recordings with several: mean, or the number of one, Kaldi's being 0 (default: {default})",

@@ -11,7 +11,7 @@ import sys
 import traceback
 from types import TracebackType
 
-from environment import required_modules, wrong_python
+from vouch.cli.environment import required_modules, wrong_python
 
 ADVICE = "run '. ./path.sh' in this shell first, which puts a Python that has what Vouch needs on PATH"
 

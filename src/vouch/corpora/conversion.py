@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from vouch.base.errors import VouchError
+from vouch.base.failures import MAX_FAILED, describe_failures
 from vouch.base.files import write_text
 from vouch.corpora.threads import in_threads
-from vouch.jobs.shards import MAX_FAILED, describe_failures
 
 ENCODINGS = {"wav": "pcm_s16le", "flac": "flac"}
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from vouch.audio.reading import needs_ffmpeg
 from vouch.base.errors import VouchError
+from vouch.base.failures import MAX_FAILED, describe_failures
 from vouch.corpora.durations import read_durations
 from vouch.corpora.prepared import DataSet, write_data_sets
 from vouch.corpora.tree import Recording
-from vouch.jobs.shards import MAX_FAILED, describe_failures
 from vouch.kaldi.lists.trials import Trials
 
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
-from vouch.audio.loudness import FAULTS, judge_loudness, measure_loudness
 from vouch.base.errors import VouchError
 from vouch.encoder import Encoder
-from vouch.extraction.pieces import MAX_FRAMES, Crops, Cut, frame_rows
-from vouch.jobs.shards import ShardWriter
-from vouch.kaldi.datadirs.datadir import DataDir
-from vouch.stores.features import FeatureStore
-from vouch.stores.reader import WaveReader
+from vouch.extraction.pieces import MAX_FRAMES, Cut
+from vouch.features.compute import compute
 from vouch.stores.waves import Store
-from vouch.work.features import compute
 
 # Frames in a batch, padding included. On a CPU small batches are faster: they stay in its caches.
 BATCH_FRAMES = {"cpu": 2000, "cuda": 100_000}
@@ -170,60 +165,17 @@ def embed_store(encoder: Encoder, store: Store, indices: np.ndarray, max_frames:
     ------
     VouchError : features of another dimension than the encoder's, or see `embed_matrices`
     """
-    _check_dim(encoder, store)
+    check_dim(encoder, store)
     out = np.empty((len(indices), encoder.embedding_dim), np.float32)
     for batch in batches_by_length(store.num_frames[indices], _batch_frames(encoder)):
         out[batch] = embed_matrices(encoder, [store.matrix(int(index)) for index in indices[batch]], max_frames)
     return out
 
 
-def _check_dim(encoder: Encoder, store: Store) -> None:
+def check_dim(encoder: Encoder, store: Store) -> None:
+    """Raise `VouchError` when a store holds no features of the dimension that the encoder takes."""
     if store.dim != encoder.config["num_bins"]:
         raise VouchError(f"{store.path}: {store.dim} dimensions, the model takes {encoder.config['num_bins']}")
-
-
-def store_embedder(
-    encoder: Encoder,
-    data: DataDir,
-    max_frames: int,
-    repeat_short: bool,
-    progress: Callable[[int], object],
-    cut: Cut | None = None,
-) -> Callable[[Sequence[str], ShardWriter], None]:
-    """Return the work of one shard that embeds features; see `vouch.jobs.shards.Shards.run`.
-
-    Parameters
-    ----------
-    encoder : in evaluation mode
-    data : loaded with "feats.scp"
-    max_frames : see `embed_matrices`
-    repeat_short
-        repeat utterances shorter than the network's minimum up to it; otherwise they fail, but for crops, which are
-        always repeated up to their length
-    progress : called with the number of utterances done
-    cut : parts in which each utterance is embedded, checked by `vouch.extraction.pieces.check_cut`; None: whole
-    """
-    store = FeatureStore(data.path / "feats.scp", data.feats_scp)
-    position = {utterance: index for index, utterance in enumerate(store.utterances)}
-
-    def embed(utterances: Sequence[str], shard: ShardWriter) -> None:
-        used = []
-        for utterance in utterances:
-            frames = int(store.num_frames[position[utterance]])
-            repeats = frames > 0 and (repeat_short or isinstance(cut, Crops))
-            if repeats or _is_long_enough(shard, encoder, utterance, frames):
-                used.append(utterance)
-        indices = np.array([position[utterance] for utterance in used], np.int64)
-        if cut is None:
-            embeddings: Iterable[np.ndarray] = embed_store(encoder, store, indices, max_frames)
-        else:
-            _check_dim(encoder, store)
-            embeddings = (embed_parts(encoder, cut.of_features(store.matrix(int(row))), cut) for row in indices)
-        for utterance, embedding in zip(used, embeddings, strict=True):
-            _write_finite(shard, utterance, embedding)
-        progress(len(utterances))
-
-    return embed
 
 
 def embed_samples(encoder: Encoder, samples: np.ndarray) -> np.ndarray:
@@ -242,78 +194,11 @@ def embed_samples(encoder: Encoder, samples: np.ndarray) -> np.ndarray:
     ------
     VouchError : the encoder's front end is not known, or the recording is too short for one frame
     """
-    return embed_matrices(encoder, [compute(_front_end(encoder), samples)])[0]
+    return embed_matrices(encoder, [compute(front_end_of(encoder), samples)])[0]
 
 
-def _front_end(encoder: Encoder) -> torch.nn.Module:
+def front_end_of(encoder: Encoder) -> torch.nn.Module:
     """Return a copy of the encoder's front end on the CPU, where features are computed."""
     if encoder.feature is None:
         raise VouchError("this model was trained on features of an unknown front end; give it features, not audio")
     return copy.deepcopy(encoder.feature).cpu()
-
-
-def wave_embedder(
-    encoder: Encoder,
-    data: DataDir,
-    max_frames: int,
-    repeat_short: bool,
-    progress: Callable[[int], object],
-    cut: Cut | None = None,
-    channel: int | str | None = None,
-) -> Callable[[Sequence[str], ShardWriter], None]:
-    """Return the work of one shard that embeds audio through the encoder's front end; see `store_embedder`.
-
-    `data` is loaded with "wav.scp". Utterances are read one by one, so that memory does not grow with the shard.
-    Silence fails; what else speaks against an utterance, see `vouch.audio.loudness`, is counted in the shard's notes.
-
-    Parameters
-    ----------
-    channel : of the recordings, see `vouch.audio.reading.read_audio`; None: that of the encoder's training
-    """
-    channel = encoder.channel if channel is None else channel
-    front_end = _front_end(encoder)
-
-    def embed(utterances: Sequence[str], shard: ShardWriter) -> None:
-        reader = WaveReader(data, front_end.sample_rate, channel)
-        for utterance in utterances:
-            try:
-                samples = reader.read(utterance)
-                faults = judge_loudness(measure_loudness(samples, front_end.sample_rate))
-                if "silence" in faults:
-                    raise VouchError(faults["silence"])
-                shard.notes.update(FAULTS[fault] for fault in faults)
-                if isinstance(cut, Crops):
-                    # Cut before the front end, which then sees no more of the recording than of a training crop.
-                    parts = [compute(front_end, crop) for crop in cut.of_samples(samples, front_end.sample_rate)]
-                    _write_finite(shard, utterance, embed_parts(encoder, parts, cut))
-                    continue
-                features = compute(front_end, samples)
-                if not repeat_short and not _is_long_enough(shard, encoder, utterance, len(features)):
-                    continue
-                if cut is None:
-                    embedding = embed_matrices(encoder, [features], max_frames)[0]
-                else:
-                    embedding = embed_parts(encoder, cut.of_features(features, frame_rows(encoder)), cut)
-                _write_finite(shard, utterance, embedding)
-            except VouchError as error:
-                shard.failed[utterance] = str(error)
-            finally:
-                progress(1)
-        shard.notes.update(reader.notes)
-
-    return embed
-
-
-def _is_long_enough(shard: ShardWriter, encoder: Encoder, utterance: str, frames: int) -> bool:
-    if frames < encoder.min_frames:
-        shard.failed[utterance] = f"{frames} {encoder.unit} long, the network needs at least {encoder.min_frames}"
-    return frames >= encoder.min_frames
-
-
-def _write_finite(shard: ShardWriter, utterance: str, embedding: np.ndarray) -> None:
-    if np.isfinite(embedding).all():
-        shard.write(utterance, embedding)
-    else:
-        shard.failed[utterance] = (
-            "the embedding is NaN or infinite; look for such numbers in its features, or else in the model"
-        )

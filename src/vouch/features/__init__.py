@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from vouch.audio.reading import MEAN, parse_channel
+from vouch.base.channels import MEAN, parse_channel
 from vouch.base.errors import VouchError, pick
 from vouch.base.options import read_yaml, resolve_options
 from vouch.features.fbank import Fbank

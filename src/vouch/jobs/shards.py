@@ -21,15 +21,13 @@ from urllib.parse import quote
 import numpy as np
 
 from vouch.base.errors import VouchError
+from vouch.base.failures import MAX_FAILED, describe_failures
 from vouch.base.files import atomic_write, read_json, write_text
 from vouch.base.rxfilename import parse_rxfilename
 from vouch.kaldi.lineage.digests import FileState, file_state, write_list
 from vouch.kaldi.matrices.mapped import ArkWriter
 from vouch.kaldi.tables import read_table, write_table
 
-FAILURES_SHOWN = 10
-# Largest share of many files of which some may be bad, unless somebody says otherwise.
-MAX_FAILED = 0.05
 FORMATS = ("ark", "npy")
 
 
@@ -347,11 +345,3 @@ def _read_record(path: Path) -> dict:
     if not isinstance(record, dict):
         raise VouchError(f"{path}: not the record of a part of this stage; remove its folder")
     return record
-
-
-def describe_failures(failed: dict[str, str]) -> str:
-    """Return the first few failures as one line."""
-    shown = [f"'{item}': {reason}" for item, reason in list(failed.items())[:FAILURES_SHOWN]]
-    if len(failed) > FAILURES_SHOWN:
-        shown.append(f"and {len(failed) - FAILURES_SHOWN} more")
-    return "; ".join(shown)

@@ -8,26 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from vouch.audio.reading import MEAN, Audio, read_audio
+from vouch.audio.reading import Audio, read_audio
+from vouch.base.channels import MEAN
 from vouch.base.errors import VouchError
-from vouch.kaldi.datadirs.datadir import DataDir, Segment
+from vouch.kaldi.datadirs.datadir import SEGMENT_OVERSHOOT, DataDir, sample_bounds
 
-# Times in `segments` are rounded when they are written: this much beyond the end of a recording is forgiven.
-SEGMENT_OVERSHOOT = 0.5
 # Seconds; Kaldi's extract-segments leaves shorter ones out.
 MIN_SEGMENT = 0.1
-# No recording has so many samples; times in `segments` may be of any size.
-MAX_POSITION = 2**53
-
-
-def sample_bounds(segment: Segment, sample_rate: int) -> tuple[int, int | None]:
-    """Return where a segment begins and ends in the samples of its recording; None: with the recording."""
-    first = _to_samples(segment.start, sample_rate)
-    return first, None if segment.end is None else _to_samples(segment.end, sample_rate)
-
-
-def _to_samples(seconds: float, sample_rate: int) -> int:
-    return int(min(seconds * sample_rate, MAX_POSITION) + 0.5)
 
 
 class WaveReader:

@@ -10,14 +10,15 @@ from typing import TypeVar
 import numpy as np
 
 from vouch.audio.loudness import SILENCE_LEVEL, measure_loudness
-from vouch.audio.reading import MEAN, count_samples, read_span
+from vouch.audio.reading import count_samples, read_span
+from vouch.base.channels import MEAN
 from vouch.base.errors import VouchError
+from vouch.base.failures import MAX_FAILED, describe_failures
 from vouch.base.numbers import plain_float
-from vouch.jobs.shards import MAX_FAILED, describe_failures
-from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.datadirs.datadir import DataDir, sample_bounds
 from vouch.kaldi.tables import read_table
 from vouch.stores.features import FeatureStore
-from vouch.stores.reader import WaveReader, sample_bounds
+from vouch.stores.reader import WaveReader
 
 HEADER_THREADS = 16
 Answer = TypeVar("Answer")

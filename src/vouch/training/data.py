@@ -13,7 +13,7 @@ import torch
 
 from vouch.audio.loudness import SHORT_SECONDS
 from vouch.base.errors import VouchError
-from vouch.jobs.shards import describe_failures
+from vouch.base.failures import describe_failures
 from vouch.stores.waves import Store, WaveStore, open_store
 
 QUEUED_BATCHES = 4

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from torch import nn
 
-from vouch.audio.reading import MEAN
 from vouch.augment.noise import NoiseFolder
+from vouch.base.channels import MEAN
 from vouch.base.errors import VouchError
+from vouch.features.compute import compute
 from vouch.jobs.shards import ShardWriter
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.stores.reader import WaveReader
-from vouch.work.features import compute
 
 
 def noisy_feature_extractor(

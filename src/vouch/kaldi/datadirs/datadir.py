@@ -12,6 +12,11 @@ from vouch.base.errors import VouchError
 from vouch.base.numbers import plain_float
 from vouch.kaldi.tables import read_table, write_table
 
+# Times in `segments` are rounded when they are written: this much beyond the end of a recording is forgiven.
+SEGMENT_OVERSHOOT = 0.5
+# No recording has so many samples; times in `segments` may be of any size.
+MAX_POSITION = 2**53
+
 
 class Segment(NamedTuple):
     """Where the samples of an utterance are: a recording, from `start` to `end` seconds (None: all of it)."""
@@ -19,6 +24,16 @@ class Segment(NamedTuple):
     recording: str
     start: float = 0.0
     end: float | None = None
+
+
+def sample_bounds(segment: Segment, sample_rate: int) -> tuple[int, int | None]:
+    """Return where a segment begins and ends in the samples of its recording; None: with the recording."""
+    first = _to_samples(segment.start, sample_rate)
+    return first, None if segment.end is None else _to_samples(segment.end, sample_rate)
+
+
+def _to_samples(seconds: float, sample_rate: int) -> int:
+    return int(min(seconds * sample_rate, MAX_POSITION) + 0.5)
 
 
 @dataclass(frozen=True)

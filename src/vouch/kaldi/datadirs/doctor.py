@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vouch.base.errors import VouchError
-from vouch.kaldi.datadirs.datadir import DataDir
+from vouch.kaldi.datadirs.datadir import SEGMENT_OVERSHOOT, DataDir
 from vouch.kaldi.datadirs.examine import Facts
 from vouch.kaldi.datadirs.findings import Report
 from vouch.kaldi.datadirs.scan import parse_number, scan_rows
 from vouch.kaldi.lists.trials import LABELS, trial_lists
 from vouch.kaldi.tables import read_lines
-from vouch.stores.reader import SEGMENT_OVERSHOOT
 
 # A 16-bit recording at -60 dB of full scale uses 5 of its bits.
 SILENCE_PEAK = 0.001

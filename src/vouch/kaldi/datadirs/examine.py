@@ -20,8 +20,7 @@ from vouch.audio.reading import read_channels
 from vouch.base.errors import VouchError
 from vouch.base.files import open_own
 from vouch.base.rxfilename import parse_place
-from vouch.kaldi.datadirs.datadir import DataDir, Segment
-from vouch.stores.reader import sample_bounds
+from vouch.kaldi.datadirs.datadir import DataDir, Segment, sample_bounds
 
 # At this height and above a sample counts as cut off; 16-bit full scale is 32767 / 32768.
 FULL_SCALE = 0.9999

@@ -1,0 +1,20 @@
+"""Which channel of a recording with several is used."""
+
+from __future__ import annotations
+
+from vouch.base.errors import VouchError, shorten
+
+# What `channel` can be beside the number of one channel.
+MEAN = "mean"
+# Of the number of a channel: libsndfile knows 1024 channels.
+_CHANNEL_DIGITS = 4
+
+
+def parse_channel(value: object) -> int | str:
+    """Return "mean" or the number of a channel, from 0; `VouchError` for anything else."""
+    text = str(value)
+    if text == MEAN:
+        return MEAN
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) <= _CHANNEL_DIGITS):
+        raise VouchError(f"channel '{shorten(text)}': is {MEAN}, or the number of one channel, counted from 0")
+    return int(text)

@@ -1,0 +1,89 @@
+"""The Python environment that requirements.txt asks for: whether one is here, and how to make it.
+
+Needs nothing but Python's standard library, and can be read by Pythons that are too old for the rest.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements.txt"
+# Packages whose module has another name.
+MODULES = {"pyyaml": "yaml"}
+# The Pythons for which all pinned packages have wheels: from the first to before the second.
+PYTHONS = ((3, 10), (3, 14))
+
+
+def requirements() -> dict[str, str]:
+    """Return the packages that requirements.txt names, in lower case, with their versions."""
+    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    pins = [line.partition("==") for line in lines if line.strip() and not line.startswith("#")]
+    return {name.strip().lower(): version.strip() for name, _, version in pins}
+
+
+def required_modules() -> list[str]:
+    """Return the names of the modules that requirements.txt promises."""
+    return [MODULES.get(name, name) for name in requirements()]
+
+
+def wrong_python(version: tuple[int, ...] = sys.version_info[:2]) -> str | None:
+    """Return what is wrong with a version of Python, None if nothing is."""
+    first, end = PYTHONS
+    if first <= version < end:
+        return None
+    span = f"{first[0]}.{first[1]} to {end[0]}.{end[1] - 1}"
+    return f"Python {version[0]}.{version[1]} ({sys.executable}) does not do: Vouch needs {span}"
+
+
+def wrong_package() -> str | None:
+    """Return which package is missing here or of a version that does not do, None if all are as they should be."""
+    from importlib import metadata  # not in Pythons that `wrong_python` refuses
+
+    for name, wanted in requirements().items():
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return f"{sys.executable} has no package {name}"
+        if not release(wanted) <= release(found) < (release(wanted)[0] + 1,):
+            return f"{sys.executable} has {name} {found}; requirements.txt asks for {wanted} or later"
+    return None
+
+
+def release(version: str) -> tuple[int, ...]:
+    """Return the numbers at the head of a version: (2, 11, 0) of "2.11.0+cpu"."""
+    return tuple(int(number) for number in re.findall(r"\d+", re.split(r"[^0-9.]", version)[0]))
+
+
+def make(folder: Path) -> None:
+    """Make the environment unless it is complete; a half-made one is made again."""
+    complete, python = folder / "complete", folder / "bin/python3"
+    wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    with open(folder.with_name(folder.name + ".lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if python.exists() and complete.exists() and complete.read_text(encoding="utf-8") == wanted:
+            return
+        print(f"making the Python environment in {folder} (once; a few minutes)", file=sys.stderr)
+        # A link to a Python that is gone, as after an upgrade of the system, counts as missing.
+        if not complete.exists() or not python.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            run([sys.executable, "-m", "venv", str(folder)], "on Debian and Ubuntu: apt install python3-venv")
+        complete.unlink(missing_ok=True)
+        run(
+            [str(python), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)], "is the package index reachable?"
+        )
+        complete.write_text(wanted, encoding="utf-8")
+
+
+def run(command: list[str], hint: str) -> None:
+    """Run a command, silent unless it fails; then its last error is part of the message."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line.lower()] or lines or ["no message"]
+        sys.exit(f"environment.py: error: '{' '.join(command)}' failed ({errors[-1]}); {hint}")

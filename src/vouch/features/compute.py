@@ -1,0 +1,43 @@
+"""Features of one utterance."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import torch
+from torch import nn
+
+from vouch.base.errors import VouchError
+
+# Samples at the beginning of a recording that its dither follows from.
+SEED_SAMPLES = 16000
+
+
+def compute(feature: nn.Module, samples: np.ndarray) -> np.ndarray:
+    """Compute the features of one utterance; the same samples always give the same features.
+
+    Parameters
+    ----------
+    feature : a front end, see `vouch.features`
+    samples : (samples,) float32 in [-1, 1]
+
+    Returns
+    -------
+    (frames, dim) float32
+
+    Raises
+    ------
+    VouchError : shorter than one frame
+    """
+    waves = torch.from_numpy(samples)[None]
+    with torch.inference_mode():
+        if getattr(feature, "dither", 0):
+            # A sequence of its own: the noise depends neither on jobs nor on what was computed before.
+            seed = zlib.crc32(np.ascontiguousarray(samples[:SEED_SAMPLES]))
+            matrix = feature(waves, torch.Generator().manual_seed(seed))[0].numpy()
+        else:
+            matrix = feature(waves)[0].numpy()
+    if not len(matrix):
+        raise VouchError(f"{len(samples)} samples are shorter than one frame")
+    return matrix
