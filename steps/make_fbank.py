@@ -29,7 +29,7 @@ from vouch.features.waveform import Waveform
 from vouch.jobs.shards import FORMATS, Outcome, Shards
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.lineage.digests import digest_recordings
-from vouch.kaldi.matrices.mapped import COMPRESSION
+from vouch.kaldi.matrices.writing import COMPRESSION
 from vouch.kaldi.tables import write_table
 from vouch.work.features import feature_extractor
 from vouch.work.soundcheck import DIGESTS, find_same_audio, refuse_remarks

@@ -26,7 +26,7 @@ from vouch.kaldi.datadirs.tables import read_tables, restrict, write_tables
 from vouch.kaldi.lineage.digests import digest_sources
 from vouch.kaldi.lineage.records import check_current, write_record
 from vouch.kaldi.lists.trials import trial_lists
-from vouch.kaldi.matrices.mapped import COMPRESSION
+from vouch.kaldi.matrices.writing import COMPRESSION
 from vouch.kaldi.tables import read_table
 from vouch.work.voiced import CMVN, voiced_work
 

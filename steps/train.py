@@ -13,7 +13,6 @@ Any option of the configuration can be set on the command line: --train.epochs 3
 --loss NAME or --config FILE beside it, --help lists the options of these.
 """
 
-import fcntl
 import hashlib
 import json
 import sys
@@ -32,7 +31,7 @@ guard_imports(__name__)
 import yaml
 
 from vouch.base.errors import VouchError
-from vouch.base.files import write_text
+from vouch.base.files import lock_file, write_text
 from vouch.base.options import read_yaml
 from vouch.cli.parser import Parser, catch_stops, run_main
 from vouch.cli.recipe_help import describe_recipe
@@ -187,10 +186,7 @@ def open_log(exp: Path) -> IO[str]:
     """Open the log for appending; it is locked, so that two runs cannot write into one folder."""
     exp.mkdir(parents=True, exist_ok=True)
     log = open(exp / "train.log", "a", encoding="utf-8")  # noqa: SIM115 - the caller closes it
-    try:
-        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise VouchError(f"{exp}: another training is running in this folder; wait for it, or give --name") from None
+    lock_file(log, f"{exp}: another training is running in this folder; wait for it, or give --name")
     return log
 
 

@@ -11,7 +11,7 @@ import torch
 
 from vouch.encoder import Encoder
 from vouch.kaldi.datadirs.datadir import write_data_dir
-from vouch.kaldi.matrices.mapped import open_ark
+from vouch.kaldi.matrices.writing import open_ark
 from vouch.kaldi.tables import write_table
 from vouch.stores.features import FeatureStore
 

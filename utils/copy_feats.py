@@ -29,9 +29,10 @@ from vouch.base.errors import VouchError
 from vouch.cli.parser import Parser, run_main
 from vouch.kaldi.matrices.compression import METHODS
 from vouch.kaldi.matrices.layout import to_float32
-from vouch.kaldi.matrices.objects import HOLDS, write_object
-from vouch.kaldi.matrices.reading import open_entries, read_entries, read_entry
+from vouch.kaldi.matrices.objects import HOLDS, encode_object
+from vouch.kaldi.matrices.reading import read_entries, read_entry
 from vouch.kaldi.matrices.specifiers import open_output, split_specifier
+from vouch.kaldi.matrices.writing import open_entries
 
 
 def main() -> None:
@@ -63,8 +64,9 @@ def main() -> None:
 
     if not is_table:
         array = convert(read_entry(args.source, args.holds))
+        encoded = encode_object(array, args.compress, args.text)
         with open_output(args.target) as file:
-            write_object(file, array, args.compress, args.text)
+            file.writelines(encoded)
         return
     count, skipped = 0, []
     with open_entries(args.target, args.compress, args.text) as writer:

@@ -23,8 +23,8 @@ from vouch.base.errors import VouchError
 from vouch.cli.parser import Parser, run_main
 from vouch.kaldi.datadirs.datadir import write_data_dir
 from vouch.kaldi.datadirs.npytree import count_frames, find_npy_tree, read_bins_first
-from vouch.kaldi.matrices.layout import npy_layout
-from vouch.kaldi.matrices.mapped import open_ark
+from vouch.kaldi.matrices.npy import npy_layout
+from vouch.kaldi.matrices.writing import open_ark
 from vouch.kaldi.tables import read_table, write_table
 
 

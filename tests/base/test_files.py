@@ -5,12 +5,13 @@ import signal
 import stat
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
 from vouch.base import files
 from vouch.base.errors import VouchError
-from vouch.base.files import atomic_write, read_json, read_text, write_text
+from vouch.base.files import atomic_write, lock_file, read_json, read_text, write_text
 
 # Writes more than any buffer holds, says so and waits to be killed.
 HALF_WRITTEN = """
@@ -166,6 +167,18 @@ def test_a_file_system_without_locks_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(files.fcntl, "flock", no_locks)
     write_text(tmp_path / "x", "x")
     assert (tmp_path / "x").read_text() == "x"
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
+def test_a_lock_is_held_once_and_ends_with_its_file(tmp_path, make):
+    make(tmp_path / "x")
+    first, second = (os.open(tmp_path / "x", os.O_RDONLY) for _ in range(2))
+    lock_file(first, "taken")
+    with pytest.raises(VouchError, match="taken"):
+        lock_file(second, "taken")
+    os.close(first)
+    lock_file(second, "taken")
+    os.close(second)
 
 
 @pytest.mark.parametrize("make", [os.symlink, os.link, lambda victim, name: os.mkfifo(name)])

@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / "src")]
 import kaldiio
 import numpy as np
 
-from vouch.kaldi.matrices.reading import open_entries
+from vouch.kaldi.matrices.writing import open_entries
 from vouch.kaldi.tables import write_table
 from vouch.training.data import TrainingSet
 

@@ -28,7 +28,8 @@ from vouch.cli.parser import Parser, run_main
 from vouch.evaluation.result import evaluate
 from vouch.kaldi.lists.scores import join_scores, read_scores
 from vouch.kaldi.lists.trials import read_trials
-from vouch.kaldi.matrices.mapped import open_ark, read_vectors
+from vouch.kaldi.matrices.mapped import read_vectors
+from vouch.kaldi.matrices.writing import open_ark
 
 UTTERANCES, SPEAKERS, DIM, TRIALS, COHORT = 145_160, 1_251, 256, 579_818, 5_994
 # Trials scored one by one; the time of all is extrapolated from these.

@@ -12,7 +12,7 @@ from fileserver import FileServer
 
 import vouch.corpora.download as download
 from vouch.base.errors import VouchError
-from vouch.base.exclusive import open_exclusive
+from vouch.base.files import open_exclusive
 from vouch.corpora.credentials import Credentials
 from vouch.corpora.download import fetch
 from vouch.corpora.server import Server

@@ -17,7 +17,7 @@ from vouch.extraction.pieces import Crops, Windows, check_cut
 from vouch.features.compute import compute
 from vouch.jobs.shards import ShardWriter
 from vouch.kaldi.datadirs.datadir import DataDir, write_data_dir
-from vouch.kaldi.matrices.mapped import open_ark
+from vouch.kaldi.matrices.writing import open_ark
 from vouch.kaldi.tables import read_table
 from vouch.scoring.distance import CropDistances, load_crops
 from vouch.work.embeddings import store_embedder, wave_embedder

@@ -15,7 +15,8 @@ from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.matrices import reading as archives
 from vouch.kaldi.matrices.mapped import read_matrix, read_vectors
 from vouch.kaldi.matrices.objects import HOLDS
-from vouch.kaldi.matrices.reading import open_entries, read_entries
+from vouch.kaldi.matrices.reading import read_entries
+from vouch.kaldi.matrices.writing import open_entries
 from vouch.stores.features import FeatureStore
 from vouch.stores.reader import WaveReader
 

@@ -7,7 +7,7 @@ from adapters import prepare, refusal, sound
 import prepare_cnceleb
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.lists.trials import read_trials
-from vouch.kaldi.matrices.mapped import open_ark
+from vouch.kaldi.matrices.writing import open_ark
 from vouch.kaldi.tables import read_table
 from vouch.scoring.sides import load_sides
 

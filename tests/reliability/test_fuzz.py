@@ -41,8 +41,9 @@ from vouch.kaldi.datadirs.npytree import read_bins_first
 from vouch.kaldi.datadirs.wavlist import read_wav_list
 from vouch.kaldi.lists.scores import read_scores
 from vouch.kaldi.lists.trials import read_trials
-from vouch.kaldi.matrices.mapped import open_ark, read_matrix, read_vectors
-from vouch.kaldi.matrices.reading import open_entries, read_entries
+from vouch.kaldi.matrices.mapped import read_matrix, read_vectors
+from vouch.kaldi.matrices.reading import read_entries
+from vouch.kaldi.matrices.writing import open_ark, open_entries
 from vouch.kaldi.tables import read_lines, read_table
 from vouch.scoring.calibration import fit_calibration, read_calibration, write_calibration
 from vouch.scoring.plda_file import read_mean, read_plda, read_transform

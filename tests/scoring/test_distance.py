@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vouch.base.errors import VouchError
-from vouch.kaldi.matrices.mapped import open_ark
+from vouch.kaldi.matrices.writing import open_ark
 from vouch.scoring.distance import CropDistances, load_crops
 
 

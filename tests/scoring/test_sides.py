@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vouch.base.errors import VouchError
-from vouch.kaldi.matrices.mapped import open_ark
+from vouch.kaldi.matrices.writing import open_ark
 from vouch.scoring.preparation import Preparation
 from vouch.scoring.sides import check_rows, load_cohort, load_sides, rows_of, score_sides
 

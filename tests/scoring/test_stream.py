@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vouch.base.errors import VouchError
-from vouch.kaldi.matrices.mapped import open_ark
+from vouch.kaldi.matrices.writing import open_ark
 from vouch.scoring import stream
 from vouch.scoring.backends import CosineBackend, DistanceBackend, PldaBackend
 from vouch.scoring.plda import Plda

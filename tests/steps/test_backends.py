@@ -5,7 +5,7 @@ import pytest
 from processes import fails, succeeds
 
 from vouch.evaluation.metrics import equal_error_rate
-from vouch.kaldi.matrices.mapped import open_ark
+from vouch.kaldi.matrices.writing import open_ark
 from vouch.scoring.plda_file import read_mean, read_plda, read_transform
 
 SCORE, TRAIN, NORMALIZE = "steps/score_trials.py", "steps/train_plda.py", "steps/normalize_scores.py"

@@ -13,7 +13,8 @@ from vouch.encoder import save_encoder
 from vouch.evaluation.metrics import cllr
 from vouch.extraction.embed import embed_matrices
 from vouch.features.compute import compute
-from vouch.kaldi.matrices.mapped import open_ark, read_vectors
+from vouch.kaldi.matrices.mapped import read_vectors
+from vouch.kaldi.matrices.writing import open_ark
 from vouch.scoring.calibration import fit_calibration, read_calibration, write_calibration
 from vouch.scoring.plda_file import write_single
 

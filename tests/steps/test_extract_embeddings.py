@@ -13,7 +13,8 @@ from processes import fails, succeeds, wait_for
 from vouch.encoder import save_encoder
 from vouch.extraction.embed import embed_matrices
 from vouch.features import resolve_feature
-from vouch.kaldi.matrices.mapped import open_ark, read_vectors
+from vouch.kaldi.matrices.mapped import read_vectors
+from vouch.kaldi.matrices.writing import open_ark
 from vouch.kaldi.tables import read_table, write_table
 
 EXTRACT = "steps/extract_embeddings.py"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vouch.kaldi.matrices.mapped import open_ark
+from vouch.kaldi.matrices.writing import open_ark
 
 STEPS = Path(__file__).parents[2] / "steps"
 IDS = [f"s{number:03d}" for number in range(400)]

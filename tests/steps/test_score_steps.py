@@ -13,7 +13,7 @@ import pytest
 
 from vouch.evaluation.metrics import equal_error_rate
 from vouch.evaluation.result import PRIORS
-from vouch.kaldi.matrices.mapped import open_ark
+from vouch.kaldi.matrices.writing import open_ark
 
 STEPS = Path(__file__).parents[2] / "steps"
 IDS = [f"s{speaker}-{utterance}" for speaker in range(6) for utterance in range(4)]

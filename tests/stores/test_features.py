@@ -8,8 +8,7 @@ import pytest
 from corpus import write_features
 
 from vouch.base.errors import VouchError
-from vouch.kaldi.matrices.mapped import COMPRESSION, open_ark
-from vouch.kaldi.matrices.reading import open_entries
+from vouch.kaldi.matrices.writing import COMPRESSION, open_ark, open_entries
 from vouch.stores.features import FeatureStore
 
 REFERENCE = Path(__file__).resolve().parents[1] / "golden" / "kaldi_ark"

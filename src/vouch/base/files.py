@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and small files of strangers that are read whole."""
+"""Files that appear whole or not at all, locks, and small files of strangers that are read whole."""
 
 from __future__ import annotations
 
@@ -133,6 +133,42 @@ def open_own(path: str | Path, flags: int) -> int:
     raise VouchError(f"{path}: another process puts a link here again and again; choose another folder")
 
 
+def lock_file(file: int | IO, refusal: str) -> None:
+    """Lock an open file or folder, until it is closed or this process ends.
+
+    Some network file systems know no locks; there nothing is locked, and nothing refused.
+
+    Parameters
+    ----------
+    file : descriptor, or an object that has one
+    refusal : what to say when another process has it locked
+
+    Raises
+    ------
+    VouchError : `refusal`
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise VouchError(refusal) from None
+    except OSError:
+        pass
+
+
+@contextlib.contextmanager
+def open_exclusive(path: Path) -> Iterator[io.FileIO]:
+    """Open a file for reading and writing, as it is and without a buffer; it is made if it is missing.
+
+    Raises
+    ------
+    VouchError : another process has it open this way
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(open_own(path, os.O_RDWR | os.O_CREAT), "r+b", buffering=0) as file:
+        lock_file(file, f"{path}: another process is working on this file; wait for it or stop it")
+        yield file
+
+
 def _finite(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
@@ -176,19 +212,17 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _open_locked(partial: Path, path: Path) -> int:
+    refusal = f"{path}: another process is writing this file; wait for it or stop it"
     for _ in range(LOCK_TRIES):
         descriptor = open_own(partial, os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock_file(descriptor, refusal)
+            # Between opening and locking, the writer before us may have renamed this very file to its final name.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(partial)):
+                    return descriptor
+        except VouchError:
             os.close(descriptor)
-            break
-        except OSError:
-            # Some network file systems know no locks; the rename alone still keeps the file whole.
-            return descriptor
-        # Between opening and locking, the writer before us may have renamed this very file to its final name.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), os.stat(partial)):
-                return descriptor
+            raise
         os.close(descriptor)
-    raise VouchError(f"{path}: another process is writing this file; wait for it or stop it")
+    raise VouchError(refusal)

@@ -11,7 +11,6 @@ from vouch.base.errors import VouchError, shorten
 MAX_DIGITS = 18
 _SPAN = rf"(\d{{1,{MAX_DIGITS}}}:\d{{1,{MAX_DIGITS}}}|:)"
 _RANGE = re.compile(rf"(?a:{_SPAN}?(?:,{_SPAN})?)")
-_OFFSET = re.compile(r"(?s:(.+)):(?a:(\d+))")
 # So many rows more than there are a range may end at: frame counts of two programs differ by that much.
 RANGE_SLACK = 2
 
@@ -71,12 +70,19 @@ def parse_place(rxfilename: str) -> Source:
         return Source(name[:-1], is_pipe=True)
     if name in ("", "-") or name.startswith("|"):
         raise VouchError(f"'{rxfilename}': neither a file nor a command that ends in '|'")
-    found = _OFFSET.fullmatch(rxfilename)
-    if found is None:
+    placed = split_offset(rxfilename)
+    if placed is None:
         return Source(rxfilename)
-    if len(found[2]) > MAX_DIGITS:
-        raise VouchError(f"{found[1]}: the offset {shorten(found[2])} is larger than any file; write the table again")
-    return Source(found[1], int(found[2]))
+    path, offset = placed
+    if len(offset) > MAX_DIGITS:
+        raise VouchError(f"{path}: the offset {shorten(offset)} is larger than any file; write the table again")
+    return Source(path, int(offset))
+
+
+def split_offset(name: str) -> tuple[str, str] | None:
+    """Split `file:offset` into path and digits; None when it does not end in an offset."""
+    path, _, offset = name.rpartition(":")
+    return (path, offset) if path and offset.isascii() and offset.isdigit() else None
 
 
 def _parse_span(text: str | None, rxfilename: str) -> Span | None:

@@ -18,8 +18,7 @@ from urllib.request import Request
 from tqdm import tqdm
 
 from vouch.base.errors import VouchError, one_line
-from vouch.base.exclusive import open_exclusive
-from vouch.base.files import read_json, read_text, write_text
+from vouch.base.files import open_exclusive, read_json, read_text, write_text
 from vouch.corpora.server import SECONDS, Server
 
 TRIES = 5  # in a row without a byte more

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from vouch.base.errors import VouchError
-from vouch.base.exclusive import open_exclusive
+from vouch.base.files import open_exclusive
 from vouch.corpora.archives import unpack
 from vouch.corpora.download import fetch
 from vouch.corpora.recordings import warn

@@ -25,7 +25,7 @@ from vouch.base.failures import MAX_FAILED, describe_failures
 from vouch.base.files import atomic_write, read_json, write_text
 from vouch.base.rxfilename import parse_rxfilename
 from vouch.kaldi.lineage.digests import FileState, file_state, write_list
-from vouch.kaldi.matrices.mapped import ArkWriter
+from vouch.kaldi.matrices.writing import ArkWriter
 from vouch.kaldi.tables import read_table, write_table
 
 FORMATS = ("ark", "npy")

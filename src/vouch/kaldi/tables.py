@@ -36,14 +36,7 @@ def read_table(path: str | Path, bare: bool = False, same_keys: Iterable[str] = 
     previous = ""
     others = iter(same_keys)
     other = next(others, None)
-    for number, line in enumerate(iterate_lines(path), start=1):
-        fields = line.split(maxsplit=1)
-        if bare and len(fields) == 1:
-            fields.append("")
-        if len(fields) != 2:
-            what = f"'{fields[0]}' has no value" if fields else "blank line"
-            raise VouchError(f"{path}:{number}: {what}; each line is '<key> <value>'")
-        key, value = fields
+    for number, key, value in split_pairs(iterate_lines(path), path, bare):
         # Python compares strings by code point, which is the byte order of their UTF-8: C-locale order.
         if key <= previous:
             what = "is repeated" if key in table else f"comes after '{previous}': not sorted"
@@ -52,9 +45,32 @@ def read_table(path: str | Path, bare: bool = False, same_keys: Iterable[str] = 
             other = next(others, None)
         if key == other:
             key = other
-        table[key] = value.rstrip()
+        table[key] = value
         previous = key
     return table
+
+
+def split_pairs(lines: Iterable[str], path: str | Path, bare: bool = False) -> Iterator[tuple[int, str, str]]:
+    """Yield number, key and value of each line of a table, in any order.
+
+    Parameters
+    ----------
+    lines : of the table
+    path : the file, for messages
+    bare : whether a key may have no value; it is empty then
+
+    Raises
+    ------
+    VouchError : naming file and line: it is blank, or has no value
+    """
+    for number, line in enumerate(lines, start=1):
+        fields = line.split(maxsplit=1)
+        if len(fields) != 2:
+            if not (bare and fields):
+                what = f"'{fields[0]}' has no value" if fields else "blank line"
+                raise VouchError(f"{path}:{number}: {what}; each line is '<key> <value>'")
+            fields.append("")
+        yield number, fields[0], fields[1].rstrip()
 
 
 def read_lines(path: str | Path) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from vouch.base.errors import VouchError
 from vouch.base.files import atomic_write
 from vouch.kaldi.matrices.layout import FLOATS, decode_header
-from vouch.kaldi.matrices.objects import ByteReader, write_object
+from vouch.kaldi.matrices.objects import ByteReader, encode_object
 from vouch.kaldi.matrices.reading import read_entry
 from vouch.kaldi.matrices.textform import format_text, parse_text
 from vouch.scoring.plda import Plda
@@ -80,9 +80,7 @@ def write_plda(path: str | Path, plda: Plda, text: bool = False) -> None:
 
 def _bare(array: np.ndarray) -> bytes:
     """Return an array as it stands within an object, without the mark of a binary file."""
-    buffer = io.BytesIO()
-    write_object(buffer, array)
-    return buffer.getvalue().removeprefix(b"\0B")
+    return b"".join(encode_object(array)).removeprefix(b"\0B")
 
 
 def read_mean(path: str | Path) -> np.ndarray:
@@ -107,4 +105,4 @@ def write_single(path: str | Path, array: np.ndarray, text: bool = False) -> Non
     """Write one vector (as float64) or matrix (as float32) as a file of its own, as Kaldi's programs do."""
     form = "<f8" if array.ndim == 1 else "<f4"
     with atomic_write(path, "wb") as file:
-        write_object(file, np.ascontiguousarray(array, form), text=text)
+        file.writelines(encode_object(np.ascontiguousarray(array, form), text=text))

@@ -9,7 +9,7 @@ import numpy as np
 
 from vouch.base.errors import VouchError
 from vouch.kaldi.matrices.layout import Layout
-from vouch.kaldi.matrices.mapped import Archives
+from vouch.kaldi.matrices.mapped import MappedArchives
 from vouch.kaldi.tables import read_table
 
 # A `Layout` and the number of its file as one record: of a million objects, Python's own take ten times the memory.
@@ -54,7 +54,7 @@ class FeatureStore:
         table = read_table(feats_scp) if table is None else table
         self.path = Path(feats_scp)
         self.utterances = list(table)
-        self._archives = Archives()
+        self._archives = MappedArchives()
         self._entries = np.empty(len(table), _ENTRY)
         self.dim = 0
         for index, (utterance, number, layout) in enumerate(self._archives.locate(table, feats_scp, vectors)):

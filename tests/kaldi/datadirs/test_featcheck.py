@@ -7,7 +7,7 @@ from corpus import write_features
 from vouch.kaldi.datadirs.featcheck import find_empty, judge_features
 from vouch.kaldi.datadirs.findings import Report
 from vouch.kaldi.datadirs.repair import repair_data_dir
-from vouch.kaldi.matrices.mapped import open_ark
+from vouch.kaldi.matrices.writing import open_ark
 from vouch.kaldi.tables import read_table, write_table
 
 

@@ -10,8 +10,9 @@ import pytest
 from vouch.base.errors import VouchError
 from vouch.kaldi.datadirs.npytree import read_bins_first
 from vouch.kaldi.matrices.layout import HEADER_BYTES, map_file, parse_header, read_rows
-from vouch.kaldi.matrices.mapped import COMPRESSION, open_ark, read_matrix, read_vectors
+from vouch.kaldi.matrices.mapped import read_matrix, read_vectors
 from vouch.kaldi.matrices.reading import read_entries
+from vouch.kaldi.matrices.writing import COMPRESSION, open_ark, open_entries
 from vouch.stores.features import FeatureStore
 
 REFERENCE = Path(__file__).resolve().parents[2] / "golden" / "kaldi_ark"
@@ -289,6 +290,32 @@ def test_an_error_leaves_neither_archive_nor_scp(tmp_path):
         writer.write("a", np.ones((2, 2)))
         raise RuntimeError
     assert os.listdir(tmp_path) == []
+
+
+def test_a_matrix_that_cannot_be_written_leaves_no_trace(tmp_path):
+    """Its key alone would be taken for that of the next entry, which has one already."""
+    far_apart = np.array([[-3e38, 3e38]], np.float32)
+    with open_ark(tmp_path / "x.ark", tmp_path / "x.scp", "8bit") as writer:
+        writer.write("a", np.ones((2, 2)))
+        for array in (far_apart, np.full((1, 1), np.nan), np.empty((0, 3))):
+            with pytest.raises(VouchError, match="'b'"):
+                writer.write("b", array)
+        writer.write("c", np.ones((3, 2)))
+    assert [key for key, _ in read_entries(f"ark:{tmp_path}/x.ark")] == ["a", "c"]
+    assert [line.split()[0] for line in (tmp_path / "x.scp").read_text().splitlines()] == ["a", "c"]
+    with open_entries(f"ark,scp:{tmp_path}/y.ark,{tmp_path}/y.scp", "8bit") as table:
+        with pytest.raises(VouchError, match="'b'"):
+            table.write("b", far_apart)
+        table.write("c", np.ones((3, 2), np.float32))
+    assert [key for key, _ in read_entries(f"ark:{tmp_path}/y.ark")] == ["c"]
+
+
+def test_integers_are_written_as_others_write_them(tmp_path):
+    numbers = np.array([3, -1, 2**31 - 1, -(2**31)], np.int32)
+    with open_entries(f"ark:{tmp_path}/x.ark") as table:
+        table.write("key", numbers)
+    kaldiio.save_ark(str(tmp_path / "y.ark"), {"key": numbers})
+    assert (tmp_path / "x.ark").read_bytes() == (tmp_path / "y.ark").read_bytes()
 
 
 @pytest.mark.parametrize("key", ["", "a b", " a", "a\n", "a\u3000b"])

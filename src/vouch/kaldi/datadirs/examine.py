@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ import numpy as np
 
 from vouch.audio.reading import read_channels
 from vouch.base.errors import VouchError
-from vouch.base.files import open_own
+from vouch.base.files import lock_file, open_own
 from vouch.base.rxfilename import parse_place
 from vouch.kaldi.datadirs.datadir import DataDir, Segment, sample_bounds
 
@@ -181,10 +180,7 @@ def _open_record(path: Path) -> Iterator[tuple[IO[bytes], dict[str, Facts]]]:
     """Open a record for appending, without the line that a killed run left unfinished, and give what it has."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+b", opener=open_own) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise VouchError(f"{path}: another process is examining this directory; wait for it or stop it") from None
+        lock_file(file, f"{path}: another process is examining this directory; wait for it or stop it")
         file.seek(0)
         content = file.read()
         whole = content.rfind(b"\n") + 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vouch.base.errors import VouchError, about_file
-from vouch.kaldi.matrices.layout import npy_layout
+from vouch.kaldi.matrices.npy import npy_layout
 
 SUFFIX = ".npy"
 

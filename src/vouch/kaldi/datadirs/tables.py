@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vouch.base.errors import VouchError
-from vouch.base.files import atomic_write, write_text
+from vouch.base.files import atomic_write, lock_file, write_text
 from vouch.kaldi.tables import read_table
 
 UTTERANCE_TABLES = (
@@ -123,10 +122,7 @@ def building(path: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise VouchError(f"{path}: another process is writing this directory; wait for it or stop it") from None
+        lock_file(descriptor, f"{path}: another process is writing this directory; wait for it or stop it")
         for left_over in folder.iterdir():
             shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
         try:

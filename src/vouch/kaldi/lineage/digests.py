@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from vouch.audio.tree import walk_audio
 from vouch.base.errors import VouchError, about_file
-from vouch.base.rxfilename import parse_rxfilename
+from vouch.base.rxfilename import parse_rxfilename, split_offset
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.tables import write_table
 
@@ -124,9 +124,9 @@ def _contents(rxfilenames: Iterable[str]) -> Iterator[str]:
 
 def _split(rxfilename: str) -> tuple[tuple[str, ...], str]:
     """Return the files that an extended file name reads, and the rest of it."""
-    path, _, offset = rxfilename.rpartition(":")
-    if path and offset.isascii() and offset.isdigit():  # nearly all are of this form
-        return (path,), offset
+    placed = split_offset(rxfilename)
+    if placed is not None:  # nearly all are of this form
+        return placed[:1], placed[1]
     try:
         source = parse_rxfilename(rxfilename)
     except VouchError:

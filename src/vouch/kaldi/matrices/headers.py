@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from vouch.base.errors import VouchError, about_file, reason
 from vouch.base.rxfilename import Source, parse_rxfilename
-from vouch.kaldi.matrices.layout import HEADER_BYTES, Layout, npy_layout, parse_header
+from vouch.kaldi.matrices.layout import HEADER_BYTES, Layout, parse_header
+from vouch.kaldi.matrices.npy import npy_layout
 
 # Archives that stay open while their headers are read: the lines of an scp may change between those of several jobs.
 _FILES_OPEN = 64

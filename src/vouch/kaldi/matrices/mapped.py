@@ -1,39 +1,25 @@
-"""Archives of matrices and vectors: entries read wherever they lie, whole archives written."""
+"""Random access to archives of matrices and vectors: entries read wherever they lie, from memory maps."""
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-from vouch.base.errors import VouchError, pick
-from vouch.base.files import atomic_write
-from vouch.kaldi.matrices.compression import METHODS
+from vouch.base.errors import VouchError
 from vouch.kaldi.matrices.headers import Headers
-from vouch.kaldi.matrices.layout import (
-    Layout,
-    allow_open_files,
-    map_file,
-    read_npy,
-    read_rows,
-    to_float32,
-)
-from vouch.kaldi.matrices.objects import write_object
+from vouch.kaldi.matrices.layout import Layout, allow_open_files, map_file, read_rows, to_float32
+from vouch.kaldi.matrices.npy import read_npy
 from vouch.kaldi.matrices.reading import read_entry
 from vouch.kaldi.tables import read_table
-
-# What archives of features can hold, by name: those compressed matrices whose range follows that of the values.
-COMPRESSION = ("none", "auto", *(name for name, method in METHODS.items() if method.low is None))
 
 # What is said of a vector in a table of features.
 NO_MATRIX = "holds 'vector', where 'matrix' is expected"
 
 
-class Archives:
+class MappedArchives:
     """The files that extended file names point into; an archive is memory-mapped when it is first read from."""
 
     def __init__(self) -> None:
@@ -144,7 +130,7 @@ def read_vectors(scp_path: str | Path) -> tuple[list[str], np.ndarray]:
     VouchError : a vector cannot be read, has another dimension than the first, or holds NaN or infinity
     """
     table = read_table(scp_path)
-    archives = Archives()
+    archives = MappedArchives()
     vectors: np.ndarray | None = None
     for row, (key, number, layout) in enumerate(archives.locate(table, scp_path)):
         dim = layout.cols if vectors is None else vectors.shape[1]
@@ -158,40 +144,3 @@ def read_vectors(scp_path: str | Path) -> tuple[list[str], np.ndarray]:
     if len(bad):
         raise VouchError(f"{scp_path}: '{list(table)[bad[0]]}' holds NaN or infinity ({len(bad)} such vectors)")
     return list(table), vectors
-
-
-class ArkWriter:
-    """Writes matrices and vectors into one archive; see `open_ark`."""
-
-    def __init__(self, file: IO[bytes], ark_name: str, compression: str) -> None:
-        self._file = file
-        self._name = ark_name
-        pick(dict.fromkeys(COMPRESSION), compression, "compression")
-        self._compression = compression
-        self.entries: dict[str, str] = {}
-
-    def write(self, key: str, array: np.ndarray) -> None:
-        """Append `array`, (rows, cols) or (dim,), as float32 or in the archive's compressed form."""
-        if not key or key.split() != [key]:
-            raise VouchError(f"'{key}' cannot be an archive key: keys are not empty and hold no blanks")
-        if not array.size:
-            raise VouchError(f"'{key}': an empty matrix is not written")
-        if not np.isfinite(array).all():
-            raise VouchError(f"'{key}': NaN or infinite values are not written")
-        self._file.write(f"{key} ".encode())
-        self.entries[key] = f"{self._name}:{self._file.tell()}"
-        write_object(self._file, np.ascontiguousarray(array, dtype="<f4"), self._compression)
-
-
-@contextlib.contextmanager
-def open_ark(ark_path: str | Path, scp_path: str | Path, compression: str = "none") -> Iterator[ArkWriter]:
-    """Open an archive and its scp for writing; both appear, whole, when the block ends without an error.
-
-    The scp names the archive by its absolute path and is sorted by key.
-    """
-    ark_path = Path(ark_path).absolute()
-    with atomic_write(scp_path) as scp:
-        with atomic_write(ark_path, "wb") as ark:
-            writer = ArkWriter(ark, str(ark_path), compression)
-            yield writer
-        scp.writelines(f"{key} {writer.entries[key]}\n" for key in sorted(writer.entries))

@@ -1,13 +1,12 @@
-"""Matrices, vectors and numbers read from and written to files that are gone through once: archives and pipes."""
+"""Kaldi's form of one matrix, vector or number: decoded from a file that is read forwards, and encoded."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-from kaldiio.matio import write_array
 
 from vouch.base.errors import VouchError
 from vouch.kaldi.matrices.compression import compress
@@ -132,8 +131,8 @@ def _decode(layout: Layout, data: bytes, is_vector: bool) -> np.ndarray:
     return out
 
 
-def write_object(file: IO[bytes], array: np.ndarray, compression: str = "none", text: bool = False) -> None:
-    """Write one matrix, vector or number as Kaldi does.
+def encode_object(array: np.ndarray, compression: str = "none", text: bool = False) -> list[bytes | memoryview]:
+    """Encode one matrix, vector or number as Kaldi writes it.
 
     Parameters
     ----------
@@ -141,28 +140,29 @@ def write_object(file: IO[bytes], array: np.ndarray, compression: str = "none", 
     compression : of matrices, one of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none"
     text : instead of binary
 
+    Returns
+    -------
+    What follows the key and a blank, in pieces: the numbers of a float array are not copied.
+
     Raises
     ------
-    VouchError : values that are not finite cannot be compressed
+    VouchError : values that are not finite, or too far apart, cannot be compressed
     """
     if text:
-        file.write(format_text(array).encode())
-    elif array.ndim == 0:
-        file.write(b"\0B" + struct.pack("b", array.itemsize) + array.tobytes())
-    elif array.ndim == 2 and compression != "none" and array.size:
-        compressed = compress(to_float32(array), compression)
-        file.write(b"\0B")
-        file.write(compressed)
-    elif array.dtype.kind == "f":
+        return [format_text(array).encode()]
+    if array.ndim == 0:
+        return [b"\0B" + struct.pack("b", array.itemsize) + array.tobytes()]
+    if array.ndim == 2 and compression != "none" and array.size:
+        return [b"\0B", compress(to_float32(array), compression)]
+    if array.dtype.kind == "f":
         # An empty matrix too: compressed, not even Kaldi reads it, nor with one of its two sizes only being 0.
-        _write_floats(file, array if array.size or array.ndim == 1 else array[:0, :0])
-    else:
-        write_array(file, array)
+        return _encode_floats(array if array.size or array.ndim == 1 else array[:0, :0])
+    counted = np.empty(len(array), _COUNTED)
+    counted["size"], counted["value"] = 4, array
+    return [b"\0B\4" + struct.pack("<i", len(array)), counted.tobytes()]
 
 
-def _write_floats(file: IO[bytes], array: np.ndarray) -> None:
-    """Write a matrix or vector as it lies in memory, without making bytes of it first."""
+def _encode_floats(array: np.ndarray) -> list[bytes | memoryview]:
     token = ("F" if array.itemsize == 4 else "D") + ("M" if array.ndim == 2 else "V")
     sizes = HEADERS[token.encode()][2].pack(*(number for size in array.shape for number in (4, size)))
-    file.write(b"\0B" + token.encode() + b" " + sizes)
-    file.write(np.ascontiguousarray(array, f"<f{array.itemsize}").data)
+    return [b"\0B" + token.encode() + b" " + sizes, np.ascontiguousarray(array, f"<f{array.itemsize}").data]

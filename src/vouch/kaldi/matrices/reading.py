@@ -1,4 +1,4 @@
-"""Whole tables of matrices, vectors or numbers, read and written entry by entry as Kaldi's programs do."""
+"""Whole tables of matrices, vectors or numbers, read entry by entry as Kaldi's programs do."""
 
 from __future__ import annotations
 
@@ -13,19 +13,15 @@ import numpy as np
 from vouch.base.errors import VouchError, pick
 from vouch.base.pipes import read_pipe
 from vouch.base.rxfilename import Source, parse_rxfilename, resolve_range
-from vouch.kaldi.matrices.compression import METHODS
-from vouch.kaldi.matrices.layout import npy_layout, read_npy
-from vouch.kaldi.matrices.objects import HOLDS, ByteReader, read_object, write_object
+from vouch.kaldi.matrices.npy import npy_layout, read_npy
+from vouch.kaldi.matrices.objects import HOLDS, ByteReader, read_object
 from vouch.kaldi.matrices.specifiers import (
     Rspecifier,
-    Wspecifier,
     open_input,
-    open_output,
     opened,
     parse_rspecifier,
-    parse_wspecifier,
+    read_script,
 )
-from vouch.kaldi.tables import decode_lines
 
 # A key that is longer is no key: the file is not an archive.
 LONGEST_KEY = 4096
@@ -110,7 +106,7 @@ def _read_key(reader: ByteReader, previous: np.ndarray | None, name: str) -> str
 def _read_script(table: Rspecifier, holds: str, skipped: list[str]) -> Iterator[Entry]:
     with contextlib.ExitStack() as stack:
         files = _LastFile(stack)
-        for number, key, rxfilename in _read_lines(table.rxfilename):
+        for number, key, rxfilename in read_script(table.rxfilename):
             try:
                 array = read_entry(rxfilename, holds, files.open)
             except VouchError as error:
@@ -120,18 +116,6 @@ def _read_script(table: Rspecifier, holds: str, skipped: list[str]) -> Iterator[
                 skipped.append(message)
                 continue
             yield key, array
-
-
-def _read_lines(rxfilename: str) -> Iterator[tuple[int, str, str]]:
-    """Yield line number, key and value of an scp, which need not be sorted."""
-    with open_input(rxfilename) as file:
-        lines = decode_lines(file.read(), rxfilename)
-    for number, line in enumerate(lines, start=1):
-        fields = line.split(maxsplit=1)
-        if len(fields) != 2:
-            what = f"'{fields[0]}' has no value" if fields else "blank line"
-            raise VouchError(f"{rxfilename}:{number}: {what}; each line is '<key> <file>'")
-        yield number, fields[0], fields[1].rstrip()
 
 
 class _LastFile:
@@ -189,79 +173,3 @@ def _seek(file: BinaryIO, offset: int, where: str) -> None:
         if error.errno == errno.EINVAL:
             raise VouchError(f"{where}: the offset is larger than any file; write the table again") from None
         raise
-
-
-class EntryWriter:
-    """Writes a table entry by entry; see `open_entries`."""
-
-    def __init__(self, table: Wspecifier, compression: str, ark: BinaryIO | None, scp: BinaryIO | None) -> None:
-        self._table, self._compression = table, compression
-        self._ark, self._scp = ark, scp
-        self._targets: dict[str, str] = {}
-        if table.ark is None and table.scp is not None:
-            self._targets = {key: wxfilename for _, key, wxfilename in _read_lines(table.scp)}
-
-    def write(self, key: str, array: np.ndarray) -> None:
-        """Append an entry.
-
-        Parameters
-        ----------
-        array : () or (elements,) or (rows, cols), of float32 or float64 or, except for matrices, int32
-
-        Raises
-        ------
-        VouchError : it cannot be written: its key, type or values, or it has no place in the scp
-        """
-        if not key or key.split() != [key]:
-            raise VouchError(f"'{key}' cannot be an archive key: keys are not empty and hold no blanks")
-        if (
-            array.dtype.str not in ("<f4", "<f8", "<i4")
-            or array.ndim > 2
-            or (array.ndim == 2 and array.dtype.kind == "i")
-        ):
-            raise VouchError(f"'{key}': {array.dtype} of shape {array.shape} has no place in Kaldi's formats")
-        if self._ark is None:
-            self._write_target(key, array)
-            return
-        self._ark.write(f"{key} ".encode())
-        position = self._ark.tell() if self._scp is not None else 0
-        self._write(self._ark, key, array)
-        if self._scp is not None:
-            self._scp.write(f"{key} {self._table.ark}:{position}\n".encode())
-
-    def _write_target(self, key: str, array: np.ndarray) -> None:
-        if key in self._targets:
-            with open_output(self._targets[key]) as file:
-                self._write(file, key, array)
-        elif self._table.scp is not None and not self._table.permissive:
-            raise VouchError(f"'{key}' is not in {self._table.scp}, which says where each entry goes")
-
-    def _write(self, file: BinaryIO, key: str, array: np.ndarray) -> None:
-        try:
-            write_object(file, array, self._compression, self._table.text)
-        except VouchError as error:
-            raise VouchError(f"'{key}': {error}") from None
-        if self._table.flush:
-            file.flush()
-
-
-@contextlib.contextmanager
-def open_entries(wspecifier: str, compression: str = "none", text: bool = False) -> Iterator[EntryWriter]:
-    """Open a table for writing; its files appear, whole, when the block ends without an error.
-
-    Parameters
-    ----------
-    wspecifier
-        `ark:FILE`, `ark,t:FILE` (text), `ark,scp:ARK,SCP`, `ark:| command`, `scp:FILE` (an existing scp that says
-        into which file each entry goes) ...; `-` is the standard output; an empty one writes nothing
-    compression : of matrices, a name of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none"
-    text : as the option "t" of the wspecifier
-    """
-    pick({"none": None, "auto": None, **METHODS}, compression, "compression")
-    table = parse_wspecifier(wspecifier) if wspecifier else Wspecifier(None, None, False, False, True)
-    table = table._replace(text=table.text or text)
-    with contextlib.ExitStack() as stack:
-        # Opened first, renamed last: what an scp lists is always there.
-        scp = stack.enter_context(open_output(table.scp)) if table.ark is not None and table.scp is not None else None
-        ark = stack.enter_context(open_output(table.ark)) if table.ark is not None else None
-        yield EntryWriter(table, compression, ark, scp)

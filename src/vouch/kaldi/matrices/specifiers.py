@@ -12,6 +12,8 @@ from typing import BinaryIO, NamedTuple
 from vouch.base.errors import VouchError, nearest
 from vouch.base.files import atomic_write
 from vouch.base.pipes import open_read_pipe, open_write_pipe
+from vouch.base.rxfilename import split_offset
+from vouch.kaldi.tables import decode_lines, split_pairs
 
 # Options of rspecifiers. Those of random access and of reading ahead, and text or binary, change nothing here.
 _READ_OPTIONS = {"p", "np", "s", "ns", "o", "no", "cs", "ncs", "bg", "nbg", "t", "nt", "b", "nb"}
@@ -135,6 +137,13 @@ def open_input(rxfilename: str) -> Iterator[BinaryIO]:
             yield file
 
 
+def read_script(rxfilename: str) -> Iterator[tuple[int, str, str]]:
+    """Yield line number, key and value of an scp, which need not be sorted; `VouchError` as from `read_table`."""
+    with open_input(rxfilename) as file:
+        lines = decode_lines(file.read(), rxfilename)
+    yield from split_pairs(lines, rxfilename)
+
+
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[BinaryIO]:
     """Open a file for reading; what goes wrong while it is read is a `VouchError`."""
@@ -153,14 +162,13 @@ def open_output(wxfilename: str) -> Iterator[BinaryIO]:
     ------
     VouchError : the name cannot be written to, or the command fails
     """
-    name, colon, offset = wxfilename.rpartition(":")
     if wxfilename.startswith("|"):
         with open_write_pipe(wxfilename[1:]) as file:
             yield file
     elif wxfilename in ("", "-"):
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
-    elif wxfilename.endswith("|") or (name and colon and offset.isdigit()):
+    elif wxfilename.endswith("|") or split_offset(wxfilename):
         raise VouchError(f"'{wxfilename}' is not a name to write to: a file, '| command' or '-'")
     elif _is_device(wxfilename):
         # Neither /dev/null nor a named pipe may be renamed over.
