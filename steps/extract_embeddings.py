@@ -34,7 +34,7 @@ from vouch.base.channels import parse_channel
 from vouch.base.errors import VouchError
 from vouch.cli.parser import Parser, run_main
 from vouch.cli.stage import add_channel_option, add_job_options, memory_advice, run_shards
-from vouch.deploy.cpu import rearrange
+from vouch.deploy.folding import fold_batch_norm
 from vouch.encoder import Encoder, load_encoder
 from vouch.extraction.embed import default_max_frames
 from vouch.extraction.pieces import WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
@@ -115,7 +115,9 @@ def main() -> None:
             args,
             shards,
             args.out / "embedding.scp",
-            lambda progress: embedder(rearrange(encoder), data, max_frames, args.short == "repeat", progress, cut),
+            lambda progress: embedder(
+                fold_batch_norm(encoder), data, max_frames, args.short == "repeat", progress, cut
+            ),
             threads=0,
         )
     if outcome is not None:

@@ -27,7 +27,7 @@ from vouch.base.channels import parse_channel
 from vouch.base.errors import VouchError
 from vouch.cli.parser import Parser, run_main
 from vouch.cli.stage import add_channel_option
-from vouch.deploy.cpu import rearrange
+from vouch.deploy.folding import fold_batch_norm
 from vouch.encoder import load_encoder
 from vouch.extraction.embed import embed_samples
 from vouch.jobs.devices import pick_device
@@ -87,7 +87,7 @@ def main() -> None:
     calibration = None if options.calibration is None else read_calibration(options.calibration)
     threshold = find_threshold(options, calibration)
     prepare = load_centre(options.mean)
-    encoder = rearrange(load_encoder(options.model, pick_device(options.device)))
+    encoder = fold_batch_norm(load_encoder(options.model, pick_device(options.device)))
     channel = encoder.channel if options.channel is None else parse_channel(options.channel)
     embeddings, seconds, doubts = [], [], []
     for recording in options.recordings:

@@ -3,9 +3,10 @@
 
 Both get features of 4 s and one thread, and take turns, so that what else the machine does slows both. In its turn a
 network runs several times, as it does over a corpus, and the first run does not count: it brings back into the caches
-what the others drove out. "plain" is the network as it is trained, "ours" the network as stage 4 runs it. A batch of 1
-is a single request, the other is what stage 4 makes of utterances of 4 s. With --lengths utterances of 2 to 9 s go
-through stage 4's batches, padded to few sizes or each to its longest. Needs packages that nothing else here does:
+what the others drove out. "plain" is the network as it is trained, "folded" the network as stage 4 runs it, with its
+batch normalisation folded into its convolutions. A batch of 1 is a single request, the other is what stage 4 makes of
+utterances of 4 s. With --lengths utterances of 2 to 9 s go through stage 4's batches, padded to few sizes or each to
+its longest. Needs packages that nothing else here does:
 
     pip install --target /tmp/onnx onnx onnxruntime onnxscript
     PYTHONPATH=/tmp/onnx tests/benchmarks/bench_extraction.py
@@ -28,11 +29,10 @@ import torch
 from torch import nn
 
 from vouch.cli.stage import keep_freed_memory
-from vouch.deploy.cpu import rearrange, rearranged
+from vouch.deploy.folding import fold_batch_norm
 from vouch.encoder import Encoder
 from vouch.extraction import embed as embedding
 from vouch.extraction.embed import BATCH_FRAMES
-from vouch.models import MODELS
 
 try:
     import onnxruntime
@@ -47,15 +47,15 @@ BINS = {"resnetse34l": 40, "resnet34": 80}
 Run = Callable[[], np.ndarray]
 
 
-def build(name: str) -> nn.Module:
-    """Make a network with the statistics that its batch normalisations might have after training."""
+def build(name: str) -> Encoder:
+    """Make an encoder with the statistics that its batch normalisations might have after training."""
     torch.manual_seed(0)
-    network = MODELS[name](BINS[name]).eval()
-    for module in network.modules():
+    encoder = Encoder({"name": name}, BINS[name]).eval()
+    for module in encoder.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
-    return network
+    return encoder
 
 
 def runtime(network: nn.Module, features: torch.Tensor) -> Run:
@@ -84,12 +84,12 @@ def torch_run(network: nn.Module, features: torch.Tensor) -> Run:
 
 def measure(name: str, rows: int, rounds: int) -> None:
     """Print one line of the table."""
-    network = build(name)
+    encoder = build(name)
     features = torch.randn(rows, FRAMES, BINS[name])
     runs = {
-        "onnx": runtime(network, features),
-        "plain": torch_run(network, features),
-        "ours": torch_run(rearranged(network, torch.device("cpu")), features),
+        "onnx": runtime(encoder.model, features),
+        "plain": torch_run(encoder.model, features),
+        "folded": torch_run(fold_batch_norm(encoder).model, features),
     }
     results = {kind: run() for kind, run in runs.items()}
     seconds: dict[str, list[float]] = {kind: [] for kind in runs}
@@ -102,22 +102,22 @@ def measure(name: str, rows: int, rounds: int) -> None:
                 run()
             seconds[kind].append((time.process_time() - start) / RUNS)
     each = {kind: 1000 * statistics.median(values) / rows for kind, values in seconds.items()}
-    ratios = [onnx / ours for onnx, ours in zip(seconds["onnx"], seconds["ours"], strict=True)]
-    difference = np.abs(results["ours"] - results["onnx"]).max() / np.abs(results["onnx"]).max()
+    ratios = [folded / onnx for onnx, folded in zip(seconds["onnx"], seconds["folded"], strict=True)]
+    difference = np.abs(results["folded"] - results["onnx"]).max() / np.abs(results["onnx"]).max()
     print(
-        f"{name:12s} {rows:5d} {each['onnx']:8.1f} {each['plain']:8.1f} {each['ours']:8.1f}"
-        f" {statistics.median(ratios):8.2f} {difference:12.1e}"
+        f"{name:12s} {rows:5d} {each['onnx']:8.1f} {each['plain']:8.1f} {each['folded']:8.1f}"
+        f" {statistics.median(ratios):11.2f} {difference:12.1e}"
     )
 
 
 def measure_lengths(name: str, count: int) -> None:
     """Print one line of the second table."""
     rng = np.random.default_rng(0)
-    trained = Encoder({"name": name}, BINS[name]).eval()
-    faster = rearrange(trained)
+    trained = build(name)
+    folded = fold_batch_norm(trained)
     matrices = [rng.standard_normal((frames, BINS[name]), np.float32) for frames in rng.integers(200, 900, count)]
     each = []
-    for encoder, step in ((trained, 1), (faster, 1), (faster, embedding.SIZE_STEP)):
+    for encoder, step in ((trained, 1), (folded, 1), (folded, embedding.SIZE_STEP)):
         with mock.patch.object(embedding, "SIZE_STEP", step):
             embedding.embed_matrices(encoder, matrices[:5])
             start = time.process_time()
@@ -137,9 +137,8 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     print("ms of processor time an utterance of 4 s, one thread; difference relative to the largest value")
-    print(
-        f"{'network':12s} {'batch':>5s} {'onnx':>8s} {'plain':>8s} {'ours':>8s} {'onnx/ours':>8s} {'difference':>12s}"
-    )
+    heads = f"{'network':12s} {'batch':>5s} {'onnx':>8s} {'plain':>8s} {'folded':>8s}"
+    print(f"{heads} {'folded/onnx':>11s} {'difference':>12s}")
     for name in options.models:
         for rows in (1, BATCH_FRAMES["cpu"] // FRAMES):
             measure(name, rows, options.rounds)

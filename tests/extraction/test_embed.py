@@ -9,8 +9,7 @@ import torch
 from corpus import RATE, TINY_BINS, tiny_encoder, voice, write_features, write_recordings
 
 from vouch.base.errors import VouchError
-from vouch.deploy import cpu as inference
-from vouch.deploy.cpu import rearrange
+from vouch.deploy.folding import fold_batch_norm
 from vouch.encoder import Encoder
 from vouch.extraction import embed as embedding
 from vouch.extraction.embed import batches_by_length, default_max_frames, embed_matrices, embed_store
@@ -67,17 +66,15 @@ def test_neither_the_batch_nor_its_order_matters(encoder, matrices):
 
 
 @pytest.mark.parametrize("budget", [1, 300, 2000])
-def test_neither_batch_nor_order_matters_to_a_rearranged_encoder(budget, monkeypatch):
-    """Whether there are enough positions for Winograd's algorithm depends on the batch."""
-    monkeypatch.setattr(inference, "WINOGRAD_WORK", 2_000_000)
+def test_neither_batch_nor_order_matters_to_a_folded_encoder(budget, monkeypatch):
     encoder = Encoder({"name": "resnetse34l", "channels": [16, 64, 64, 64], "embedding_dim": 8}, 20).eval()
-    rng, faster = np.random.default_rng(0), rearrange(encoder)
+    rng, folded = np.random.default_rng(0), fold_batch_norm(encoder)
     matrices = [rng.standard_normal((length, 20)).astype(np.float32) for length in LENGTHS]
     monkeypatch.setitem(embedding.BATCH_FRAMES, "cpu", budget)
-    found = embed_matrices(faster, matrices)
+    found = embed_matrices(folded, matrices)
     expected = np.stack([embed_one(encoder, matrix) for matrix in matrices])
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    np.testing.assert_allclose(embed_matrices(faster, matrices[::-1])[::-1], found, atol=1e-5)
+    np.testing.assert_allclose(embed_matrices(folded, matrices[::-1])[::-1], found, atol=1e-5)
 
 
 @pytest.mark.parametrize("lengths", [[50], [64], [50, 50, 50], [30, 41], [48, 41, 30], [1]])

@@ -9,7 +9,7 @@ import soundfile
 import yaml
 from foreign import filled, imported
 
-from vouch.deploy.cpu import rearrange
+from vouch.deploy.folding import fold_batch_norm
 from vouch.extraction.embed import embed_parts
 from vouch.extraction.pieces import Windows
 from vouch.jobs.shards import ShardWriter
@@ -73,7 +73,7 @@ def test_from_recordings_to_distances(encoder, tmp_path):
         soundfile.write(tmp_path / f"{name}.wav", ARRAYS[name], 16000)
     (tmp_path / "list").write_text("".join(f"{name} {tmp_path}/{name}.wav\n" for name in FACTS["start_samples"]))
     data, found = read_wav_list(tmp_path / "list"), {}
-    embed = wave_embedder(rearrange(encoder), data, 10**6, True, lambda count: None, WINDOWS)
+    embed = wave_embedder(fold_batch_norm(encoder), data, 10**6, True, lambda count: None, WINDOWS)
     embed(list(data.segments), ShardWriter(found.__setitem__))
     exact = [
         name for name, expected in FACTS["start_samples"].items() if starts(WINDOWS, len(ARRAYS[name]), 160) == expected

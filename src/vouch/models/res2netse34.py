@@ -26,8 +26,6 @@ class SERes2Block(nn.Module):
     The first convolution is 1x1, or 3x3 where it is strided so that no position goes unseen.
     """
 
-    conv_chains = (("conv1", "bn1"), ("conv3", "bn3"))
-
     def __init__(self, in_channels: int, channels: int, stride: int, scale: int) -> None:
         super().__init__()
         self.stride = stride

@@ -38,7 +38,6 @@ class BasicBlock(nn.Module):
     """
 
     expansion = 1
-    conv_chains = (("conv1", "bn1"), ("conv2", "bn2"))
 
     def __init__(self, in_channels: int, channels: int, stride: tuple[int, int]) -> None:
         super().__init__()
@@ -73,7 +72,6 @@ class Bottleneck(nn.Module):
     """
 
     expansion = 4
-    conv_chains = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
 
     def __init__(self, in_channels: int, channels: int, stride: tuple[int, int]) -> None:
         super().__init__()
@@ -144,7 +142,6 @@ class ResNet(nn.Module):
     """
 
     input_kind = "features"
-    conv_chains = (("conv1", "bn1"),)
 
     def __init__(
         self,

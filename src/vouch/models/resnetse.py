@@ -34,8 +34,6 @@ def shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential | No
 class SEBasicBlock(nn.Module):
     """Two 3x3 convolutions, a gate and a shortcut; the first ReLU stands before its batch normalisation."""
 
-    conv_chains = (("conv1", "relu1", "bn1"), ("conv2", "bn2"))
-
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
@@ -105,7 +103,6 @@ class ResNetSE(nn.Module):
 
     input_kind = "features"
     min_frames = 1
-    conv_chains = (("conv1", "bn1"),)
 
     def __init__(
         self, num_bins: int, embedding_dim: int, conv1: nn.Conv2d, stages: Sequence[nn.ModuleList], pooling: nn.Module

@@ -73,9 +73,6 @@ class FullResolutionResNet(ResNetSE):
     Parameters are those of `ResNetSE34V2`, and a maker of blocks (see `vouch.models.resnetse.build_stages`).
     """
 
-    # The stem's ReLU stands between its convolution and its batch normalisation.
-    conv_chains = (("conv1", "relu", "bn1"),)
-
     def __init__(self, num_bins: int, embedding_dim: int, pooling: str, channels: Sequence[int], block: Block) -> None:
         check_channels(channels)
         if num_bins < 1 or num_bins % BINS_REDUCTION:
