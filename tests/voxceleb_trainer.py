@@ -9,7 +9,7 @@ import pytest
 import torch
 from fill import fill_state
 
-from vouch.layers.pooling import vouch_key
+from vouch.interop.voxceleb_trainer import vouch_key
 
 GOLDEN = Path(__file__).parent / "golden"
 FACTS = json.loads((GOLDEN / "voxceleb_trainer_networks.json").read_text())

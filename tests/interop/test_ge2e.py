@@ -14,6 +14,8 @@ from vouch.base.errors import VouchError
 from vouch.features import resolve_feature
 from vouch.features.compute import compute
 from vouch.interop import import_checkpoint
+from vouch.interop.resemblyzer import vouch_key
+from vouch.models.lstm import GE2ELSTM
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden"
@@ -107,3 +109,12 @@ def test_keys_that_do_not_fit(family, make, tmp_path):
     with pytest.raises(VouchError, match=r"weight_hh_l1' is torch.float32 of shape \(3, 3\)"):
         key = next(key for key in full if key.endswith("weight_hh_l1"))
         imported(tmp_path, full | {key: torch.zeros(3, 3)}, family)
+
+
+def test_keys_of_resemblyzer():
+    state = GE2ELSTM(40, hidden_size=256, relu=True).state_dict()
+    keys = [
+        f"lstm.{kind}_{part}_l{layer}" for kind in ("weight", "bias") for part in ("ih", "hh") for layer in range(3)
+    ]
+    assert {vouch_key(key) for key in [*keys, "linear.weight", "linear.bias"]} == state.keys()
+    assert vouch_key("similarity_weight") is None and vouch_key("similarity_bias") is None

@@ -10,7 +10,8 @@ from foreign import embed, imported
 
 from vouch.base.errors import VouchError
 from vouch.features import resolve_feature
-from vouch.models.ecapa_tdnn import EcapaTDNN, from_speechbrain
+from vouch.interop.speechbrain import vouch_weight
+from vouch.models.ecapa_tdnn import EcapaTDNN
 
 ROOT = Path(__file__).parents[2]
 BINS, CHANNELS, AGGREGATED, DIM = 80, 16, 24, 5
@@ -56,7 +57,7 @@ def state():
 def test_network_and_front_end(tmp_path):
     encoder = imported(tmp_path, state(), "speechbrain", "embedding_model.ckpt")
     model = EcapaTDNN(BINS, DIM, CHANNELS, "speechbrain", AGGREGATED)
-    model.load_state_dict(from_speechbrain(state()))
+    model.load_state_dict(dict(vouch_weight(key, value) for key, value in state().items()))
     features = encoder.feature(torch.from_numpy(WAVE))
     with torch.inference_mode():
         expected = model.eval()(features - features.mean(dim=1, keepdim=True))

@@ -16,7 +16,9 @@ from slow_layers import (
 )
 
 from vouch.base.errors import VouchError
-from vouch.models.ecapa_tdnn import EcapaTDNN, from_speechbrain, vouch_key
+from vouch.interop.speechbrain import vouch_weight
+from vouch.interop.wespeaker import ecapa_key
+from vouch.models.ecapa_tdnn import EcapaTDNN
 
 BINS = 6
 TINY = {"embedding_dim": 5, "channels": 16, "aggregation_channels": 10}
@@ -149,7 +151,7 @@ def slow_ecapa(state, names):
 def test_wespeaker_against_the_table(frames):
     state = original_state(WESPEAKER)
     model = EcapaTDNN(BINS, **TINY)
-    model.load_state_dict({vouch_key(key): value for key, value in state.items()})
+    model.load_state_dict({ecapa_key(key): value for key, value in state.items()})
     assert_like(model, slow_ecapa(state, WESPEAKER), torch.randn(2, frames, BINS))
 
 
@@ -157,15 +159,16 @@ def test_wespeaker_against_the_table(frames):
 def test_speechbrain_against_the_table(frames):
     state = original_state(SPEECHBRAIN)
     model = EcapaTDNN(BINS, variant="speechbrain", **TINY)
-    model.load_state_dict(from_speechbrain(state))
+    model.load_state_dict(dict(vouch_weight(key, value) for key, value in state.items()))
     assert_like(model, slow_ecapa(state, SPEECHBRAIN), torch.randn(2, frames, BINS))
 
 
 def test_names_and_shapes_are_the_originals():
     state = original_state(WESPEAKER, channels=512, aggregated=1536, bins=80, embedding_dim=192)
-    expected = {vouch_key(key): value.shape for key, value in state.items()}
+    expected = {ecapa_key(key): value.shape for key, value in state.items()}
     assert {key: value.shape for key, value in EcapaTDNN(80).state_dict().items()} == expected
-    expected = {key: value.shape for key, value in from_speechbrain(original_state(SPEECHBRAIN)).items()}
+    translated = dict(vouch_weight(key, value) for key, value in original_state(SPEECHBRAIN).items())
+    expected = {key: value.shape for key, value in translated.items()}
     model = EcapaTDNN(BINS, variant="speechbrain", **TINY)
     assert {key: value.shape for key, value in model.state_dict().items()} == expected
 

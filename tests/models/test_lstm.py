@@ -9,7 +9,7 @@ import torch
 from fill import fill_state
 
 from vouch.base.errors import VouchError
-from vouch.models.lstm import GE2ELSTM, vouch_key
+from vouch.models.lstm import GE2ELSTM
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ARRAYS = np.load(GOLDEN / "ge2e_lstm.npz")
@@ -114,17 +114,6 @@ def test_output_is_taken_at_the_last_real_frame(projection):
 @pytest.mark.parametrize(("options", "parameters"), [({}, 12_134_656), ({"projection": "every"}, 4_729_088)])
 def test_number_of_parameters(options, parameters):
     assert sum(parameter.numel() for parameter in GE2ELSTM(40, **options).parameters()) == parameters
-
-
-def test_keys_of_public_implementations():
-    state = GE2ELSTM(40, hidden_size=256, relu=True).state_dict()
-    resemblyzer = [
-        f"lstm.{kind}_{part}_l{layer}" for kind in ("weight", "bias") for part in ("ih", "hh") for layer in range(3)
-    ]
-    resemblyzer += ["linear.weight", "linear.bias"]
-    assert {vouch_key(key) for key in resemblyzer} == state.keys()
-    assert vouch_key("similarity_weight") is None and vouch_key("similarity_bias") is None
-    assert all(vouch_key(key) == key for key in state)
 
 
 def test_unusable_options():

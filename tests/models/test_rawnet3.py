@@ -11,7 +11,8 @@ from fill import fill_state
 from torch.nn import functional
 
 from vouch.base.errors import VouchError
-from vouch.models.rawnet3 import FeatureMapScaling, RawNet3, RawNet3Pooling, vouch_key
+from vouch.interop.voxceleb_trainer import rawnet3_key
+from vouch.models.rawnet3 import FeatureMapScaling, RawNet3, RawNet3Pooling
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ARRAYS = np.load(GOLDEN / "rawnet3.npz")
@@ -32,7 +33,7 @@ def evaluated(name):
     """Embeddings of a case, and the outputs of the layers that the reference names."""
     model = build(name)
     keys = FACTS["models"][name]["state_keys"]
-    fill_state(model, FACTS["salt"], {vouch_key(key): key for key in keys if vouch_key(key)})
+    fill_state(model, FACTS["salt"], {rawnet3_key(key): key for key in keys if rawnet3_key(key)})
     outputs = {}
     layers = ("normalize", "conv1", "layer1", "layer2", "layer3", "layer4", "pooling.linear2", "bn5")
     for layer in layers:
@@ -89,10 +90,10 @@ def test_front_end():
 def test_keys_and_shapes_are_the_originals(name):
     originals = FACTS["models"][name]["state_keys"]
     unused = {key for key in originals if key.startswith(UNUSED)}
-    assert {key for key in originals if vouch_key(key) is None} == unused
+    assert {key for key in originals if rawnet3_key(key) is None} == unused
     model = build(name)
     state = {key: list(value.shape) for key, value in model.state_dict().items()}
-    assert state == {vouch_key(key): shape for key, shape in originals.items() if key not in unused}
+    assert state == {rawnet3_key(key): shape for key, shape in originals.items() if key not in unused}
     dropped = sum(int(np.prod(originals[f"{bn}.{key}"])) for bn in ("bn1", "bn6") for key in ("weight", "bias"))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert parameters == FACTS["models"][name]["n_params"] - dropped

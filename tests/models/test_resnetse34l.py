@@ -11,7 +11,7 @@ from fill import fill_state
 from slow_layers import assert_padding_changes_nothing
 from voxceleb_trainer import Case, check_gradients, check_keys
 
-from vouch.layers.pooling import vouch_key
+from vouch.interop.voxceleb_trainer import vouch_key
 from vouch.models.info import describe
 from vouch.models.resnetse34l import ResNetSE34L
 

@@ -11,8 +11,9 @@ from fill import fill_state
 from torch.nn import functional
 
 from vouch.base.errors import VouchError
+from vouch.interop.pyannote import vouch_key
 from vouch.layers.pooling import StatisticsPooling
-from vouch.models.sinctdnn import EmbeddingHead, SincTDNN, WeightNormConv1d, vouch_key
+from vouch.models.sinctdnn import EmbeddingHead, SincTDNN, WeightNormConv1d
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ARRAYS = np.load(GOLDEN / "sinctdnn.npz")

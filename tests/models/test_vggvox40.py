@@ -6,7 +6,7 @@ from slow_layers import assert_padding_changes_nothing
 from voxceleb_trainer import Case, check_keys, names
 
 from vouch.base.errors import VouchError
-from vouch.layers.pooling import vouch_key
+from vouch.interop.voxceleb_trainer import vouch_key
 from vouch.models.info import describe
 from vouch.models.vggvox40 import VGGVox40
 

@@ -13,8 +13,7 @@ from vouch.base.errors import VouchError
 from vouch.base.options import read_yaml
 from vouch.encoder import Encoder
 from vouch.features import resolve_feature
-from vouch.interop.keys import Weights, build_encoder, renamed
-from vouch.models.lstm import vouch_key
+from vouch.interop.keys import Weights, build_encoder, unchanged
 
 FEATURE = {
     "type": "logmel",
@@ -67,7 +66,7 @@ def read(
         front_end = resolve_feature(read_yaml(feature))
     else:
         notes.insert(0, f"takes features of {num_bins} dimensions, not audio, since their front end is not known")
-    return build_encoder(weights, renamed(vouch_key), model, num_bins, "none", front_end), notes
+    return build_encoder(weights, unchanged, model, num_bins, "none", front_end), notes
 
 
 def padding_note(feature: Mapping[str, object]) -> str:

@@ -143,6 +143,11 @@ def renamed(vouch_key: Callable[[str], str | None]) -> Translate:
     return lambda key, tensor: (vouch_key(key) or key, tensor)
 
 
+def unchanged(key: str, tensor: torch.Tensor) -> tuple[str, torch.Tensor]:
+    """Translate nothing: the other toolkit's keys are ours."""
+    return key, tensor
+
+
 def build_encoder(
     weights: Weights,
     translate: Translate,

@@ -11,7 +11,6 @@ from pathlib import Path
 from vouch.encoder import Encoder
 from vouch.interop.ge2e import lstm_options, padding_note
 from vouch.interop.keys import Weights, build_encoder, renamed
-from vouch.models.lstm import vouch_key
 
 FEATURE = {
     "type": "logmel",
@@ -25,6 +24,9 @@ ADVICE = (
     "published embeddings are means of those of windows of 160 frames, 77 or 80 apart, of speech raised to -30 dB full"
     " scale with silences removed; the level matters to this network"
 )
+
+# What the modules of the network are called, and what ours are.
+MODULES = {"lstm": "LSTM_stack", "linear": "projection"}
 
 
 def read(weights: Weights, path: Path, padding: str = "zeros") -> tuple[Encoder, list[str]]:
@@ -51,3 +53,17 @@ def read(weights: Weights, path: Path, padding: str = "zeros") -> tuple[Encoder,
     feature = {**FEATURE, "num_mel_bins": num_bins, "padding": padding}
     encoder = build_encoder(weights, renamed(vouch_key), {**model, "relu": True}, num_bins, "none", feature)
     return encoder, [padding_note(feature), ADVICE]
+
+
+def vouch_key(resemblyzer_key: str) -> str | None:
+    """Translate a key into ours, None where there is no counterpart.
+
+    Real-Time-Voice-Cloning keeps the scale and offset of its loss beside the network.
+
+    Examples
+    --------
+    >>> vouch_key("lstm.bias_hh_l0"), vouch_key("linear.weight"), vouch_key("similarity_bias")
+    ('LSTM_stack.bias_hh_l0', 'projection.weight', None)
+    """
+    module, _, parameter = resemblyzer_key.partition(".")
+    return f"{MODULES[module]}.{parameter}" if module in MODULES else None

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from vouch.base.errors import VouchError
 from vouch.encoder import Encoder
-from vouch.interop.keys import Weights, build_encoder
-from vouch.interop.wespeaker import campplus_options, refuse_others, unchanged
+from vouch.interop.keys import Weights, build_encoder, unchanged
+from vouch.interop.wespeaker import campplus_options, refuse_others
 
 FEATURE = {"type": "fbank", "window_type": "povey", "snip_edges": True, "input_scale": 1.0}
 MARK = "xvector.tdnn.linear.weight"

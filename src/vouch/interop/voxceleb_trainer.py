@@ -17,7 +17,6 @@ from vouch.base.errors import VouchError, pick
 from vouch.encoder import Encoder
 from vouch.features.logmel import recognise_options
 from vouch.interop.keys import Translate, Weights, build_encoder, renamed
-from vouch.layers import pooling
 from vouch.models import rawnet3
 
 INT16 = 32768.0
@@ -26,6 +25,8 @@ INT16_FILES = ("baseline_ap", "baseline_lite_ap", "baseline_half_ap", "baseline_
 HALF_CHANNELS = [32, 64, 128, 256]
 # Largest difference between a stored constant and ours, of the largest value.
 SAME = 1e-3
+# What RawNet3 numbers in its attention, by name.
+ATTENTION_LAYERS = {"0": "linear1", "2": "bn", "3": "linear2"}
 # The spectrogram of ResNetSE34, which leaves nothing in its checkpoints.
 SPECTROGRAM = {
     "type": "logmel",
@@ -143,12 +144,12 @@ def _resnet(name: str, weights: Weights, options: Options, stem: str) -> Parts:
     if name == "ResNetSE34":
         log_input = False if options.log_input is None else options.log_input
         feature = {**SPECTROGRAM, **_levels(log_input, INT16 if options.input_scale is None else options.input_scale)}
-        return Parts(model, 257, "meanvar", feature, renamed(pooling.vouch_key))
+        return Parts(model, 257, "meanvar", feature, renamed(vouch_key))
     feature = _mel(weights, "torchfb.", options, stem)
     if options.input_scale is None and (feature["window_type"] == "hann" or channels == HALF_CHANNELS):
         # The Hann window and the wide network were gone before waveforms were read as anything but 16-bit integers.
         feature["input_scale"] = INT16
-    return Parts(model, feature["num_mel_bins"], "meanvar", feature, renamed(pooling.vouch_key))
+    return Parts(model, feature["num_mel_bins"], "meanvar", feature, renamed(vouch_key))
 
 
 def _resnet_v2(name: str, weights: Weights, options: Options, stem: str) -> Parts:
@@ -163,7 +164,7 @@ def _resnet_v2(name: str, weights: Weights, options: Options, stem: str) -> Part
     }
     preemphasis = _preemphasis(weights.take("torchfb.0.flipped_filter"))
     feature = {**_mel(weights, "torchfb.1.", options, stem), "preemphasis": preemphasis}
-    return Parts(model, feature["num_mel_bins"], "meanvar", feature, renamed(pooling.vouch_key))
+    return Parts(model, feature["num_mel_bins"], "meanvar", feature, renamed(vouch_key))
 
 
 def _vggvox(name: str, weights: Weights, options: Options, stem: str) -> Parts:
@@ -181,7 +182,7 @@ def _vggvox(name: str, weights: Weights, options: Options, stem: str) -> Parts:
         "channels": [weights.shape(f"netcnn.{layer}.weight", 4)[0] for layer in (0, 4, 8, 11, 14, 18)],
     }
     feature = _mel(weights, "torchfb.", options, stem)
-    return Parts(model, feature["num_mel_bins"], "meanvar", feature, renamed(pooling.vouch_key))
+    return Parts(model, feature["num_mel_bins"], "meanvar", feature, renamed(vouch_key))
 
 
 def _rawnet3(name: str, weights: Weights, options: Options, stem: str) -> Parts:
@@ -204,7 +205,48 @@ def _rawnet3(name: str, weights: Weights, options: Options, stem: str) -> Parts:
         "sample_rate": rate,
     }
     feature = {"type": "waveform", "sample_rate": rate}
-    return Parts(model, 1, "none", feature, renamed(rawnet3.vouch_key))
+    return Parts(model, 1, "none", feature, renamed(rawnet3_key))
+
+
+def vouch_key(voxceleb_trainer_key: str) -> str:
+    """Translate a key of a network of voxceleb_trainer (without its `__S__.`) into ours.
+
+    Only the attention moves, into the network's pooling module. Front-end buffers (`torchfb.*`) have no
+    counterpart.
+
+    Examples
+    --------
+    >>> vouch_key("sap_linear.weight"), vouch_key("attention.0.bias"), vouch_key("layer1.0.conv1.weight")
+    ('pooling.sap_linear.weight', 'pooling.attention.0.bias', 'layer1.0.conv1.weight')
+    """
+    moves = voxceleb_trainer_key.split(".")[0] in ("attention", "sap_linear")
+    return f"pooling.{voxceleb_trainer_key}" if moves else voxceleb_trainer_key
+
+
+def rawnet3_key(voxceleb_trainer_key: str) -> str | None:
+    """Translate a key of its RawNet3 (without its `__S__.`) into ours, None where there is no counterpart.
+
+    None have the filter of the pre-emphasis, the window and the times of the sinc filters (all are constants here),
+    and the layers bn1 and bn6, which the original builds but never uses.
+
+    Examples
+    --------
+    >>> rawnet3_key("layer2.convs.3.bias"), rawnet3_key("layer2.bn1.bias"), rawnet3_key("bn1.bias")
+    ('layer2.res2.convs.3.bias', 'layer2.bn1.bias', None)
+    """
+    head, _, rest = voxceleb_trainer_key.partition(".")
+    if head in ("bn1", "bn6") or rest in ("0.flipped_filter", "filterbank.window_", "filterbank.n_"):
+        return None
+    if head == "preprocess":
+        return f"normalize.{rest.removeprefix('1.')}"
+    if head == "conv1":
+        return f"conv1.{rest.removeprefix('filterbank.').rstrip('_')}"
+    if head == "attention":
+        layer, _, parameter = rest.partition(".")
+        return f"pooling.{ATTENTION_LAYERS[layer]}.{parameter}"
+    if rest.startswith(("convs.", "bns.")):
+        return f"{head}.res2.{rest}"
+    return f"{head}.{rest.replace('residual.0.', 'residual.')}"
 
 
 def _mel(weights: Weights, prefix: str, options: Options, stem: str) -> dict[str, object]:

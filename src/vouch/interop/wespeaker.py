@@ -12,8 +12,7 @@ from pathlib import Path
 
 from vouch.base.errors import VouchError
 from vouch.encoder import Encoder
-from vouch.interop.keys import Translate, Weights, build_encoder, renamed
-from vouch.models import ecapa_tdnn
+from vouch.interop.keys import Translate, Weights, build_encoder, renamed, unchanged
 from vouch.models.resnet import DEPTHS, STRIDES
 
 FEATURE = {"type": "fbank", "window_type": "hamming", "snip_edges": True}
@@ -146,7 +145,18 @@ def _ecapa(weights: Weights, num_bins: int) -> Configured:
         "variant": "wespeaker",
         "aggregation_channels": aggregated,
     }
-    return model, bins, renamed(ecapa_tdnn.vouch_key)
+    return model, bins, renamed(ecapa_key)
+
+
+def ecapa_key(wespeaker_key: str) -> str:
+    """Translate a key of WeSpeaker's ECAPA_TDNN into ours: only the gates are named differently.
+
+    Examples
+    --------
+    >>> ecapa_key("layer2.se_res2block.3.linear2.bias"), ecapa_key("pool.linear1.weight")
+    ('layer2.se_res2block.3.fc.2.bias', 'pool.linear1.weight')
+    """
+    return re.sub(r"(se_res2block\.3)\.linear([12])", lambda m: f"{m[1]}.fc.{2 * int(m[2]) - 2}", wespeaker_key)
 
 
 def _campplus(weights: Weights, num_bins: int) -> Configured:
@@ -207,7 +217,6 @@ def xvector_key(wespeaker_key: str) -> str:
     return key
 
 
-unchanged: Translate = renamed(lambda key: key)
 # By a key that only this network has.
 NETWORKS: dict[str, Callable[[Weights, int], Configured]] = {
     "xvector.tdnn.linear.weight": _campplus,

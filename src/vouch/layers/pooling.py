@@ -22,21 +22,6 @@ def _prepare(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     return x if mask is None else x.masked_fill(~mask[:, None], 0.0)
 
 
-def vouch_key(voxceleb_trainer_key: str) -> str:
-    """Translate a key of a network of voxceleb_trainer (without its `__S__.`) into the one used here.
-
-    Only the attention moves, into the network's pooling module. Front-end buffers (`torchfb.*`) have no
-    counterpart.
-
-    Examples
-    --------
-    >>> vouch_key("sap_linear.weight"), vouch_key("attention.0.bias"), vouch_key("layer1.0.conv1.weight")
-    ('pooling.sap_linear.weight', 'pooling.attention.0.bias', 'layer1.0.conv1.weight')
-    """
-    moves = voxceleb_trainer_key.split(".")[0] in ("attention", "sap_linear")
-    return f"pooling.{voxceleb_trainer_key}" if moves else voxceleb_trainer_key
-
-
 def weighted_mean(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Mean of `x : (batch, channels, frames)` by weights that broadcast to it: `(batch, channels)`."""
     return (x * weights).sum(dim=2)

@@ -6,8 +6,6 @@ in TDNN based speaker verification" (Interspeech 2020).
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -200,65 +198,3 @@ class EcapaTDNN(nn.Module):
             outputs.append(x)
         x = self.conv_bn(functional.relu(self.conv(torch.cat(outputs, dim=1)), inplace=True))
         return self.linear(self.bn(self.pool(x, mask)))
-
-
-def vouch_key(wespeaker_key: str) -> str:
-    """Translate a key of WeSpeaker's ECAPA_TDNN into the one used here: only the gates are named differently.
-
-    Examples
-    --------
-    >>> vouch_key("layer2.se_res2block.3.linear2.bias"), vouch_key("pool.linear1.weight")
-    ('layer2.se_res2block.3.fc.2.bias', 'pool.linear1.weight')
-    """
-    return re.sub(r"(se_res2block\.3)\.linear([12])", lambda m: f"{m[1]}.fc.{2 * int(m[2]) - 2}", wespeaker_key)
-
-
-# Patterns of SpeechBrain's keys and what they become; `blocks.N` is `layer(N + 1)`.
-_SPEECHBRAIN = (
-    (r"^blocks\.0\.", "layer1."),
-    (r"^blocks\.(\d+)\.", lambda m: f"layer{int(m[1]) + 1}.se_res2block."),
-    (r"\.tdnn1\.", ".0."),
-    (r"\.res2net_block\.blocks\.(\d+)\.conv\.conv\.", r".1.convs.\1."),
-    (r"\.res2net_block\.blocks\.(\d+)\.norm\.norm\.", r".1.bns.\1."),
-    (r"\.tdnn2\.", ".2."),
-    (r"\.se_block\.conv1\.conv\.", ".3.fc.0."),
-    (r"\.se_block\.conv2\.conv\.", ".3.fc.2."),
-    (r"^mfa\.conv\.conv\.", "conv."),
-    (r"^mfa\.norm\.norm\.", "conv_bn."),
-    (r"^asp\.tdnn\.conv\.conv\.", "pool.linear1."),
-    (r"^asp\.tdnn\.norm\.norm\.", "pool.bn."),
-    (r"^asp\.conv\.conv\.", "pool.linear2."),
-    (r"^asp_bn\.norm\.", "bn."),
-    (r"^fc\.conv\.", "linear."),
-    (r"\.conv\.conv\.", ".conv."),
-    (r"\.norm\.norm\.", ".bn."),
-)
-
-
-def from_speechbrain(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Turn a state dict of SpeechBrain's ECAPA_TDNN into one of the variant "speechbrain".
-
-    There the first group of a Res2 convolution passes through, here the last: the layers around it have their
-    channels rotated by one group, which changes nothing else.
-
-    Parameters
-    ----------
-    state : by SpeechBrain's keys, without a prefix
-
-    Returns
-    -------
-    by the keys of `EcapaTDNN`; keys that are not SpeechBrain's stay as they are
-    """
-    translated = {}
-    for original, value in state.items():
-        key = original
-        for pattern, replacement in _SPEECHBRAIN:
-            key = re.sub(pattern, replacement, key)
-        if re.search(r"\.fc\.\d\.weight$|^linear\.weight$", key):
-            value = value.squeeze(-1)
-        if re.search(r"se_res2block\.0\.", key) and value.ndim:
-            value = value.roll(-len(value) // SCALE, dims=0)
-        elif key.endswith("se_res2block.2.conv.weight"):
-            value = value.roll(-value.shape[1] // SCALE, dims=1)
-        translated[key] = value
-    return translated

@@ -15,25 +15,6 @@ from vouch.layers.inputs import check_features
 NORM_FLOOR = 1e-8
 # Whether the layers of the LSTM have projections of their own.
 PROJECTIONS = {"last": False, "every": True}
-RENAMED = {"lstm": "LSTM_stack", "linear": "projection"}
-
-
-def vouch_key(original_key: str) -> str | None:
-    """Translate a key of a public implementation into the one used here, None where there is no counterpart.
-
-    PyTorch_Speaker_Verification and its descendants have the names used here; Resemblyzer and
-    Real-Time-Voice-Cloning (`hidden_size=256, relu=True`) have others, and the latter keeps the scale and offset of
-    its loss beside the network.
-
-    Examples
-    --------
-    >>> vouch_key("LSTM_stack.bias_hh_l0"), vouch_key("lstm.bias_hh_l0"), vouch_key("linear.weight")
-    ('LSTM_stack.bias_hh_l0', 'LSTM_stack.bias_hh_l0', 'projection.weight')
-    """
-    if original_key in ("similarity_weight", "similarity_bias"):
-        return None
-    module, _, parameter = original_key.partition(".")
-    return f"{RENAMED.get(module, module)}.{parameter}"
 
 
 class GE2ELSTM(nn.Module):

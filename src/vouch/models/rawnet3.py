@@ -23,38 +23,10 @@ LOG_FLOOR = 1e-6
 RES2_SCALE = 8
 # Dilation and max-pooling of the three blocks.
 BLOCKS = ((2, 5), (3, 3), (4, 1))
-# What the original numbers, by name.
-ATTENTION_LAYERS = {"0": "linear1", "2": "bn", "3": "linear2"}
 # Attention weights for each frame alone, or for each channel and frame.
 POOLING_MODES = {"eca": True, "asp": False}
 # Fewer pooled frames have no standard deviation.
 MIN_POOLED_FRAMES = 2
-
-
-def vouch_key(voxceleb_trainer_key: str) -> str | None:
-    """Translate a key of voxceleb_trainer's RawNet3 (without its `__S__.`), None where there is no counterpart.
-
-    None have the filter of the pre-emphasis, the window and the times of the sinc filters (all are constants here),
-    and the layers bn1 and bn6, which the original builds but never uses.
-
-    Examples
-    --------
-    >>> vouch_key("layer2.convs.3.bias"), vouch_key("layer2.bn1.bias"), vouch_key("bn1.bias")
-    ('layer2.res2.convs.3.bias', 'layer2.bn1.bias', None)
-    """
-    head, _, rest = voxceleb_trainer_key.partition(".")
-    if head in ("bn1", "bn6") or rest in ("0.flipped_filter", "filterbank.window_", "filterbank.n_"):
-        return None
-    if head == "preprocess":
-        return f"normalize.{rest.removeprefix('1.')}"
-    if head == "conv1":
-        return f"conv1.{rest.removeprefix('filterbank.').rstrip('_')}"
-    if head == "attention":
-        layer, _, parameter = rest.partition(".")
-        return f"pooling.{ATTENTION_LAYERS[layer]}.{parameter}"
-    if rest.startswith(("convs.", "bns.")):
-        return f"{head}.res2.{rest}"
-    return f"{head}.{rest.replace('residual.0.', 'residual.')}"
 
 
 class FeatureMapScaling(nn.Module):

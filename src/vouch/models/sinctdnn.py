@@ -25,29 +25,6 @@ SCALES = ("none", "unit", "logistic")
 MIN_POOLED_FRAMES = 2
 
 
-def vouch_key(pyannote_key: str) -> str | None:
-    """Translate a key of pyannote.audio 1's SincTDNN into the one used here, None where there is no counterpart.
-
-    `tdnn_.segment7` has none: the original keeps this layer for a classification mode, and never uses it on the
-    way to an embedding.
-
-    Examples
-    --------
-    >>> vouch_key("sincnet_.conv1d_.0.low_hz_"), vouch_key("tdnn_.segment6.bias")
-    ('sincnet.conv1d.0.low_hz', 'segment6.bias')
-    >>> vouch_key("tdnn_.tdnn.2.temporal_conv.weight_g"), vouch_key("tdnn_.segment7.bias")
-    ('tdnn.2.weight_g', None)
-    """
-    if pyannote_key.startswith("tdnn_.segment7."):
-        return None
-    parts = [part.rstrip("_") for part in pyannote_key.removeprefix("tdnn_.").split(".")]
-    key = ".".join(part for part in parts if part not in ("temporal_conv", "batch_norm"))
-    # What recent versions of torch call the two halves of a normalised weight.
-    return key.replace("parametrizations.weight.original0", "weight_g").replace(
-        "parametrizations.weight.original1", "weight_v"
-    )
-
-
 class SincNet(nn.Module):
     """Three layers of convolution, max-pooling, instance normalisation and leaky ReLU; the first one of sinc filters.
 
