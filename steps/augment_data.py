@@ -27,12 +27,13 @@ from vouch.base.options import read_yaml
 from vouch.cli.parser import Parser, run_main
 from vouch.cli.stage import add_job_options, run_shards
 from vouch.features import build_feature, resolve_feature
-from vouch.jobs.shards import Outcome, Shards
+from vouch.jobs.results import Outcome
+from vouch.jobs.shards import Shards
 from vouch.kaldi.datadirs.datadir import DataDir, write_data_dir
 from vouch.kaldi.lineage.digests import digest_recordings, digest_sources
 from vouch.kaldi.lineage.records import check_current, write_record
 from vouch.kaldi.tables import read_table, write_table
-from vouch.work.noisy import noisy_feature_extractor
+from vouch.work.noisy import NoisyCopies
 
 
 def main() -> None:
@@ -95,7 +96,7 @@ def main() -> None:
         args,
         shards,
         args.out / "feats.scp",
-        lambda progress: noisy_feature_extractor(data, feature, noises, originals, args.seed, progress, channel),
+        lambda: NoisyCopies(data, feature, noises, originals, args.seed, channel),
         write_beside,
         data.feats_scp,
     )

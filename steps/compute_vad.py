@@ -25,7 +25,7 @@ from vouch.jobs.shards import Shards
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.lineage.digests import digest_sources
 from vouch.kaldi.lineage.records import check_current, write_record
-from vouch.work.voiced import check_energy, vad_work
+from vouch.work.voiced import VoiceActivity, check_energy
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     # Stage 1 run again may leave the same table above other features.
     fingerprint = f"{options}{data.feats_scp}{digest_sources(data.feats_scp)}"
     shards = Shards(args.data / "vad", list(data.feats_scp), fingerprint, size=args.shard_size)
-    outcome = run_shards(args, shards, args.data / "vad.scp", lambda progress: vad_work(data, options, progress))
+    outcome = run_shards(args, shards, args.data / "vad.scp", lambda: VoiceActivity(data, options))
     if outcome is not None:
         write_record(args.data / "vad.scp", "steps/compute_vad.py", [args.data / "feats.scp"])
         print(f"{args.data}: voice activity of {len(outcome.rows)} utterances")

@@ -19,7 +19,6 @@ that have changed since are made again.
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -40,12 +39,13 @@ from vouch.extraction.embed import default_max_frames
 from vouch.extraction.pieces import WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
 from vouch.features import check_same_feature, read_feature
 from vouch.jobs.devices import check_device, pick_device
+from vouch.jobs.results import Work
 from vouch.jobs.shards import Shards
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.datadirs.wavlist import read_wav_list
 from vouch.kaldi.lineage.digests import digest_file, digest_recordings, digest_sources
 from vouch.kaldi.lineage.records import check_current, write_record
-from vouch.work.embeddings import store_embedder, wave_embedder
+from vouch.work.embeddings import AudioEmbedding, FeatureEmbedding
 
 
 def main() -> None:
@@ -109,17 +109,15 @@ def main() -> None:
         return "" if data.feats_scp else digest_recordings(data, utterances)
 
     shards = Shards(args.out / "embedding", list(items), fingerprint, size=args.shard_size, sources=digest_audio)
-    embedder = store_embedder if data.feats_scp else partial(wave_embedder, channel=channel)
+
+    def make_work() -> Work:
+        network, repeat_short = fold_batch_norm(encoder), args.short == "repeat"
+        if data.feats_scp:
+            return FeatureEmbedding(network, data, max_frames, repeat_short, cut)
+        return AudioEmbedding(network, data, max_frames, repeat_short, cut, channel)
+
     with memory_advice(f"make --max-frames ({max_frames}) smaller" if cut is None else "give another --device"):
-        outcome = run_shards(
-            args,
-            shards,
-            args.out / "embedding.scp",
-            lambda progress: embedder(
-                fold_batch_norm(encoder), data, max_frames, args.short == "repeat", progress, cut
-            ),
-            threads=0,
-        )
+        outcome = run_shards(args, shards, args.out / "embedding.scp", make_work, threads=0)
     if outcome is not None:
         tables = [args.data / name for name in (("feats.scp",) if data.feats_scp else ("wav.scp", "segments"))]
         inputs = [args.model, *(table for table in tables if table.exists())]

@@ -26,12 +26,13 @@ from vouch.cli.parser import Parser, run_main
 from vouch.cli.stage import add_channel_option, add_job_options, run_shards
 from vouch.features import build_feature, resolve_feature
 from vouch.features.waveform import Waveform
-from vouch.jobs.shards import FORMATS, Outcome, Shards
+from vouch.jobs.results import Outcome
+from vouch.jobs.shards import FORMATS, Shards
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.lineage.digests import digest_recordings
 from vouch.kaldi.matrices.writing import COMPRESSION
 from vouch.kaldi.tables import write_table
-from vouch.work.features import feature_extractor
+from vouch.work.features import FeatureExtraction
 from vouch.work.soundcheck import DIGESTS, find_same_audio, refuse_remarks
 
 
@@ -89,7 +90,7 @@ def main() -> None:
         args,
         shards,
         scp,
-        lambda progress: feature_extractor(data, feature, args.min_seconds, progress, resolved["channel"]),
+        lambda: FeatureExtraction(data, feature, args.min_seconds, resolved["channel"]),
         write_beside,
         check=check,
     )

@@ -20,7 +20,8 @@ guard_imports(__name__)
 from vouch.base.errors import VouchError
 from vouch.cli.parser import Parser, run_main
 from vouch.cli.stage import add_job_options, run_shards
-from vouch.jobs.shards import Outcome, Shards
+from vouch.jobs.results import Outcome
+from vouch.jobs.shards import Shards
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.datadirs.tables import read_tables, restrict, write_tables
 from vouch.kaldi.lineage.digests import digest_sources
@@ -28,7 +29,7 @@ from vouch.kaldi.lineage.records import check_current, write_record
 from vouch.kaldi.lists.trials import trial_lists
 from vouch.kaldi.matrices.writing import COMPRESSION
 from vouch.kaldi.tables import read_table
-from vouch.work.voiced import CMVN, voiced_work
+from vouch.work.voiced import CMVN, VoicedFrames
 
 # What stays true of an utterance of which frames are dropped.
 TABLES = ("text", "utt2lang", "utt2uniq", "spk2gender")
@@ -78,7 +79,7 @@ def main() -> None:
         args,
         shards,
         args.out / "feats.scp",
-        lambda progress: voiced_work(data, vad_scp, args.cmvn, args.window, args.norm_vars, progress),
+        lambda: VoicedFrames(data, vad_scp, args.cmvn, args.window, args.norm_vars),
         write_beside,
     )
     if outcome is not None:

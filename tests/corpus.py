@@ -9,7 +9,9 @@ import numpy as np
 import soundfile
 import torch
 
+from vouch.base.errors import VouchError
 from vouch.encoder import Encoder
+from vouch.jobs.results import Work
 from vouch.kaldi.datadirs.datadir import write_data_dir
 from vouch.kaldi.matrices.writing import open_ark
 from vouch.kaldi.tables import write_table
@@ -127,3 +129,12 @@ def tiny_encoder(model: str = "resnetse34l", num_bins: int | None = None, seed: 
         elif name.endswith("running_var"):
             buffer.uniform_(0.5, 1.5)
     return encoder.eval()
+
+
+def done(work: Work, items: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """What the work of a shard makes of items, and the reasons for those of which it makes nothing."""
+    results = list(work(items))
+    assert sorted(result.item for result in results) == sorted(items)
+    values = {result.item: result.value for result in results}
+    failed = {item: str(value) for item, value in values.items() if isinstance(value, VouchError)}
+    return {item: value for item, value in values.items() if item not in failed}, failed

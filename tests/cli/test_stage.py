@@ -9,6 +9,7 @@ import torch
 
 import vouch.cli.stage as stage
 from vouch.base.errors import VouchError
+from vouch.jobs.results import Result
 from vouch.jobs.shards import Shards
 from vouch.kaldi.tables import read_table
 
@@ -25,17 +26,17 @@ def threads():
 def run(folder, used, threads=1, job="", listed_too=None, **options):
     args = argparse.Namespace(**{"nj": 1, "cmd": "", "max_failed": 0.05, "job": job, **options})
 
-    def work(progress):
-        def write(items, shard):
-            used.append(torch.get_num_threads())
-            for item in items:
-                shard.write(item, np.ones((2, 3)))
-            progress(len(items))
-
-        return write
+    def work(items):
+        used.append(torch.get_num_threads())
+        yield from write(items)
 
     shards = Shards(folder / "x", ["a", "c"], "f", size=1)
-    return stage.run_shards(args, shards, folder / "x.scp", work, listed_too=listed_too or {}, threads=threads)
+    return stage.run_shards(args, shards, folder / "x.scp", lambda: work, listed_too=listed_too or {}, threads=threads)
+
+
+def write(items):
+    for item in items:
+        yield Result(item, np.ones((2, 3)))
 
 
 @pytest.mark.parametrize(("asked", "job", "expected"), [(1, "", 1), (0, "", 2), (0, "2/2", 1), (1, "1/2", 1)])
@@ -91,15 +92,12 @@ def test_whoever_waits_for_jobs_is_told_how_far_they_are(tmp_path, monkeypatch, 
     items = [f"utt{number}" for number in range(16)]
     shards = Shards(tmp_path / "x", items, "f", size=3)  # six, the last of one item
 
-    def write(count):
-        return lambda items, shard: [shard.write(item, np.ones((2, 3))) for item in items]
-
     def pretend(cmd, jobs, log_dir, stem, command, look):
         log_dir.mkdir()
         logs = [log_dir / f"{stem}.{job}.log" for job in (1, 2)]
         look(logs)
-        shards.run(write(None), 1, 2)
-        shards._run_shard(1, write(None))
+        shards.run(write, 1, 2)
+        shards._run_shard(1, write)
         logs[1].write_text("# work.py\n3 of 7 utt done\nwarning: 9 of 9 utt\n5 of 7 utt done\nx: warning\n")
         look(logs)
         raise VouchError("enough")
@@ -107,7 +105,7 @@ def test_whoever_waits_for_jobs_is_told_how_far_they_are(tmp_path, monkeypatch, 
     monkeypatch.setattr(stage, "launch", pretend)
     args = argparse.Namespace(nj=2, cmd="", max_failed=0.05, job="")
     with pytest.raises(VouchError, match="enough"):
-        stage.run_shards(args, shards, tmp_path / "x.scp", write)
+        stage.run_shards(args, shards, tmp_path / "x.scp", lambda: write)
     assert capsys.readouterr().err.splitlines() == [
         "0 of 2 jobs done, 0 of 16 utt done",
         "1 of 2 jobs done, 14 of 16 utt done",

@@ -1,12 +1,13 @@
 """Embeddings of whole utterances: neither batch, order nor length of the others may matter."""
 
 import os
+from collections import Counter
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from corpus import RATE, TINY_BINS, tiny_encoder, voice, write_features, write_recordings
+from corpus import RATE, TINY_BINS, done, tiny_encoder, voice, write_features, write_recordings
 
 from vouch.base.errors import VouchError
 from vouch.deploy.folding import fold_batch_norm
@@ -14,12 +15,11 @@ from vouch.encoder import Encoder
 from vouch.extraction import embed as embedding
 from vouch.extraction.embed import batches_by_length, default_max_frames, embed_matrices, embed_store
 from vouch.features.compute import compute
-from vouch.jobs.shards import ShardWriter
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.models import MODELS
 from vouch.stores.features import FeatureStore
 from vouch.stores.waves import WaveStore
-from vouch.work.embeddings import store_embedder, wave_embedder
+from vouch.work.embeddings import AudioEmbedding, FeatureEmbedding
 
 LENGTHS = [60, 3, 31, 1, 200, 32, 31, 14, 15, 75]
 WAVEFORM_MODELS = [name for name in MODELS if MODELS[name].input_kind == "waveform"]
@@ -230,23 +230,13 @@ def test_features_of_another_dimension_are_refused(tmp_path):
         embed_store(tiny_encoder(), FeatureStore(tmp_path / "feats.scp"), np.arange(2))
 
 
-class Written(ShardWriter):
-    """A writer that keeps what it is given."""
-
-    def __init__(self):
-        self.found = {}
-        super().__init__(self.found.__setitem__)
-
-
 @pytest.mark.parametrize("encoder", [name for name in MODELS if name not in WAVEFORM_MODELS], indirect=True)
 def test_nan_features_fail_their_utterance_and_no_other(tmp_path, encoder, monkeypatch):
     write_features(tmp_path, dim=encoder.config["num_bins"])
     data = DataDir.load(tmp_path, need=["feats.scp"])
     names = list(data.feats_scp)
-    clean, spoilt, done = Written(), Written(), []
-    store_embedder(encoder, data, 10_000, True, done.append)(names, clean)
-    assert list(clean.found) == names
-    assert sum(done) == len(names)
+    clean, failed = done(FeatureEmbedding(encoder, data, 10_000, True), names)
+    assert list(clean) == names and not failed
     whole = FeatureStore.matrix
 
     def matrix_with_nan(store, index):
@@ -256,12 +246,12 @@ def test_nan_features_fail_their_utterance_and_no_other(tmp_path, encoder, monke
         return matrix
 
     monkeypatch.setattr(FeatureStore, "matrix", matrix_with_nan)
-    store_embedder(encoder, data, 10_000, True, done.append)(names, spoilt)
-    assert list(spoilt.failed) == [names[5]]
-    assert "NaN" in spoilt.failed[names[5]]
-    assert list(spoilt.found) == [name for name in names if name != names[5]]
-    for name, vector in spoilt.found.items():
-        np.testing.assert_array_equal(vector, clean.found[name])
+    spoilt, failed = done(FeatureEmbedding(encoder, data, 10_000, True), names)
+    assert list(failed) == [names[5]]
+    assert "NaN" in failed[names[5]]
+    assert list(spoilt) == [name for name in names if name != names[5]]
+    for name, vector in spoilt.items():
+        np.testing.assert_array_equal(vector, clean[name])
 
 
 def test_audio_goes_through_the_front_end_of_the_model(tmp_path):
@@ -270,20 +260,19 @@ def test_audio_goes_through_the_front_end_of_the_model(tmp_path):
     data = DataDir.load(tmp_path / "data", need=["wav.scp"])
     soundfile.write(data.wav_scp[names[1]], voice(1, 1, rate=8000), 8000)
     os.truncate(data.wav_scp[names[2]], 0)
-    writer, done = Written(), []
-    wave_embedder(encoder, data, 10_000, True, done.append)(names, writer)
-    assert list(writer.found) == [name for name in names if name != names[2]]
-    assert "0 bytes" in writer.failed[names[2]]
-    assert writer.notes == {
+    embed = AudioEmbedding(encoder, data, 10_000, True)
+    found, failed = done(embed, names)
+    assert list(found) == [name for name in names if name != names[2]]
+    assert "0 bytes" in failed[names[2]]
+    assert sum((Counter(result.notes) for result in embed(names)), Counter()) == {
         "resampled from 8000 Hz": 1,
         "are shorter than 1 s": 5,
         "have nothing above 4 kHz, as telephone speech": 1,
     }
-    assert sum(done) == len(names)
     samples, rate = soundfile.read(data.wav_scp[names[0]], dtype="float32")
     assert rate == RATE
     expected = embed_one(encoder, compute(encoder.feature, samples))
-    np.testing.assert_allclose(writer.found[names[0]], expected, atol=1e-6)
+    np.testing.assert_allclose(found[names[0]], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("model", WAVEFORM_MODELS)
@@ -292,10 +281,9 @@ def test_audio_of_a_network_that_takes_it(tmp_path, model):
     names = write_recordings(tmp_path / "data")
     data = DataDir.load(tmp_path / "data", need=["wav.scp"])
     soundfile.write(data.wav_scp[names[1]], np.array([0.1] * 8000 + [np.nan]), RATE, "FLOAT")
-    writer = Written()
-    wave_embedder(encoder, data, default_max_frames(encoder), True, lambda count: None)(names, writer)
-    assert list(writer.failed) == [names[1]] and "NaN" in writer.failed[names[1]]
-    for name, found in writer.found.items():
+    embeddings, failed = done(AudioEmbedding(encoder, data, default_max_frames(encoder), True), names)
+    assert list(failed) == [names[1]] and "NaN" in failed[names[1]]
+    for name, found in embeddings.items():
         samples, _ = soundfile.read(data.wav_scp[name], dtype="float32")
         with torch.inference_mode():
             expected = encoder.model(torch.from_numpy(samples)[None])[0].numpy()
@@ -306,4 +294,4 @@ def test_audio_for_a_model_of_an_unknown_front_end_is_refused(tmp_path):
     write_recordings(tmp_path / "data")
     data = DataDir.load(tmp_path / "data", need=["wav.scp"])
     with pytest.raises(VouchError, match="give it features, not audio"):
-        wave_embedder(tiny_encoder(), data, 10_000, True, lambda count: None)
+        AudioEmbedding(tiny_encoder(), data, 10_000, True)

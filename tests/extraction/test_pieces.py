@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from corpus import read_features, tiny_encoder, write_features, write_recordings
+from corpus import done, read_features, tiny_encoder, write_features, write_recordings
 from foreign import filled, imported
 
 from vouch.base.errors import VouchError
@@ -15,21 +15,14 @@ from vouch.encoder import Encoder
 from vouch.extraction.embed import default_max_frames
 from vouch.extraction.pieces import Crops, Windows, check_cut
 from vouch.features.compute import compute
-from vouch.jobs.shards import ShardWriter
 from vouch.kaldi.datadirs.datadir import DataDir, write_data_dir
 from vouch.kaldi.matrices.writing import open_ark
 from vouch.kaldi.tables import read_table
 from vouch.scoring.distance import CropDistances, load_crops
-from vouch.work.embeddings import store_embedder, wave_embedder
+from vouch.work.embeddings import AudioEmbedding, FeatureEmbedding
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FACTS = json.loads((GOLDEN / "voxceleb_trainer_scoring.json").read_text())
-
-
-class Written(ShardWriter):
-    def __init__(self):
-        self.found = {}
-        super().__init__(self.found.__setitem__)
 
 
 @pytest.mark.parametrize("facts", FACTS["crops"])
@@ -83,17 +76,15 @@ def network(encoder, piece):
 @pytest.mark.parametrize("average", ["mean", "unit-mean"])
 def test_windows_of_features_are_averaged(tmp_path, average):
     write_features(tmp_path)
-    encoder, cut, done = tiny_encoder(), Windows(20, 0.25, average), []
+    encoder, cut = tiny_encoder(), Windows(20, 0.25, average)
     data = DataDir.load(tmp_path, need=["feats.scp"])
-    names, writer = list(data.feats_scp), Written()
-    store_embedder(encoder, data, 10_000, True, done.append, cut)(names, writer)
-    assert sum(done) == len(names)
+    found, _ = done(FeatureEmbedding(encoder, data, 10_000, True, cut), list(data.feats_scp))
     for name, matrix in read_features(tmp_path / "feats.scp").items():
         starts = sorted({*range(0, len(matrix) - 19, 5), len(matrix) - 20})
         each = [network(encoder, matrix[start : start + 20]) for start in starts]
         if average == "unit-mean":
             each = [x / np.linalg.norm(x) for x in each]
-        np.testing.assert_allclose(writer.found[name], np.mean(each, axis=0), atol=1e-5)
+        np.testing.assert_allclose(found[name], np.mean(each, axis=0), atol=1e-5)
 
 
 @pytest.mark.parametrize("cut", [Crops(4, 25), Windows(20, 0.5, "mean")])
@@ -102,30 +93,25 @@ def test_neither_the_shard_nor_its_order_matters(tmp_path, cut):
     encoder = tiny_encoder("xvector")
     data = DataDir.load(tmp_path, need=["feats.scp"])
     names = list(data.feats_scp)
-    together, backwards, alone = Written(), Written(), Written()
-    embed = store_embedder(encoder, data, 10_000, True, lambda count: None, cut)
-    embed(names, together)
-    embed(names[::-1], backwards)
+    embed = FeatureEmbedding(encoder, data, 10_000, True, cut)
+    together, backwards = done(embed, names)[0], done(embed, names[::-1])[0]
     for name in names:
-        embed([name], alone)
-    for name in names:
-        np.testing.assert_array_equal(together.found[name], backwards.found[name])
-        np.testing.assert_array_equal(together.found[name], alone.found[name])
-        assert together.found[name].shape == ((4, encoder.embedding_dim) if isinstance(cut, Crops) else (8,))
+        np.testing.assert_array_equal(together[name], backwards[name])
+        np.testing.assert_array_equal(together[name], done(embed, [name])[0][name])
+        assert together[name].shape == ((4, encoder.embedding_dim) if isinstance(cut, Crops) else (8,))
 
 
 def test_crops_of_audio_are_cut_before_the_front_end(tmp_path):
     encoder = tiny_encoder(num_bins=20, feature={"type": "fbank", "num_mel_bins": 20, "snip_edges": True})
     names = write_recordings(tmp_path / "data")
     data = DataDir.load(tmp_path / "data", need=["wav.scp"])
-    writer = Written()
-    wave_embedder(encoder, data, 10_000, False, lambda count: None, Crops(3, 20))(names, writer)
+    found, _ = done(AudioEmbedding(encoder, data, 10_000, False, Crops(3, 20)), names)
     for name, wav in data.wav_scp.items():
         samples, _ = soundfile.read(wav, dtype="float32")
         for row, start in enumerate((0, (len(samples) - 3440) // 2, len(samples) - 3440)):
             features = compute(encoder.feature, samples[start : start + 3440])
             assert len(features) == 20
-            np.testing.assert_allclose(writer.found[name][row], network(encoder, features), atol=1e-5)
+            np.testing.assert_allclose(found[name][row], network(encoder, features), atol=1e-5)
 
 
 @pytest.mark.parametrize("model", ["sinctdnn", "rawnet3"])
@@ -134,14 +120,14 @@ def test_windows_of_waveforms_count_ten_milliseconds(tmp_path, model):
     frames = -(-encoder.min_frames // 160)
     names = write_recordings(tmp_path / "data")
     data = DataDir.load(tmp_path / "data", need=["wav.scp"])
-    writer, cut = Written(), Windows(frames, 1.0, "mean")
+    cut = Windows(frames, 1.0, "mean")
     check_cut(cut, encoder)
-    wave_embedder(encoder, data, default_max_frames(encoder), True, lambda count: None, cut)(names, writer)
+    found, _ = done(AudioEmbedding(encoder, data, default_max_frames(encoder), True, cut), names)
     samples, _ = soundfile.read(data.wav_scp[names[0]], dtype="float32")
     length = 160 * frames
     starts = sorted({*range(0, max(1, len(samples) - length + 1), length), max(0, len(samples) - length)})
     each = [network(encoder, samples[start : start + length, None]) for start in starts]
-    np.testing.assert_allclose(writer.found[names[0]], np.mean(each, axis=0), atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(found[names[0]], np.mean(each, axis=0), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -171,9 +157,9 @@ def test_parts_of_features_that_do_not_come_every_10_ms_are_refused():
 def test_features_of_another_dimension_are_refused(tmp_path):
     write_features(tmp_path, dim=9)
     data = DataDir.load(tmp_path, need=["feats.scp"])
-    embed = store_embedder(tiny_encoder(), data, 10_000, True, lambda count: None, Crops(2, 20))
+    embed = FeatureEmbedding(tiny_encoder(), data, 10_000, True, Crops(2, 20))
     with pytest.raises(VouchError, match="9 dimensions, the model takes 8"):
-        embed(list(data.feats_scp), Written())
+        done(embed, list(data.feats_scp))
 
 
 @pytest.mark.parametrize("name", FACTS["scores"])
@@ -191,7 +177,8 @@ def test_scores_equal_those_of_voxceleb_trainer(tmp_path, name):
     data = DataDir.load(tmp_path / "data", need=["wav.scp"])
     with open_ark(tmp_path / "e.ark", tmp_path / "e.scp") as ark:
         cut = Crops(10, int(name.rpartition("eval")[2]))
-        wave_embedder(encoder, data, 10_000, True, lambda count: None, cut)(list(wav_scp), ShardWriter(ark.write))
+        for result in AudioEmbedding(encoder, data, 10_000, True, cut)(list(wav_scp)):
+            ark.write(result.item, result.value)
     assert list(read_table(tmp_path / "e.scp")) == sorted(wav_scp)
     names, crops = load_crops(tmp_path / "e.scp", normalize=not name.startswith("proto"))
     pairs = [[names.index(key.replace("/", "-")) for key in trial] for trial in FACTS["trials"]]

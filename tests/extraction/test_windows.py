@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from corpus import done
 from foreign import filled, imported
 
 from vouch.deploy.folding import fold_batch_norm
 from vouch.extraction.embed import embed_parts
 from vouch.extraction.pieces import Windows
-from vouch.jobs.shards import ShardWriter
 from vouch.kaldi.datadirs.wavlist import read_wav_list
-from vouch.work.embeddings import wave_embedder
+from vouch.work.embeddings import AudioEmbedding
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 GE2E = json.loads((GOLDEN / "ge2e_windows.json").read_text())["partial_windows_160"]
@@ -72,9 +72,8 @@ def test_from_recordings_to_distances(encoder, tmp_path):
     for name in FACTS["start_samples"]:
         soundfile.write(tmp_path / f"{name}.wav", ARRAYS[name], 16000)
     (tmp_path / "list").write_text("".join(f"{name} {tmp_path}/{name}.wav\n" for name in FACTS["start_samples"]))
-    data, found = read_wav_list(tmp_path / "list"), {}
-    embed = wave_embedder(fold_batch_norm(encoder), data, 10**6, True, lambda count: None, WINDOWS)
-    embed(list(data.segments), ShardWriter(found.__setitem__))
+    data = read_wav_list(tmp_path / "list")
+    found, _ = done(AudioEmbedding(fold_batch_norm(encoder), data, 10**6, True, WINDOWS), list(data.segments))
     exact = [
         name for name, expected in FACTS["start_samples"].items() if starts(WINDOWS, len(ARRAYS[name]), 160) == expected
     ]

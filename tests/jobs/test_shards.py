@@ -10,6 +10,7 @@ import pytest
 
 from vouch.base.errors import VouchError
 from vouch.base.failures import describe_failures
+from vouch.jobs.results import Result
 from vouch.jobs.shards import Shards
 from vouch.kaldi.matrices.mapped import read_matrix
 from vouch.kaldi.tables import read_table
@@ -29,16 +30,15 @@ class Worker:
     def __init__(self, failing=(), raising=()):
         self.failing, self.raising, self.seen = failing, raising, []
 
-    def __call__(self, items, writer):
+    def __call__(self, items):
         for item in items:
             self.seen.append(item)
             if item in self.raising:
                 raise RuntimeError(f"at {item}")
             if item in self.failing:
-                writer.failed[item] = "no voice"
+                yield Result(item, VouchError("no voice"))
             else:
-                writer.write(item, matrix(item))
-                writer.notes["odd" if int(item[-1]) % 2 else "even"] += 1
+                yield Result(item, matrix(item), {"odd" if int(item[-1]) % 2 else "even": 1})
 
 
 def shards(tmp_path, fingerprint="f", **options):
@@ -92,13 +92,14 @@ def test_a_killed_run_goes_on_after_its_finished_shards(tmp_path, format, start_
     code = """
 import os, pathlib, sys
 import numpy as np
+from vouch.jobs.results import Result
 from vouch.jobs.shards import Shards
-def work(items, writer):
+def work(items):
     for item in items:
         if item == "utt04":
             print("in the middle", flush=True)
             sys.stdin.read()
-        writer.write(item, np.arange(4 * (3 + int(item[-1])), dtype="f4").reshape(-1, 4) + int(item[3:]) * 100)
+        yield Result(item, np.arange(4 * (3 + int(item[-1])), dtype="f4").reshape(-1, 4) + int(item[3:]) * 100)
 made = Shards(pathlib.Path(sys.argv[1]) / "feats", sys.argv[3:], "f", format=sys.argv[2], size=3)
 made.prepare()
 made.run(work)
@@ -219,7 +220,7 @@ def test_npy_files_of_odd_ids(tmp_path):
     ids = sorted(["spk/../utt", "50%", "50%25", "a:5", "..", "naïve", "it's", "-x", "x.npy"])
     made = Shards(tmp_path / "a folder" / "feats", ids, "f", format="npy")
     made.prepare()
-    made.run(lambda items, writer: [writer.write(item, np.full((2, 3), ids.index(item))) for item in items])
+    made.run(lambda items: (Result(item, np.full((2, 3), ids.index(item))) for item in items))
     made.finish(tmp_path / "feats.scp")
     store = FeatureStore(tmp_path / "feats.scp")
     assert store.utterances == ids
@@ -231,7 +232,52 @@ def test_work_that_forgets_an_item_is_a_bug(tmp_path):
     made = shards(tmp_path)
     made.prepare()
     with pytest.raises(AssertionError, match="utt00"):
-        made.run(lambda items, writer: None)
+        made.run(lambda items: iter(()))
+
+
+@pytest.mark.parametrize("format", ["ark", "npy"])
+def test_what_cannot_be_written_is_a_failure_of_its_item(tmp_path, format):
+    bad = {"utt03": np.full((2, 4), np.nan), "utt08": np.empty((0, 4))}
+    made, done = shards(tmp_path, format=format), []
+    made.prepare()
+    made.run(lambda items: (Result(item, bad.get(item, matrix(item))) for item in items), progress=done.append)
+    assert sum(done) == len(ITEMS)
+    outcome = made.finish(tmp_path / "feats.scp", max_failed=0.2)
+    assert outcome.failed == {
+        "utt03": "'utt03': NaN or infinite values are not written",
+        "utt08": "'utt08': an empty matrix is not written",
+    }
+    check_output(tmp_path, [item for item in ITEMS if item not in bad])
+
+
+def test_what_is_said_of_an_item_is_kept_whether_it_is_made_or_not(tmp_path):
+    """Of all jobs, and of those shards too that an earlier run finished."""
+
+    def work(items):
+        for item in items:
+            value = VouchError("no voice") if item == "utt04" else matrix(item)
+            yield Result(item, value, {"resampled": 2}, {"clipping": f"{item} is loud"}, f"digest of {item}")
+
+    made = shards(tmp_path)
+    made.prepare()
+    made.run(work, 1, 2)
+    again = shards(tmp_path)
+    assert again.prepare() == 2
+    again.run(work)
+    outcome = again.finish(tmp_path / "feats.scp", max_failed=0.1)
+    assert outcome.failed == {"utt04": "no voice"}
+    assert outcome.notes == {"resampled": 2 * len(ITEMS)}
+    assert outcome.remarks == {"clipping": {item: f"{item} is loud" for item in ITEMS}}
+    assert list(outcome.digests.items()) == [(item, f"digest of {item}") for item in ITEMS]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"sources": "", "more": 1}'])
+def test_a_file_that_is_no_record_is_named(tmp_path, text):
+    made = shards(tmp_path)
+    made.prepare()
+    (made.work / "feats.2.json").write_text(text)
+    with pytest.raises(VouchError, match=r"feats\.2\.json: not the record of a part of this stage; remove its folder"):
+        made.prepare()
 
 
 def test_killed_while_the_output_changes_places(tmp_path, monkeypatch):

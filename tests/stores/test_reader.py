@@ -39,7 +39,7 @@ def test_each_utterance_with_its_samples_or_the_reason(data, change):
     table[names[4]] = table[names[4]].replace("s1-1", "none")
     write_table(data / "wav.scp", table)
     loaded = DataDir.load(data, need=["wav.scp"])
-    got = dict(WaveReader(loaded, RATE).read_each(names))
+    got = {utterance: samples for utterance, samples, _ in WaveReader(loaded, RATE).read_each(names)}
     assert list(got) == names
     for name, samples in got.items():
         if name == names[4]:
@@ -76,7 +76,8 @@ def test_segments_of_a_coded_recording(data):
     recording = next(iter(read_table(data / "wav.scp")))
     (data / "segments").write_text(f"s0-0 {recording} 0 0.15\ns0-1 {recording} 0.15 0.27\ns0-2 {recording} 5 6\n")
     write_table(data / "utt2spk", {f"s0-{row}": "s0" for row in range(3)})
-    got = dict(WaveReader(DataDir.load(data, need=["wav.scp"]), RATE).read_each(["s0-0", "s0-1", "s0-2"]))
+    reader = WaveReader(DataDir.load(data, need=["wav.scp"]), RATE)
+    got = {utterance: samples for utterance, samples, _ in reader.read_each(["s0-0", "s0-1", "s0-2"])}
     whole = soundfile.read(read_table(data / "wav.scp")[recording], dtype="float32")[0]
     np.testing.assert_array_equal(got["s0-0"], whole[:2400])
     np.testing.assert_array_equal(got["s0-1"], whole[2400:4320])
@@ -91,7 +92,28 @@ def test_segments_of_absurd_times_are_named(data, end):
         (data / "segments").write_text(f"s0-0 {recording} 0 {end}\ns0-1 {recording} 0 0.15\n")
     names = list(read_table(data / "segments"))
     write_table(data / "utt2spk", dict.fromkeys(names, "s0"))
-    got = dict(WaveReader(DataDir.load(data, need=["wav.scp"]), RATE).read_each(names))
+    reader = WaveReader(DataDir.load(data, need=["wav.scp"]), RATE)
+    got = {utterance: samples for utterance, samples, _ in reader.read_each(names)}
     assert len(got.pop("s0-1")) == 2400
     for reason in got.values():
         assert isinstance(reason, VouchError) and "is outside recording" in str(reason)
+
+
+@pytest.mark.parametrize("change", [lambda data: None, to_flac, to_pipes])
+def test_each_recording_is_noted_with_the_utterance_that_it_was_read_for(data, change):
+    wavs = read_table(data / "wav.scp")
+    names = list(wavs)
+    for name, channels, rate in ((names[1], 2, RATE), (names[3], 1, 8000), (names[4], 2, 8000)):
+        samples, _ = soundfile.read(wavs[name], dtype="int16")
+        soundfile.write(wavs[name], np.stack([samples] * channels, axis=1), rate)
+    if change is to_flac:
+        for wav in wavs.values():
+            soundfile.write(Path(wav).with_suffix(".flac"), *soundfile.read(wav, dtype="int16"))
+        write_table(data / "wav.scp", {name: str(Path(wav).with_suffix(".flac")) for name, wav in wavs.items()})
+    else:
+        change(data)
+    reader = WaveReader(DataDir.load(data, need=["wav.scp"]), RATE)
+    noted = {utterance: notes for utterance, _, notes in reader.read_each(names)}
+    resampled, averaged = {"resampled from 8000 Hz": 1}, {"averaged over 2 channels": 1}
+    expected = {names[1]: averaged, names[3]: resampled, names[4]: resampled | averaged}
+    assert noted == {name: expected.get(name, {}) for name in names}

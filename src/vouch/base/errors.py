@@ -12,7 +12,7 @@ import difflib
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -175,6 +175,14 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     if close:
         return f" (did you mean '{close[0]}'?)"
     return f" (choose from: {', '.join(known)})" if 0 < len(known) <= CHOICES_SHOWN else ""
+
+
+def attempt(work: Callable[..., T], *args: object) -> T | VouchError:
+    """Return what a function makes of its arguments, or the `VouchError` that says why it makes nothing."""
+    try:
+        return work(*args)
+    except VouchError as error:
+        return error
 
 
 def pick(table: Mapping[str, T], name: str, what: str) -> T:

@@ -19,9 +19,9 @@ from vouch.base.errors import VouchError, is_out_of_memory, mishap
 from vouch.base.failures import MAX_FAILED, describe_failures
 from vouch.cli.parser import Parser
 from vouch.jobs.launch import launch
-from vouch.jobs.shards import Outcome, Shards, ShardWriter
+from vouch.jobs.results import Outcome, Work
+from vouch.jobs.shards import Shards
 
-Work = Callable[[Sequence[str], ShardWriter], None]
 # Bytes of the largest buffers that are made anew for each utterance or batch, see `keep_freed_memory`; of larger ones
 # glibc learns nothing.
 KEPT_BYTES = 31 << 20
@@ -166,7 +166,7 @@ def run_shards(
     args: argparse.Namespace,
     shards: Shards,
     scp: Path,
-    work: Callable[[Callable[[int], object]], Work],
+    make_work: Callable[[], Work],
     beside: Callable[[Outcome], None] = lambda outcome: None,
     listed_too: Mapping[str, str] = MappingProxyType({}),
     threads: int = 1,
@@ -179,7 +179,7 @@ def run_shards(
     args : with the options of `add_job_options`
     shards : what to make
     scp : the table to write; the logs of jobs go to `log/` beside it
-    work : given a progress callback, returns the work of one shard
+    make_work : returns the work of a shard; not called where jobs do it
     beside : writes what belongs to the same output, before the table
     listed_too : further lines of the table
     threads : of torch when there is one job; 0: all that there are
@@ -203,7 +203,7 @@ def run_shards(
         total, already = shards.count(job, jobs)
         # Its log is no terminal: it gets the lines by which `JobProgress` knows how far the job is.
         with ProgressBar("utt", total, already) as bar:
-            shards.run(work(bar.update), job, jobs)
+            shards.run(make_work(), job, jobs, bar.update)
         return None
     shards.check_own(scp)
     done = shards.prepare()
@@ -213,7 +213,7 @@ def run_shards(
         if threads:
             torch.set_num_threads(threads)
         with ProgressBar("utt", *shards.count()) as bar:
-            shards.run(work(bar.update))
+            shards.run(make_work(), progress=bar.update)
     else:
         script = Path(sys.argv[0]).resolve()
         cmd = args.cmd or shlex.quote(str(Path(__file__).resolve().parents[3] / "utils/run.py"))

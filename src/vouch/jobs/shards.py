@@ -2,67 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
-import io
-import json
 import os
 import re
 import shutil
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
-from urllib.parse import quote
-
-import numpy as np
 
 from vouch.base.errors import VouchError
 from vouch.base.failures import MAX_FAILED, describe_failures
-from vouch.base.files import atomic_write, read_json, write_text
+from vouch.base.files import atomic_write
 from vouch.base.rxfilename import parse_rxfilename
+from vouch.jobs.results import Outcome, Record, Work, summarize
 from vouch.kaldi.lineage.digests import FileState, file_state, write_list
-from vouch.kaldi.matrices.writing import ArkWriter
+from vouch.kaldi.matrices.writing import ArkWriter, NpyWriter
 from vouch.kaldi.tables import read_table, write_table
 
 FORMATS = ("ark", "npy")
-
-
-class Outcome(NamedTuple):
-    """What became of the items of a stage.
-
-    Attributes
-    ----------
-    rows : number of rows of each item's matrix, in item order
-    failed : reason for each item that gave nothing
-    notes : how often something worth a line happened ("resampled from 8000 Hz")
-    remarks : of what was made and is worth a look, by kind ("clipping"), a sentence for each item
-    digests : of what items were made from, by which the same is found elsewhere; of those that have one
-    """
-
-    rows: dict[str, int]
-    failed: dict[str, str]
-    notes: Counter[str]
-    remarks: dict[str, dict[str, str]]
-    digests: dict[str, str]
-
-
-@dataclass
-class ShardWriter:
-    """What a shard's work is given to report results; see `Shards.run`."""
-
-    write: Callable[[str, np.ndarray], None]
-    failed: dict[str, str] = field(default_factory=dict)
-    notes: Counter[str] = field(default_factory=Counter)
-    remarks: dict[str, dict[str, str]] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
-
-    def remark(self, what: str, item: str, value: str) -> None:
-        """Say something of an item that is made all the same."""
-        self.remarks.setdefault(what, {})[item] = value
 
 
 @dataclass(frozen=True)
@@ -141,68 +102,44 @@ class Shards:
         path = self._record(shard)
         if not path.exists():
             return False
-        if _read_record(path)["sources"] == self.sources(self._items(shard)):
+        if Record.read(path).sources == self.sources(self._items(shard)):
             return True
         path.unlink()
         return False
 
-    def run(self, process: Callable[[Sequence[str], ShardWriter], None], job: int = 1, jobs: int = 1) -> None:
+    def run(
+        self, work: Work, job: int = 1, jobs: int = 1, progress: Callable[[int], object] = lambda count: None
+    ) -> None:
         """Make those missing shards that fall to job `job` of `jobs` (counted from 1).
 
         Parameters
         ----------
-        process
-            called with the shard's items and a `ShardWriter`: calls `write(item, array)` or sets `failed[item]`
-            for each of them
+        work : called with the items of a shard, yields a result for each of them
+        progress : called with 1 after each item
         """
         for shard in range(job - 1, len(self), jobs):
             if not self._record(shard).exists():
-                self._run_shard(shard, process)
+                self._run_shard(shard, work, progress)
 
-    def _run_shard(self, shard: int, process: Callable[[Sequence[str], ShardWriter], None]) -> None:
+    def _run_shard(self, shard: int, work: Work, progress: Callable[[int], object] = lambda count: None) -> None:
         items = self._items(shard)
-        sources = self.sources(items)
-        rows: dict[str, int] = {}
-        if self.format == "npy":
-            where = {item: f"{quote(item, safe='')}.npy" for item in items}
-
-            def write_npy(item: str, array: np.ndarray) -> None:
-                if not array.size or not np.isfinite(array).all():
-                    raise VouchError(f"'{item}': empty, or NaN or infinite values, which are not written")
-                buffer = io.BytesIO()
-                np.save(buffer, np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
-                # Through memory: numpy, writing to a file itself, does not tell a full disk from another error.
-                with atomic_write(self.work / where[item], "wb") as file:
-                    file.write(buffer.getbuffer())
-                rows[item] = len(array)
-
-            writer = ShardWriter(write_npy)
-            process(items, writer)
-        else:
-            name = f"{self.output.name}.{shard + 1}.ark"
-            with atomic_write(self.work / name, "wb") as file:
-                ark = ArkWriter(file, name, self.compression)
-
-                def write_ark(item: str, array: np.ndarray) -> None:
-                    ark.write(item, array)
-                    rows[item] = len(array)
-
-                writer = ShardWriter(write_ark)
-                process(items, writer)
-            where = ark.entries
-        files = [where[item] for item in rows] if self.format == "npy" else [name]
-        lost = [item for item in items if item not in rows and item not in writer.failed]
+        record = Record(self.sources(items))
+        with self._open_writer(f"{self.output.name}.{shard + 1}.ark") as writer:
+            for result in work(items):
+                record.add(result, writer)
+                progress(1)
+        lost = [item for item in items if item not in record.entries and item not in record.failed]
         assert not lost, f"no result and no reason for {lost[:3]}"
-        record = {
-            "entries": {item: [where[item], rows[item]] for item in rows},
-            "failed": writer.failed,
-            "notes": writer.notes,
-            "remarks": writer.remarks,
-            "digests": writer.digests,
-            "sources": sources,
-            "files": {file: file_state(self.work / file) for file in files},
-        }
-        write_text(self._record(shard), json.dumps(record))
+        record.files = {file: list(file_state(self.work / file)) for file in writer.files}
+        record.write(self._record(shard))
+
+    @contextlib.contextmanager
+    def _open_writer(self, name: str) -> Iterator[ArkWriter | NpyWriter]:
+        if self.format == "npy":
+            yield NpyWriter(self.work)
+        else:
+            with atomic_write(self.work / name, "wb") as file:
+                yield ArkWriter(file, name, self.compression)
 
     def check_own(self, scp: Path) -> None:
         """Refuse to replace a table or a folder that was not made this way.
@@ -230,8 +167,8 @@ class Shards:
         is_own = record.exists() or not any(self._real.iterdir())
         if is_own and record.exists() and self.output.is_symlink():
             # Links of two directories to one folder: each would remove the other's archives.
-            known = _read_record(record)
-            is_own = not {*known["entries"], *known["failed"]}.isdisjoint(self.items)
+            known = Record.read(record)
+            is_own = not {*known.entries, *known.failed}.isdisjoint(self.items)
         if not is_own:
             raise VouchError(
                 f"{self.output}: holds files that this stage did not make for this directory, and would remove; move"
@@ -278,45 +215,32 @@ class Shards:
             more items failed (the shards with failures are made again by the next run, the others are kept), or
             shards are missing because a job died
         """
-        entries: dict[str, tuple[str, int]] = {}
-        failed: dict[str, str] = {}
-        notes: Counter[str] = Counter()
-        remarks: dict[str, dict[str, str]] = {}
-        digests: dict[str, str] = {}
-        states: dict[str, FileState] = {}
-        blemished: list[Path] = []
-        for shard in range(len(self)):
-            record_path = self._record(shard)
-            if not record_path.exists():
-                raise VouchError(
-                    f"{self.work}: shard {shard + 1} of {len(self)} is missing; run the same command again"
-                )
-            record = _read_record(record_path)
-            entries.update(record["entries"])
-            failed.update(record["failed"])
-            notes.update(record["notes"])
-            for what, items in record.get("remarks", {}).items():
-                remarks.setdefault(what, {}).update(items)
-            digests.update(record.get("digests", {}))
-            states.update({file: FileState(*state) for file, state in record["files"].items()})
-            if record["failed"]:
-                blemished.append(record_path)
-        if len(failed) > max_failed * len(self.items) or not entries:
-            for record_path in blemished:
-                record_path.unlink()
-            raise VouchError(f"{len(failed)} of {len(self.items)} items failed: {describe_failures(failed)}")
-        rows = {item: count for item, (_, count) in sorted(entries.items())}
-        outcome = Outcome(rows, failed, notes, remarks, dict(sorted(digests.items())))
+        records = [self._read(shard) for shard in range(len(self))]
+        outcome = summarize(records)
+        if len(outcome.failed) > max_failed * len(self.items) or not outcome.rows:
+            for shard, record in enumerate(records):
+                if record.failed:
+                    self._record(shard).unlink()
+            failures = describe_failures(outcome.failed)
+            raise VouchError(f"{len(outcome.failed)} of {len(self.items)} items failed: {failures}")
         check(outcome)
+        states = {file: FileState(*state) for record in records for file, state in record.files.items()}
         write_list(self.work, states)
         old, held = self._beside("work-old"), scp.with_name(f".{scp.name}.old")
         self._replace(scp, held, old)
         beside(outcome)
         folder = self.output.absolute()
-        write_table(scp, {**listed_too, **{item: f"{folder}/{where}" for item, (where, _) in entries.items()}})
+        own = {item: f"{folder}/{place}" for record in records for item, (place, _) in record.entries.items()}
+        write_table(scp, {**listed_too, **own})
         held.unlink(missing_ok=True)
         shutil.rmtree(old, ignore_errors=True)
         return outcome
+
+    def _read(self, shard: int) -> Record:
+        path = self._record(shard)
+        if not path.exists():
+            raise VouchError(f"{self.work}: shard {shard + 1} of {len(self)} is missing; run the same command again")
+        return Record.read(path)
 
     def _replace(self, scp: Path, held: Path, old: Path) -> None:
         """Put the working folder in the place of the output, which becomes `old`, and rename the scp to `held`.
@@ -337,11 +261,3 @@ class Shards:
             if had_scp:
                 os.replace(held, scp)
             raise
-
-
-def _read_record(path: Path) -> dict:
-    """Read what was written of a shard; `VouchError` names a file that cannot be read or is something else."""
-    record = read_json(path)
-    if not isinstance(record, dict):
-        raise VouchError(f"{path}: not the record of a part of this stage; remove its folder")
-    return record

@@ -5,16 +5,32 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
 from vouch.audio.reading import Audio, read_audio
 from vouch.base.channels import MEAN
-from vouch.base.errors import VouchError
+from vouch.base.errors import VouchError, attempt
 from vouch.kaldi.datadirs.datadir import SEGMENT_OVERSHOOT, DataDir, sample_bounds
 
 # Seconds; Kaldi's extract-segments leaves shorter ones out.
 MIN_SEGMENT = 0.1
+
+
+class Reading(NamedTuple):
+    """What reading an utterance gave.
+
+    Attributes
+    ----------
+    utterance : its id
+    samples : (samples,) float32 in [-1, 1], or the reason why it cannot be read
+    notes : what happened to its recording, see `WaveReader`
+    """
+
+    utterance: str
+    samples: np.ndarray | VouchError
+    notes: Counter[str]
 
 
 class WaveReader:
@@ -73,8 +89,8 @@ class WaveReader:
             )
         return samples
 
-    def read_each(self, utterances: Sequence[str]) -> Iterator[tuple[str, np.ndarray | VouchError]]:
-        """Yield utterances with their samples, or with the reason why they cannot be read.
+    def read_each(self, utterances: Sequence[str]) -> Iterator[Reading]:
+        """Yield utterances with their samples, or with the reason why they cannot be read, and with their notes.
 
         Where recordings have to be decoded, a thread reads the next utterance while one is in use. That of plain wav
         files would take longer to start than to read.
@@ -82,18 +98,17 @@ class WaveReader:
         recordings = {self._data.segments[utterance].recording for utterance in utterances}
         if all(self._data.wav_scp[recording].lower().endswith(".wav") for recording in recordings):
             for utterance in utterances:
-                yield utterance, self._read_or_reason(utterance)
+                yield self._read_noted(utterance)
             return
         with ThreadPoolExecutor(1) as reading:
-            ahead = [reading.submit(self._read_or_reason, utterance) for utterance in utterances[:1]]
-            for utterance, following in zip(utterances, [*utterances[1:], None], strict=True):
+            ahead = [reading.submit(self._read_noted, utterance) for utterance in utterances[:1]]
+            for following in [*utterances[1:], None][: len(utterances)]:
                 result = ahead.pop().result()
                 if following is not None:
-                    ahead.append(reading.submit(self._read_or_reason, following))
-                yield utterance, result
+                    ahead.append(reading.submit(self._read_noted, following))
+                yield result
 
-    def _read_or_reason(self, utterance: str) -> np.ndarray | VouchError:
-        try:
-            return self.read(utterance)
-        except VouchError as error:
-            return error
+    def _read_noted(self, utterance: str) -> Reading:
+        samples = attempt(self.read, utterance)
+        notes, self.notes = self.notes, Counter()
+        return Reading(utterance, samples, notes)

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from vouch.audio.loudness import FAULTS, judge_loudness, measure_loudness
-from vouch.base.errors import VouchError
+from vouch.base.errors import VouchError, attempt
 from vouch.encoder import Encoder
 from vouch.extraction.embed import check_dim, embed_matrices, embed_parts, embed_store, front_end_of
 from vouch.extraction.pieces import Crops, Cut, frame_rows
 from vouch.features.compute import compute
-from vouch.jobs.shards import ShardWriter
+from vouch.jobs.results import Result
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.stores.features import FeatureStore
 from vouch.stores.reader import WaveReader
 
 
-def store_embedder(
-    encoder: Encoder,
-    data: DataDir,
-    max_frames: int,
-    repeat_short: bool,
-    progress: Callable[[int], object],
-    cut: Cut | None = None,
-) -> Callable[[Sequence[str], ShardWriter], None]:
-    """Return the work of one shard that embeds features; see `vouch.jobs.shards.Shards.run`.
+class FeatureEmbedding:
+    """Embeds utterances from their features.
 
     Parameters
     ----------
@@ -36,94 +29,103 @@ def store_embedder(
     repeat_short
         repeat utterances shorter than the network's minimum up to it; otherwise they fail, but for crops, which are
         always repeated up to their length
-    progress : called with the number of utterances done
     cut : parts in which each utterance is embedded, checked by `vouch.extraction.pieces.check_cut`; None: whole
     """
-    store = FeatureStore(data.path / "feats.scp", data.feats_scp)
-    position = {utterance: index for index, utterance in enumerate(store.utterances)}
 
-    def embed(utterances: Sequence[str], shard: ShardWriter) -> None:
-        used = []
+    def __init__(
+        self, encoder: Encoder, data: DataDir, max_frames: int, repeat_short: bool, cut: Cut | None = None
+    ) -> None:
+        self._encoder, self._max_frames, self._cut = encoder, max_frames, cut
+        self._repeats = repeat_short or isinstance(cut, Crops)
+        self._store = FeatureStore(data.path / "feats.scp", data.feats_scp)
+        self._position = {utterance: index for index, utterance in enumerate(self._store.utterances)}
+
+    def __call__(self, utterances: Sequence[str]) -> Iterator[Result]:
+        """Yield what became of each utterance, an embedding or a reason; those that are too short come first."""
+        long_enough = []
         for utterance in utterances:
-            frames = int(store.num_frames[position[utterance]])
-            repeats = frames > 0 and (repeat_short or isinstance(cut, Crops))
-            if repeats or _is_long_enough(shard, encoder, utterance, frames):
-                used.append(utterance)
-        indices = np.array([position[utterance] for utterance in used], np.int64)
+            frames = int(self._store.num_frames[self._position[utterance]])
+            reason = None if frames and self._repeats else too_short(self._encoder, frames)
+            if reason is None:
+                long_enough.append(utterance)
+            else:
+                yield Result(utterance, reason)
+        indices = np.array([self._position[utterance] for utterance in long_enough], np.int64)
+        for utterance, embedding in zip(long_enough, self._embed(indices), strict=True):
+            yield Result(utterance, finite(embedding))
+
+    def _embed(self, indices: np.ndarray) -> Iterable[np.ndarray]:
+        cut = self._cut
         if cut is None:
-            embeddings: Iterable[np.ndarray] = embed_store(encoder, store, indices, max_frames)
-        else:
-            check_dim(encoder, store)
-            embeddings = (embed_parts(encoder, cut.of_features(store.matrix(int(row))), cut) for row in indices)
-        for utterance, embedding in zip(used, embeddings, strict=True):
-            _write_finite(shard, utterance, embedding)
-        progress(len(utterances))
-
-    return embed
+            return embed_store(self._encoder, self._store, indices, self._max_frames)
+        check_dim(self._encoder, self._store)
+        matrices = (self._store.matrix(int(index)) for index in indices)
+        return (embed_parts(self._encoder, cut.of_features(matrix), cut) for matrix in matrices)
 
 
-def wave_embedder(
-    encoder: Encoder,
-    data: DataDir,
-    max_frames: int,
-    repeat_short: bool,
-    progress: Callable[[int], object],
-    cut: Cut | None = None,
-    channel: int | str | None = None,
-) -> Callable[[Sequence[str], ShardWriter], None]:
-    """Return the work of one shard that embeds audio through the encoder's front end; see `store_embedder`.
+class AudioEmbedding:
+    """Embeds utterances from their audio, through the encoder's front end; see `FeatureEmbedding`.
 
     `data` is loaded with "wav.scp". Utterances are read one by one, so that memory does not grow with the shard.
-    Silence fails; what else speaks against an utterance, see `vouch.audio.loudness`, is counted in the shard's notes.
+    Silence fails; what else speaks against an utterance, see `vouch.audio.loudness`, is noted.
 
     Parameters
     ----------
     channel : of the recordings, see `vouch.audio.reading.read_audio`; None: that of the encoder's training
     """
-    channel = encoder.channel if channel is None else channel
-    front_end = front_end_of(encoder)
 
-    def embed(utterances: Sequence[str], shard: ShardWriter) -> None:
-        reader = WaveReader(data, front_end.sample_rate, channel)
-        for utterance in utterances:
-            try:
-                samples = reader.read(utterance)
-                faults = judge_loudness(measure_loudness(samples, front_end.sample_rate))
-                if "silence" in faults:
-                    raise VouchError(faults["silence"])
-                shard.notes.update(FAULTS[fault] for fault in faults)
-                if isinstance(cut, Crops):
-                    # Cut before the front end, which then sees no more of the recording than of a training crop.
-                    parts = [compute(front_end, crop) for crop in cut.of_samples(samples, front_end.sample_rate)]
-                    _write_finite(shard, utterance, embed_parts(encoder, parts, cut))
-                    continue
-                features = compute(front_end, samples)
-                if not repeat_short and not _is_long_enough(shard, encoder, utterance, len(features)):
-                    continue
-                if cut is None:
-                    embedding = embed_matrices(encoder, [features], max_frames)[0]
-                else:
-                    embedding = embed_parts(encoder, cut.of_features(features, frame_rows(encoder)), cut)
-                _write_finite(shard, utterance, embedding)
-            except VouchError as error:
-                shard.failed[utterance] = str(error)
-            finally:
-                progress(1)
-        shard.notes.update(reader.notes)
+    def __init__(
+        self,
+        encoder: Encoder,
+        data: DataDir,
+        max_frames: int,
+        repeat_short: bool,
+        cut: Cut | None = None,
+        channel: int | str | None = None,
+    ) -> None:
+        self._encoder, self._data, self._max_frames, self._cut = encoder, data, max_frames, cut
+        self._repeat_short = repeat_short
+        self._channel = encoder.channel if channel is None else channel
+        self._front_end = front_end_of(encoder)
 
-    return embed
+    def __call__(self, utterances: Sequence[str]) -> Iterator[Result]:
+        """Yield what became of each utterance, an embedding or a reason."""
+        rate = self._front_end.sample_rate
+        for utterance, samples, notes in WaveReader(self._data, rate, self._channel).read_each(utterances):
+            if isinstance(samples, VouchError):
+                yield Result(utterance, samples, notes)
+                continue
+            faults = judge_loudness(measure_loudness(samples, rate))
+            if "silence" in faults:
+                yield Result(utterance, VouchError(faults["silence"]), notes)
+                continue
+            notes.update(FAULTS[fault] for fault in faults)
+            yield Result(utterance, attempt(self._embed, samples), notes)
+
+    def _embed(self, samples: np.ndarray) -> np.ndarray | VouchError:
+        encoder, cut = self._encoder, self._cut
+        if isinstance(cut, Crops):
+            # Cut before the front end, which then sees no more of the recording than of a training crop.
+            crops = cut.of_samples(samples, self._front_end.sample_rate)
+            return finite(embed_parts(encoder, [compute(self._front_end, crop) for crop in crops], cut))
+        features = compute(self._front_end, samples)
+        reason = None if self._repeat_short else too_short(encoder, len(features))
+        if reason is not None:
+            return reason
+        if cut is None:
+            return finite(embed_matrices(encoder, [features], self._max_frames)[0])
+        return finite(embed_parts(encoder, cut.of_features(features, frame_rows(encoder)), cut))
 
 
-def _is_long_enough(shard: ShardWriter, encoder: Encoder, utterance: str, frames: int) -> bool:
-    if frames < encoder.min_frames:
-        shard.failed[utterance] = f"{frames} {encoder.unit} long, the network needs at least {encoder.min_frames}"
-    return frames >= encoder.min_frames
+def too_short(encoder: Encoder, frames: int) -> VouchError | None:
+    """Return why a network cannot take so many frames; None: it can."""
+    if frames >= encoder.min_frames:
+        return None
+    return VouchError(f"{frames} {encoder.unit} long, the network needs at least {encoder.min_frames}")
 
 
-def _write_finite(shard: ShardWriter, utterance: str, embedding: np.ndarray) -> None:
+def finite(embedding: np.ndarray) -> np.ndarray | VouchError:
+    """Return an embedding, or why it is none."""
     if np.isfinite(embedding).all():
-        shard.write(utterance, embedding)
-    else:
-        shard.failed[utterance] = (
-            "the embedding is NaN or infinite; look for such numbers in its features, or else in the model"
-        )
+        return embedding
+    return VouchError("the embedding is NaN or infinite; look for such numbers in its features, or else in the model")

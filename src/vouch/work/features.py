@@ -1,49 +1,45 @@
-"""Features of the utterances of a data directory."""
+"""What one shard of stage 1 does: the features of a data directory's utterances."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import nn
 
 from vouch.base.channels import MEAN
-from vouch.base.errors import VouchError
+from vouch.base.errors import VouchError, attempt
 from vouch.features.compute import compute
-from vouch.jobs.shards import ShardWriter
+from vouch.jobs.results import Result
 from vouch.kaldi.datadirs.datadir import DataDir
-from vouch.stores.reader import WaveReader
+from vouch.stores.reader import Reading, WaveReader
 from vouch.work.soundcheck import check_samples
 
 
-def feature_extractor(
-    data: DataDir,
-    feature: nn.Module,
-    min_seconds: float,
-    progress: Callable[[int], object],
-    channel: int | str = MEAN,
-) -> Callable[[Sequence[str], ShardWriter], None]:
-    """Return the work of one shard: read, compute and write each utterance, or name why not.
+class FeatureExtraction:
+    """Reads each utterance, looks at its samples and computes its features.
 
     Parameters
     ----------
     data : loaded with "wav.scp"
     feature : a front end
     min_seconds : see `vouch.work.soundcheck.check_samples`
-    progress : called with 1 after each utterance
     channel : of the recordings, see `vouch.audio.reading.read_audio`
     """
 
-    def extract(utterances: Sequence[str], shard: ShardWriter) -> None:
-        reader = WaveReader(data, feature.sample_rate, channel)
-        for utterance, samples in reader.read_each(utterances):
-            try:
-                if isinstance(samples, VouchError):
-                    raise samples
-                check_samples(utterance, samples, feature.sample_rate, min_seconds, shard)
-                shard.write(utterance, compute(feature, samples))
-            except VouchError as error:
-                shard.failed[utterance] = str(error)
-            progress(1)
-        shard.notes.update(reader.notes)
+    def __init__(self, data: DataDir, feature: nn.Module, min_seconds: float, channel: int | str = MEAN) -> None:
+        self._data, self._feature = data, feature
+        self._min_seconds, self._channel = min_seconds, channel
 
-    return extract
+    def __call__(self, utterances: Sequence[str]) -> Iterator[Result]:
+        """Yield what became of each utterance, a (frames, bins) float32 matrix or a reason."""
+        reader = WaveReader(self._data, self._feature.sample_rate, self._channel)
+        yield from map(self._extract, reader.read_each(utterances))
+
+    def _extract(self, reading: Reading) -> Result:
+        utterance, samples, notes = reading
+        if isinstance(samples, VouchError):
+            return Result(utterance, samples, notes)
+        checked = attempt(check_samples, samples, self._feature.sample_rate, self._min_seconds)
+        if isinstance(checked, VouchError):
+            return Result(utterance, checked, notes)
+        return Result(utterance, attempt(compute, self._feature, samples), notes, *checked)

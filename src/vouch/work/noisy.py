@@ -1,32 +1,24 @@
-"""Features of noisy copies of a data directory's utterances."""
+"""What one shard of stage 2 does: the features of noisy copies of a data directory's utterances."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from torch import nn
 
 from vouch.augment.noise import NoiseFolder
 from vouch.base.channels import MEAN
-from vouch.base.errors import VouchError
+from vouch.base.errors import VouchError, attempt
 from vouch.features.compute import compute
-from vouch.jobs.shards import ShardWriter
+from vouch.jobs.results import Result
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.stores.reader import WaveReader
 
 
-def noisy_feature_extractor(
-    data: DataDir,
-    feature: nn.Module,
-    noises: NoiseFolder,
-    originals: Mapping[str, tuple[str, str]],
-    seed: int,
-    progress: Callable[[int], object],
-    channel: int | str = MEAN,
-) -> Callable[[Sequence[str], ShardWriter], None]:
-    """Return the work of one shard: read each original, add noise, compute the features; see `Shards.run`.
+class NoisyCopies:
+    """Reads the original of each copy, adds noise and computes the features.
 
     Parameters
     ----------
@@ -35,20 +27,30 @@ def noisy_feature_extractor(
     noises : recordings to add
     originals : id of each copy to the utterance that it is made of and the kind of noise
     seed : with the id of a copy, the seed of all that is drawn for it
-    progress : called with 1 after each copy
     channel : of the utterances' recordings, see `vouch.audio.reading.read_audio`
     """
 
-    def extract(copies: Sequence[str], shard: ShardWriter) -> None:
-        reader = WaveReader(data, feature.sample_rate, channel)
-        for copy in copies:
-            utterance, kind = originals[copy]
-            rng = np.random.default_rng((seed, zlib.crc32(copy.encode())))
-            try:
-                noisy = noises.add(reader.read(utterance), kind, feature.sample_rate, rng)
-                shard.write(copy, compute(feature, noisy))
-            except VouchError as error:
-                shard.failed[copy] = str(error)
-            progress(1)
+    def __init__(
+        self,
+        data: DataDir,
+        feature: nn.Module,
+        noises: NoiseFolder,
+        originals: Mapping[str, tuple[str, str]],
+        seed: int,
+        channel: int | str = MEAN,
+    ) -> None:
+        self._data, self._feature, self._noises = data, feature, noises
+        self._originals, self._seed, self._channel = originals, seed, channel
 
-    return extract
+    def __call__(self, copies: Sequence[str]) -> Iterator[Result]:
+        """Yield what became of each copy, a (frames, bins) float32 matrix or a reason."""
+        reader = WaveReader(self._data, self._feature.sample_rate, self._channel)
+        readings = reader.read_each([self._originals[copy][0] for copy in copies])
+        # What there is to note of their recordings stage 1 has said.
+        for copy, (_, samples, _) in zip(copies, readings, strict=True):
+            yield Result(copy, samples if isinstance(samples, VouchError) else attempt(self._extract, copy, samples))
+
+    def _extract(self, copy: str, samples: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng((self._seed, zlib.crc32(copy.encode())))
+        noisy = self._noises.add(samples, self._originals[copy][1], self._feature.sample_rate, rng)
+        return compute(self._feature, noisy)

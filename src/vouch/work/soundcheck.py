@@ -10,7 +10,7 @@ import numpy as np
 
 from vouch.audio.loudness import judge_loudness, measure_loudness
 from vouch.base.errors import VouchError
-from vouch.jobs.shards import Outcome, ShardWriter
+from vouch.jobs.results import Outcome
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.tables import read_table
 
@@ -20,14 +20,19 @@ _DIGEST_BYTES = 16
 _DIGEST_STEP = 8
 
 
-def check_samples(utterance: str, samples: np.ndarray, rate: int, min_seconds: float, shard: ShardWriter) -> None:
-    """Look at the samples of one utterance; what is odd becomes a remark.
+def check_samples(samples: np.ndarray, rate: int, min_seconds: float) -> tuple[dict[str, str], str]:
+    """Look at the samples of one utterance.
 
     Parameters
     ----------
     samples : (samples,) float32 in [-1, 1]
     rate : Hz
     min_seconds : shorter utterances get a remark
+
+    Returns
+    -------
+    remarks : a sentence for each kind of oddity, see `vouch.audio.loudness.judge_loudness`
+    digest : of the samples
 
     Raises
     ------
@@ -37,11 +42,9 @@ def check_samples(utterance: str, samples: np.ndarray, rate: int, min_seconds: f
     faults = judge_loudness(measure_loudness(samples, rate, bands=False), min_seconds)
     if "silence" in faults:
         raise VouchError(faults["silence"])
-    for what, sentence in faults.items():
-        shard.remark(what, utterance, sentence)
     digest = hashlib.blake2b(str(len(samples)).encode(), digest_size=_DIGEST_BYTES)
     digest.update(samples[::_DIGEST_STEP].tobytes())
-    shard.digests[utterance] = digest.hexdigest()
+    return faults, digest.hexdigest()
 
 
 def find_same_audio(data: DataDir, digests: Mapping[str, str]) -> dict[str, dict[str, str]]:

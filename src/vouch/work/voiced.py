@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 
-from vouch.base.errors import VouchError
+from vouch.base.errors import VouchError, attempt
 from vouch.features.cmvn import apply_cmvn, cmvn_stats, sliding_cmvn
 from vouch.features.vad import energy_vad, select_voiced
-from vouch.jobs.shards import ShardWriter
+from vouch.jobs.results import Result
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.matrices.reading import read_entry
 from vouch.stores.features import FeatureStore
 
-Work = Callable[[Sequence[str], ShardWriter], None]
 CMVN = ("none", "sliding", "utterance", "speaker")
 
 
@@ -29,43 +28,34 @@ def check_energy(feature: Mapping[str, object], where: object) -> None:
         )
 
 
-def vad_work(data: DataDir, options: Mapping[str, float], progress: Callable[[int], object]) -> Work:
-    """Return the work of one shard that decides which frames are voiced; see `vouch.jobs.shards.Shards.run`.
+class VoiceActivity:
+    """Decides which frames of each utterance are voiced.
 
     Parameters
     ----------
     data : loaded with "feats.scp"; the first dimension of the features is a log energy
     options : of `vouch.features.vad.energy_vad`
-    progress : called with 1 after each utterance
     """
-    features = _Features(data)
 
-    def decide(utterances: Sequence[str], shard: ShardWriter) -> None:
+    def __init__(self, data: DataDir, options: Mapping[str, float]) -> None:
+        self._features, self._options = _Features(data), options
+
+    def __call__(self, utterances: Sequence[str]) -> Iterator[Result]:
+        """Yield what became of each utterance, (frames,) float32 of ones and zeros or a reason."""
         for utterance in utterances:
-            try:
-                log_energy = features.matrix(utterance)[:, 0]
-                if not np.isfinite(log_energy).all():
-                    raise VouchError("its energies hold NaN or infinite values")
-                voiced = energy_vad(log_energy, **options)
-                shard.write(utterance, voiced.astype(np.float32))
-                if not voiced.any():
-                    shard.notes["without a voiced frame"] += 1
-            except VouchError as error:
-                shard.failed[utterance] = str(error)
-            progress(1)
+            voiced = attempt(self._decide, utterance)
+            is_silent = isinstance(voiced, np.ndarray) and not voiced.any()
+            yield Result(utterance, voiced, {"without a voiced frame": 1} if is_silent else {})
 
-    return decide
+    def _decide(self, utterance: str) -> np.ndarray:
+        log_energy = self._features.matrix(utterance)[:, 0]
+        if not np.isfinite(log_energy).all():
+            raise VouchError("its energies hold NaN or infinite values")
+        return energy_vad(log_energy, **self._options).astype(np.float32)
 
 
-def voiced_work(
-    data: DataDir,
-    vad_scp: Mapping[str, str],
-    cmvn: str,
-    window: int,
-    norm_vars: bool,
-    progress: Callable[[int], object],
-) -> Work:
-    """Return the work of one shard that writes voiced frames, normalised before the others are dropped.
+class VoicedFrames:
+    """Selects the voiced frames of each utterance, normalised before the others are dropped.
 
     Parameters
     ----------
@@ -74,31 +64,35 @@ def voiced_work(
     cmvn : one of `CMVN`
     window : frames, of "sliding", which is centred
     norm_vars : divide by the standard deviation too
-    progress : called with 1 after each utterance
     """
-    features = _Features(data)
 
-    def normalize(utterance: str) -> np.ndarray:
-        matrix = features.matrix(utterance)
-        if cmvn == "none":
-            return matrix
-        if cmvn == "sliding":
-            return sliding_cmvn(torch.from_numpy(matrix)[None], window=window, norm_vars=norm_vars)[0].numpy()
-        stats = features.speaker_stats(data.utt2spk[utterance]) if cmvn == "speaker" else cmvn_stats(matrix)
-        return apply_cmvn(matrix, stats, norm_vars)
+    def __init__(self, data: DataDir, vad_scp: Mapping[str, str], cmvn: str, window: int, norm_vars: bool) -> None:
+        self._features, self._utt2spk, self._vad_scp = _Features(data), data.utt2spk, vad_scp
+        self._cmvn, self._window, self._norm_vars = cmvn, window, norm_vars
 
-    def select(utterances: Sequence[str], shard: ShardWriter) -> None:
+    def __call__(self, utterances: Sequence[str]) -> Iterator[Result]:
+        """Yield what became of each utterance, a (frames, bins) float32 matrix or a reason."""
         for utterance in utterances:
-            try:
-                if utterance not in vad_scp:
-                    raise VouchError("no voice activity is known")
-                voiced = read_entry(vad_scp[utterance], "vector")
-                shard.write(utterance, select_voiced(normalize(utterance), voiced))
-            except VouchError as error:
-                shard.failed[utterance] = str(error)
-            progress(1)
+            yield Result(utterance, attempt(self._select, utterance))
 
-    return select
+    def _select(self, utterance: str) -> np.ndarray:
+        if utterance not in self._vad_scp:
+            raise VouchError("no voice activity is known")
+        voiced = read_entry(self._vad_scp[utterance], "vector")
+        return select_voiced(self._normalize(utterance), voiced)
+
+    def _normalize(self, utterance: str) -> np.ndarray:
+        matrix = self._features.matrix(utterance)
+        if self._cmvn == "none":
+            return matrix
+        if self._cmvn == "sliding":
+            batch = torch.from_numpy(matrix)[None]
+            return sliding_cmvn(batch, window=self._window, norm_vars=self._norm_vars)[0].numpy()
+        if self._cmvn == "speaker":
+            stats = self._features.speaker_stats(self._utt2spk[utterance])
+        else:
+            stats = cmvn_stats(matrix)
+        return apply_cmvn(matrix, stats, self._norm_vars)
 
 
 class _Features:

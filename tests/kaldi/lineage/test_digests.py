@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from vouch.jobs.results import Result
 from vouch.jobs.shards import Shards
 from vouch.kaldi.lineage.digests import LIST_NAME, digest_data, digest_file, digest_sources
 from vouch.kaldi.tables import read_table
@@ -18,7 +19,7 @@ def make(folder, value=0.0, archive="ark"):
     """Write features of a stage, whose archives are listed with their digests, and return their table."""
     shards = Shards(folder / "fbank", ITEMS, "f", archive, size=2)
     shards.prepare()
-    shards.run(lambda items, writer: [writer.write(item, np.full((4, 3), value + ITEMS.index(item))) for item in items])
+    shards.run(lambda items: (Result(item, np.full((4, 3), value + ITEMS.index(item))) for item in items))
     shards.finish(folder / "feats.scp")
     return read_table(folder / "feats.scp")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
+from urllib.parse import quote
 
 import numpy as np
 
@@ -67,6 +69,7 @@ class ArkWriter:
     Attributes
     ----------
     entries : key to `archive:offset`, in the order of writing
+    files : the archive's name alone
     """
 
     def __init__(self, file: IO[bytes], ark_name: str, compression: str) -> None:
@@ -75,20 +78,64 @@ class ArkWriter:
         pick(dict.fromkeys(COMPRESSION), compression, "compression")
         self._compression = compression
         self.entries: dict[str, str] = {}
+        self.files = [ark_name]
 
-    def write(self, key: str, array: np.ndarray) -> None:
+    def write(self, key: str, array: np.ndarray) -> str:
         """Append `array`, (rows, cols) or (dim,), as float32 or in the archive's compressed form.
+
+        Returns
+        -------
+        `archive:offset`
 
         Raises
         ------
         VouchError : the array is empty or not finite, or the key is none
         """
-        if not array.size:
-            raise VouchError(f"'{key}': an empty matrix is not written")
-        if not np.isfinite(array).all():
-            raise VouchError(f"'{key}': NaN or infinite values are not written")
-        array = np.ascontiguousarray(array, dtype="<f4")
-        self.entries[key] = f"{self._name}:{append_entry(self._file, key, array, self._compression)}"
+        position = append_entry(self._file, key, _finite_floats(key, array), self._compression)
+        self.entries[key] = f"{self._name}:{position}"
+        return self.entries[key]
+
+
+class NpyWriter:
+    """Writes float32 matrices and vectors into files of their own, in numpy's format.
+
+    Parameters
+    ----------
+    folder : of the files, which are called `<key>.npy`; what names of files cannot hold is `%2F` and the like
+
+    Attributes
+    ----------
+    files : names of the files, in the order of writing
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.files: list[str] = []
+
+    def write(self, key: str, array: np.ndarray) -> str:
+        """Write `array`, (rows, cols) or (dim,), and return the name of its file.
+
+        Raises
+        ------
+        VouchError : the array is empty or not finite
+        """
+        buffer = io.BytesIO()
+        np.save(buffer, _finite_floats(key, array), allow_pickle=False)
+        name = f"{quote(key, safe='')}.npy"
+        # Through memory: numpy, writing to a file itself, does not tell a full disk from another error.
+        with atomic_write(self._folder / name, "wb") as file:
+            file.write(buffer.getbuffer())
+        self.files.append(name)
+        return name
+
+
+def _finite_floats(key: str, array: np.ndarray) -> np.ndarray:
+    """Return an array as it is written; `VouchError` naming the key when it is empty or not finite."""
+    if not array.size:
+        raise VouchError(f"'{key}': an empty matrix is not written")
+    if not np.isfinite(array).all():
+        raise VouchError(f"'{key}': NaN or infinite values are not written")
+    return np.ascontiguousarray(array, dtype="<f4")
 
 
 @contextlib.contextmanager
