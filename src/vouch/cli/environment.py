@@ -28,8 +28,14 @@ def requirements() -> dict[str, str]:
 
 
 def required_modules() -> list[str]:
-    """Return the names of the modules that requirements.txt promises."""
-    return [MODULES.get(name, name) for name in requirements()]
+    """Return the names of the modules that requirements.txt promises; without a checkout, those that pip installed."""
+    if REQUIREMENTS.exists():
+        names = list(requirements())
+    else:
+        from importlib import metadata  # not in Pythons that `wrong_python` refuses
+
+        names = [re.split(r"[^A-Za-z0-9_-]", line)[0].lower() for line in metadata.requires("vouch") or ()]
+    return [MODULES.get(name, name) for name in names]
 
 
 def wrong_python(version: tuple[int, ...] = sys.version_info[:2]) -> str | None:

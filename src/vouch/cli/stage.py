@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from vouch.base.errors import VouchError, is_out_of_memory, mishap
 from vouch.base.failures import MAX_FAILED, describe_failures
+from vouch.cli.entry import own_command
 from vouch.cli.parser import Parser
 from vouch.jobs.launch import launch
 from vouch.jobs.results import Outcome, Work
@@ -26,6 +27,7 @@ from vouch.jobs.shards import Shards
 # glibc learns nothing.
 KEPT_BYTES = 31 << 20
 SECONDS_BETWEEN_LINES = 60.0
+LAUNCHER = Path(__file__).resolve().parents[3] / "utils/run.py"
 LOG_TAIL = 4096  # bytes at the end of a job's log
 
 
@@ -162,6 +164,13 @@ def add_channel_option(parser: Parser, default: str) -> None:
     )
 
 
+def own_launcher() -> str:
+    """Return the launcher that runs jobs on this machine, quoted for a shell."""
+    if not LAUNCHER.exists():
+        raise VouchError("--nj: utils/run.py, which runs jobs on this machine, is in the checkout only; give --cmd")
+    return shlex.quote(str(LAUNCHER))
+
+
 def run_shards(
     args: argparse.Namespace,
     shards: Shards,
@@ -215,11 +224,10 @@ def run_shards(
         with ProgressBar("utt", *shards.count()) as bar:
             shards.run(make_work(), progress=bar.update)
     else:
-        script = Path(sys.argv[0]).resolve()
-        cmd = args.cmd or shlex.quote(str(Path(__file__).resolve().parents[3] / "utils/run.py"))
-        command = [sys.executable, str(script), *sys.argv[1:]]
+        name, command = own_command()
+        launcher, log = args.cmd or own_launcher(), scp.parent / "log"
         with JobProgress(shards, args.nj) as progress:
-            launch(cmd, args.nj, scp.parent / "log", script.stem, command, progress.look)
+            launch(launcher, args.nj, log, name, [*command, *sys.argv[1:]], progress.look)
     outcome = shards.finish(scp, args.max_failed, beside, listed_too, check)
     for note, count in sorted(outcome.notes.items()):
         print(f"{scp}: {count} recordings {note}", file=sys.stderr)

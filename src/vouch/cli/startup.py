@@ -11,9 +11,13 @@ import sys
 import traceback
 from types import TracebackType
 
-from vouch.cli.environment import required_modules, wrong_python
+from vouch.cli.environment import REQUIREMENTS, required_modules, wrong_python
 
-ADVICE = "run '. ./path.sh' in this shell first, which puts a Python that has what Vouch needs on PATH"
+ADVICE = (
+    "run '. ./path.sh' in this shell first, which puts a Python that has what Vouch needs on PATH"
+    if REQUIREMENTS.exists()
+    else "install Vouch again with pip"
+)
 
 
 def guard_imports(name: str) -> None:
@@ -41,7 +45,7 @@ def missing_package(error: BaseException) -> str | None:
     """Return one line about an import that failed because this Python has not the packages of Vouch, else None."""
     if not isinstance(error, ImportError) or (error.name or "").split(".")[0] not in required_modules():
         return None
-    return f"{sys.executable} lacks packages or has others than requirements.txt names ({error}); {ADVICE}"
+    return f"{sys.executable} lacks packages or has others than Vouch needs ({error}); {ADVICE}"
 
 
 def say_interrupted() -> None:
