@@ -9,11 +9,22 @@ top=${BASH_SOURCE[0]}
 top=$(dirname "$top")/
 [ "$top" != ./ ] || top=''
 
-# What the options below change. Those of stages 4 to 7 come from the protocol, those of the corpus from its corpus.sh.
-corpus=demo stage=0 stop_stage=7 nj=1 cmd='' device=auto
-feature=fbank40 named_feature=false protocol=default norm='' name='' dry_run=false
-overrides=()      # of the recipe: --model NAME, --loss.margin 0.3, ...
-prepare_values=() # for stage 0
+# What the options change. What is not here comes from elsewhere: what belongs to a corpus from egs/CORPUS/corpus.sh, how
+# stages 4 to 7 evaluate from conf/protocols/, and everything about network, loss and training from conf/recipes/.
+corpus=demo
+stage=0
+stop_stage=7
+dry_run=false
+feature=fbank40     # conf/features/fbank40.yaml
+named_feature=false # whether --feature was given
+protocol=default    # conf/protocols/default.sh
+norm=''             # of scores; empty: what the protocol says
+name=''             # of the experiment; empty: made from what differs from the defaults
+nj=1
+cmd=''              # launcher of the jobs; empty: this machine
+device=auto
+overrides=()        # of the recipe, as words for steps/train.py: --SECTION.OPTION VALUE ...
+prepare_values=()   # for stage 0, as words: --OPTION VALUE ...
 
 names() { # KIND: the names that files of this kind have in conf/, one a line
   local file
@@ -45,12 +56,13 @@ which stages, on what
   --OPTION VALUE          whatever egs/CORPUS/corpus.sh passes on to stage 0, such as --root DIR of folders;
                           --OPTION=VALUE is the same, of all options
 how
-  --model NAME            such as resnetse34l or xvector (what the recipe says); steps/train.py --help lists them all
-  --loss NAME             such as aamsoftmax, ge2e, triplet, or a sum: aamsoftmax+angleproto (what the recipe says)
+  --model NAME            the network (what the recipe says); utils/model_info.py --all lists them and what they cost
+  --loss NAME             the loss, or a weighted sum of several: A+B (what the recipe says); steps/train.py --help
+                          lists them
   --finetune FILE         start from this model: final.pt, or checkpoints/last.pt, which has the loss too
   --recipe NAME           conf/recipes/NAME.yaml (what corpus.sh says)
-  --model.X, --loss.X, --train.X VALUE    an option of the recipe, such as --loss.margin 0.3 or --train.epochs 10;
-                          steps/train.py --loss triplet --help lists those of a model and a loss
+  --model.X, --loss.X, --train.X VALUE    an option of the recipe, such as --train.epochs 10;
+                          steps/train.py --model NAME --loss NAME --help lists those of a network and a loss
   --feature NAME          conf/features/NAME.yaml (fbank40)
   --musan DIR             MUSAN-shaped folder of noises for stage 2; '': no augmentation (what corpus.sh says)
   --protocol NAME         how stages 4 to 7 evaluate, in conf/protocols/NAME.sh: $(names protocol | xargs)
@@ -151,15 +163,29 @@ for folder in "${top}egs"/*/; do
 done
 check_name corpus "$corpus" "${corpora[@]}"
 data=${top}egs/$corpus/data
-prepare='' prepare_options=() train_set=train valid_set=valid test_sets=(test) recipe=default musan=''
+
+# What corpus.sh may change.
+prepare=''         # adapter that stage 0 runs; empty: the data was made by hand
+prepare_options=() # options of ours that are passed on to it
+train_set=train
+valid_set=valid
+test_sets=(test)
+recipe=default
+musan=''           # folder of noises; empty: no noisy copies
 if [ -f "${top}egs/$corpus/corpus.sh" ]; then
   # shellcheck source=egs/demo/corpus.sh
   . "${top}egs/$corpus/corpus.sh"
 fi
-usual_recipe=$recipe usual_musan=$musan
+usual_recipe=$recipe
+usual_musan=$musan
 
-known=(--help --corpus --stage --stop-stage --dry-run --model --loss --finetune --normalization --recipe --feature --musan
-  --protocol --norm --name --nj --cmd --device "${prepare_options[@]/#/--}")
+known=(
+  --help --corpus --stage --stop-stage --dry-run
+  --model --loss --finetune --normalization --recipe --feature --musan
+  --protocol --norm --name
+  --nj --cmd --device
+  "${prepare_options[@]/#/--}"
+)
 while [ $# -gt 0 ]; do
   option=${1%%=*}
   case $1 in
@@ -186,7 +212,10 @@ while [ $# -gt 0 ]; do
   case $option in
     --corpus) ;; # read above
     --recipe) recipe=$value ;;
-    --feature) feature=$value named_feature=true ;;
+    --feature)
+      feature=$value
+      named_feature=true
+      ;;
     --musan) musan=$value ;;
     --stage) stage=$value ;;
     --stop-stage) stop_stage=$value ;;
@@ -196,7 +225,9 @@ while [ $# -gt 0 ]; do
     --nj) nj=$value ;;
     --cmd) cmd=$value ;;
     --device) device=$value ;;
-    --model | --loss | --finetune | --normalization | --model.* | --loss.* | --train.*) overrides+=("$option" "$value") ;;
+    --model | --loss | --finetune | --normalization | --model.* | --loss.* | --train.*)
+      overrides+=("$option" "$value") # checked by steps/train.py, which knows them
+      ;;
     *) prepare_values+=("$option" "$value") ;;
   esac
 done
@@ -217,7 +248,14 @@ done
 
 # shellcheck source=path.sh
 . "${top:-./}path.sh"
-train_options=(--config "${top}conf/recipes/$recipe.yaml" "${overrides[@]}" --device "$device")
+
+# What stage 3 will train: asked for now, because mistakes in its options should not wait, and because a network that
+# takes waveforms needs neither features nor noisy copies of them.
+train_options=(
+  --config "${top}conf/recipes/$recipe.yaml"
+  "${overrides[@]}"
+  --device "$device"
+)
 described=$("${top}steps/train.py" --print-name "${train_options[@]}")
 input=${described#* } # features or waveform
 
@@ -240,10 +278,10 @@ exp=${top}egs/$corpus/exp/$name
 # Noisy copies are features: they are of no use to a network that takes waveforms.
 no_noise='there is no folder of noises (--musan DIR)'
 if [ "$input" = waveform ]; then
-  musan='' no_noise='noisy copies are features, and the network takes waveforms'
+  musan=''
+  no_noise='noisy copies are features, and the network takes waveforms'
 fi
 trained_on=$train_set${musan:+_aug}
-jobs=(--nj "$nj" ${cmd:+--cmd "$cmd"})
 
 # A corpus that was made by hand may have no validation set; what stage 0 makes is not there yet.
 valid=()
@@ -251,12 +289,20 @@ if [ -n "$prepare" ] || [ -d "$data/$valid_set" ]; then
   valid=("$valid_set")
 fi
 
+# How stages 1, 2 and 4 are split into jobs, and who runs these.
+jobs=(--nj "$nj" ${cmd:+--cmd "$cmd"})
+
 # What one protocol makes is kept apart from what others do: embeddings_NAME, scores_NAME, results_NAME.
-apart='' by=''
+apart=''
+by=''
 if [ "$protocol" != default ]; then
-  apart=_$protocol by=", protocol $protocol"
+  apart=_$protocol
+  by=", protocol $protocol"
 fi
-embeddings=$exp/embeddings$apart scores=$exp/scores$apart results=$exp/results$apart
+embeddings=$exp/embeddings$apart
+scores=$exp/scores$apart
+results=$exp/results$apart
+# The options of stages 4 to 7, and the normalisation unless --norm says it.
 # shellcheck source=conf/protocols/default.sh
 . "${top}conf/protocols/$protocol.sh"
 
@@ -279,7 +325,9 @@ if wanted 1; then
   say "== stage 1: features"
   if [ "$input" = features ]; then
     for set in "$train_set" "${valid[@]}" "${test_sets[@]}"; do
-      run "${top}steps/make_fbank.py" "$data/$set" --config "${top}conf/features/$feature.yaml" "${jobs[@]}"
+      run "${top}steps/make_fbank.py" "$data/$set" \
+        --config "${top}conf/features/$feature.yaml" \
+        "${jobs[@]}"
     done
   else
     say "no features: the network takes waveforms, straight from the recordings; stage 3 leaves out silent ones"
@@ -290,21 +338,27 @@ fi
 if wanted 2; then
   say "== stage 2: augmentation"
   if [ -n "$musan" ]; then
-    run "${top}steps/augment_data.py" "$data/$train_set" "$data/$trained_on" --musan "$musan" "${jobs[@]}"
+    run "${top}steps/augment_data.py" "$data/$train_set" "$data/$trained_on" \
+      --musan "$musan" \
+      "${jobs[@]}"
   else
     say "no augmentation: $no_noise"
   fi
 fi
 
-# Stage 3 trains the network; the speakers of the validation set, which it never hears, choose the best epoch.
+# Stage 3 trains the network; the speakers of the validation set, which it never hears, choose the best epoch. Edit here
+# what --model, --loss and --train cannot say: all that the script takes is in steps/train.py --help.
 if wanted 3; then
   say "== stage 3: training"
   features=()
   if [ "$input" = features ] || $named_feature; then
-    # Those of another run may still lie there.
+    # The script compares them with those that lie in the folders: they may be of another run.
     features=(--feature "${top}conf/features/$feature.yaml")
   fi
-  run "${top}steps/train.py" "$data/$trained_on" "$exp" "${valid[@]/#/--valid=$data/}" "${features[@]}" "${train_options[@]}"
+  run "${top}steps/train.py" "$data/$trained_on" "$exp" \
+    "${valid[@]/#/--valid=$data/}" \
+    "${features[@]}" \
+    "${train_options[@]}"
 fi
 
 # Stage 4 makes one vector of each utterance, so that the stages after it need neither audio nor network.
@@ -316,14 +370,18 @@ if wanted 4; then
     to_embed=("$train_set" "${test_sets[@]}")
   fi
   for set in "${to_embed[@]}"; do
-    run "${top}steps/extract_embeddings.py" "$data/$set" "$exp/final.pt" "$embeddings/$set" "${extract_options[@]}" \
-      --device "$device" "${jobs[@]}"
+    run "${top}steps/extract_embeddings.py" "$data/$set" "$exp/final.pt" "$embeddings/$set" \
+      "${extract_options[@]}" \
+      --device "$device" \
+      "${jobs[@]}"
   done
 fi
 
-# The trial lists: trials, and if a set has several trials_NAME. By number: its set, its file, and what its scores are
-# called. Copies that editors leave beside them are not meant.
-list_sets=() list_files=() list_names=()
+# Stages 5 to 7 go through the trial lists of the test sets: trials, and if a set has several trials_NAME. By number: its
+# set, its file, and what its scores are called. Copies that editors leave beside them are not meant.
+list_sets=()
+list_files=()
+list_names=()
 if wanted 5 || wanted 6 || wanted 7; then
   for set in "${test_sets[@]}"; do
     files=()
@@ -338,7 +396,9 @@ if wanted 5 || wanted 6 || wanted 7; then
     [ ${#files[@]} -gt 0 ] || files=("$data/$set/trials")
     for file in "${files[@]}"; do
       [[ $file != */trials_"$norm" ]] || die "$file: the normalised scores of trials are called so too; rename it"
-      list_sets+=("$set") list_files+=("$file") list_names+=("${set}_${file##*/}")
+      list_sets+=("$set")
+      list_files+=("$file")
+      list_names+=("${set}_${file##*/}")
     done
   done
 fi
@@ -356,8 +416,11 @@ if wanted 5; then
   for i in "${!list_files[@]}"; do
     say "== stage 5: scores of ${list_names[i]}$by"
     compare_as "${list_sets[i]}"
-    run "${top}steps/score_trials.py" "${list_files[i]}" "$embeddings/${list_sets[i]}/embedding.scp" \
-      "$scores/${list_names[i]}.txt" "${compare[@]}"
+    run "${top}steps/score_trials.py" \
+      "${list_files[i]}" \
+      "$embeddings/${list_sets[i]}/embedding.scp" \
+      "$scores/${list_names[i]}.txt" \
+      "${compare[@]}"
   done
 fi
 
@@ -370,9 +433,15 @@ if wanted 6; then
       continue
     fi
     compare_as "${list_sets[i]}"
-    run "${top}steps/normalize_scores.py" "$scores/${list_names[i]}.txt" "$embeddings/${list_sets[i]}/embedding.scp" \
-      "$embeddings/$train_set/embedding.scp" "$scores/${list_names[i]}_$norm.txt" --method "$norm" \
-      --utt2spk "$data/${list_sets[i]}/utt2spk" "${norm_options[@]}" "${compare[@]}"
+    run "${top}steps/normalize_scores.py" \
+      "$scores/${list_names[i]}.txt" \
+      "$embeddings/${list_sets[i]}/embedding.scp" \
+      "$embeddings/$train_set/embedding.scp" \
+      "$scores/${list_names[i]}_$norm.txt" \
+      --method "$norm" \
+      --utt2spk "$data/${list_sets[i]}/utt2spk" \
+      "${norm_options[@]}" \
+      "${compare[@]}"
   done
 fi
 

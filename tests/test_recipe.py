@@ -1,13 +1,17 @@
 """The recipe as its users run it: all stages on a tiny demo corpus, then other losses, stages and corpora."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from recipe import copy_project, environment, replace_training, run
+from recipe import ROOT, copy_project, environment, replace_training, run
+
+from vouch.losses import LOSSES
+from vouch.models import MODELS
 
 TINY = [
     "--model.channels",
@@ -233,6 +237,12 @@ def test_an_output_that_cannot_be_written_is_an_error(quick, options, redirectio
     )
     assert done.returncode == 1
     assert done.stderr == ("run.sh: error: the standard output cannot be written to; is it closed, or a disk full?\n")
+
+
+def test_run_sh_names_no_network_and_no_loss():
+    """It would have to be edited with each new one; where they are listed is in its help."""
+    words = set(re.findall(r"[a-z0-9_]+", (ROOT / "run.sh").read_text()))
+    assert not words & {*MODELS, *LOSSES}
 
 
 def test_help_has_the_stage_table(clone):
