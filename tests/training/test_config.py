@@ -9,8 +9,9 @@ from vouch.base.errors import VouchError
 from vouch.base.options import read_yaml
 from vouch.losses import LOSSES
 from vouch.models import MODELS
-from vouch.training.config import LONGEST_NAME, check_networks, experiment_name, resolve_config
+from vouch.training.config import LONGEST_NAME, experiment_name, resolve_config
 from vouch.training.options import TrainOptions
+from vouch.training.setup import check_networks
 
 FILE = {
     "model": {"name": "xvector", "embedding_dim": 64},

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from corpus import TINY, tiny_encoder, write_features
+from runs import make_run
 
 from vouch.base.errors import VouchError
 from vouch.base.torchfile import load_torch
@@ -10,12 +11,9 @@ from vouch.encoder import save_encoder
 from vouch.losses import LOSSES, build_loss
 from vouch.training.checkpoint import TrainingState, save_checkpoint
 from vouch.training.config import resolve_config
-from vouch.training.data import TrainingSet
 from vouch.training.finetune import check_features, configure, load_start, transfer_loss
-from vouch.training.loop import Callbacks, Trainer
 
 OLD, NEW = ["s0", "s1", "s3", "s4"], ["s1", "s2", "s4"]
-CPU = torch.device("cpu")
 
 
 def checkpoint(path, loss="aamsoftmax", speakers=OLD):
@@ -108,34 +106,35 @@ def test_features_that_do_not_fit_are_refused(tmp_path):
         check_features(start, 8, {"type": "logmel", "num_mel_bins": 8}, tmp_path)
 
 
-def make_trainer(tmp_path, name, lines=None, start=None, loss="aamsoftmax", **train):
+def make(tmp_path, name, start=None, loss="aamsoftmax", **train):
     write_features(tmp_path / "set")
     train = {"epochs": 1, "batch_size": 8, "crop_frames": 20, "freeze": [], **train}
     config = resolve_config({"model": TINY["xvector"], "loss": loss, "train": train}, {})
-    calls = Callbacks((lines if lines is not None else []).append)
-    return Trainer(config, TrainingSet(tmp_path / "set"), None, None, start, tmp_path / name, "f", CPU, calls)
+    return make_run(config, tmp_path / "set", None, tmp_path / name, start=start)
 
 
 def test_fine_tuning_begins_where_training_ended(tmp_path):
-    first = make_trainer(tmp_path, "first", epochs=3)
-    first.run()
-    lines = []
+    first = make(tmp_path, "first", epochs=3)
+    first()
     start = load_start(tmp_path / "first/checkpoints/last.pt")
-    second = make_trainer(tmp_path, "second", lines, start)
-    for ours, theirs in ((second.state.encoder, first.state.encoder), (second.state.loss, first.state.loss)):
-        for key, value in theirs.state_dict().items():
-            assert torch.equal(ours.state_dict()[key], value), key
-    second.run()
-    assert lines[1].endswith("last.pt: the loss keeps its rows for 4 of 4 speakers")
-    assert second.progress.epoch == 1
+    second = make(tmp_path, "second", start)
+    ours, theirs = second.training.state, first.training.state
+    for one, other in ((ours.encoder, theirs.encoder), (ours.loss, theirs.loss)):
+        for key, value in other.state_dict().items():
+            assert torch.equal(one.state_dict()[key], value), key
+    second()
+    assert second.lines[1].endswith("last.pt: the loss keeps its rows for 4 of 4 speakers")
+    assert ours.progress.epoch == 1
 
 
 def test_frozen_modules_stay_to_the_last_bit(tmp_path):
-    trainer = make_trainer(tmp_path, "exp", freeze=["frame1", "frame2.conv"], epochs=2)
-    before = {key: value.clone() for key, value in trainer.state.encoder.model.state_dict().items()}
-    trainer.run()
+    run = make(tmp_path, "exp", freeze=["frame1", "frame2.conv"], epochs=2)
+    before = {key: value.clone() for key, value in run.training.state.encoder.model.state_dict().items()}
+    run()
     changed = {
-        key for key, value in trainer.state.encoder.model.state_dict().items() if not torch.equal(value, before[key])
+        key
+        for key, value in run.training.state.encoder.model.state_dict().items()
+        if not torch.equal(value, before[key])
     }
     assert {"frame2.bn.running_mean", "frame3.conv.weight", "segment6.weight"} <= changed
     assert not {key for key in changed if key.startswith(("frame1.", "frame2.conv."))}
@@ -145,22 +144,22 @@ def test_freezing_what_is_not_there_or_everything_is_refused(tmp_path):
     with pytest.raises(
         VouchError, match=r"train.freeze: the network has no module 'segment7' \(did you mean 'segment6'"
     ):
-        make_trainer(tmp_path, "exp", freeze=["segment7"])
+        make(tmp_path, "exp", freeze=["segment7"])
     with pytest.raises(VouchError, match=r"train\.freeze leaves nothing to train"):
-        make_trainer(tmp_path, "exp", loss="proto", freeze=[*(f"frame{n}" for n in range(1, 6)), "segment6"])
+        make(tmp_path, "exp", loss="proto", freeze=[*(f"frame{n}" for n in range(1, 6)), "segment6"])
 
 
 def test_trunk_and_head_have_rates_of_their_own(tmp_path):
-    trainer = make_trainer(tmp_path, "exp", trunk_rate=0.1, optimizer="sgd", clip_norm=0.0, warmup=0.0)
-    trunk, head = trainer.state.optimizer.param_groups
-    assert {id(p) for p in trunk["params"]} == {id(p) for p in trainer.state.encoder.parameters()}
-    assert {id(p) for p in head["params"]} == {id(p) for p in trainer.state.loss.parameters()}
-    trainer.run()
+    run = make(tmp_path, "exp", trunk_rate=0.1, optimizer="sgd", clip_norm=0.0, warmup=0.0)
+    trunk, head = run.training.state.optimizer.param_groups
+    assert {id(p) for p in trunk["params"]} == {id(p) for p in run.training.state.encoder.parameters()}
+    assert {id(p) for p in head["params"]} == {id(p) for p in run.training.state.loss.parameters()}
+    run()
     assert trunk["lr"] == pytest.approx(0.1 * head["lr"]) and head["lr"] > 0
 
 
 def test_checkpoints_name_the_loss_and_its_speakers(tmp_path):
-    make_trainer(tmp_path, "exp").run()
+    make(tmp_path, "exp")()
     content = load_torch(tmp_path / "exp/checkpoints/last.pt")
     assert (content["loss_name"], content["speakers"]) == ("aamsoftmax", ["s0", "s1", "s2", "s3"])
 

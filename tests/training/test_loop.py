@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from corpus import TINY, TINY_BINS, read_features, tiny_encoder, write_all_trials, write_features
+from runs import make_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vouch.base.errors import VouchError
@@ -17,9 +18,11 @@ from vouch.encoder import load_encoder
 from vouch.kaldi.tables import read_table, write_table
 from vouch.losses import LOSSES
 from vouch.models import MODELS
+from vouch.training import loop
 from vouch.training.config import resolve_config
-from vouch.training.data import TrainingSet
-from vouch.training.loop import BATCHES_BETWEEN_READINGS, Callbacks, Interrupted, Trainer
+from vouch.training.loop import Interrupted
+from vouch.training.record import BATCHES_BETWEEN_READINGS
+from vouch.training.step import train_step
 from vouch.training.validation import ValidationSet
 
 # Enough for each network to tell four speakers apart.
@@ -39,16 +42,11 @@ def sets(tmp_path_factory):
     return folder
 
 
-def make_trainer(
-    sets, exp, valid=True, model="lstm", loss="softmax", should_stop=lambda: False, fingerprint="f", start=None, **train
-):
-    """Return a trainer and the list that its log lines are appended to."""
+def make(sets, exp, valid=True, model="lstm", loss="softmax", should_stop=lambda: False, **train):
+    """Return a training that can be run and the list that its log lines are appended to."""
     config = resolve_config({"model": TINY[model], "loss": loss, "train": {**SHORT, **train}}, {})
-    lines = []
-    data = TrainingSet(sets / "train")
-    trials = ValidationSet(sets / "valid") if valid else None
-    calls = Callbacks(lines.append, should_stop=should_stop)
-    return Trainer(config, data, trials, None, start, exp, fingerprint, torch.device("cpu"), calls), lines
+    run = make_run(config, sets / "train", sets / "valid" if valid else None, exp, should_stop=should_stop)
+    return run, run.lines
 
 
 def stop_after(batches):
@@ -90,9 +88,9 @@ def assert_same_state(found, expected, where="state"):
 )
 def test_every_network_and_every_loss_learns(sets, tmp_path, model, loss):
     epochs = EPOCHS.get(model, 12)
-    trainer, lines = make_trainer(sets, tmp_path, model=model, loss=loss, epochs=epochs, learning_rate=0.02)
-    untrained = trainer.valid.eer(trainer.state.encoder.eval())
-    final = trainer.run()
+    run, lines = make(sets, tmp_path, model=model, loss=loss, epochs=epochs, learning_rate=0.02)
+    untrained = run.training.valid.eer(run.training.state.encoder.eval())
+    final = run()
     assert losses(lines)[-1] < 0.5 * losses(lines)[0]
     eer = ValidationSet(sets / "valid").eer(load_encoder(final))
     # Some networks tell the four speakers apart before they have learnt anything.
@@ -109,8 +107,8 @@ def test_every_network_and_every_loss_learns(sets, tmp_path, model, loss):
     ],
 )
 def test_other_ways_to_train_learn_too(sets, tmp_path, options):
-    trainer, lines = make_trainer(sets, tmp_path, model="xvector", epochs=12, **options)
-    trainer.run()
+    run, lines = make(sets, tmp_path, model="xvector", epochs=12, **options)
+    run()
     assert losses(lines)[-1] < 0.7 * losses(lines)[0]
 
 
@@ -126,70 +124,70 @@ def test_other_ways_to_train_learn_too(sets, tmp_path, options):
     ],
 )
 def test_samplers_margin_schedules_and_sums_learn(sets, tmp_path, loss, options):
-    trainer, lines = make_trainer(sets, tmp_path, model="xvector", loss=loss, learning_rate=0.02, **options)
-    final = trainer.run()
+    run, lines = make(sets, tmp_path, model="xvector", loss=loss, learning_rate=0.02, **options)
+    final = run()
     assert ValidationSet(sets / "valid").eer(load_encoder(final)) < 0.1
     assert len(losses(lines)) == options["epochs"]
 
 
-def test_the_margin_follows_its_schedule(sets, tmp_path):
-    trainer, _ = make_trainer(
+def test_the_margin_follows_its_schedule(sets, tmp_path, monkeypatch):
+    run, _ = make(
         sets, tmp_path, loss="aamsoftmax+amsoftmax", epochs=4, batch_size=6, margin_schedule="linear", margin_begin=0.25
     )
-    parts = [trainer.state.loss.get_submodule(name) for name in ("aamsoftmax", "amsoftmax")]
-    shares, step = [], trainer._step
+    parts = [run.training.state.loss.get_submodule(name) for name in ("aamsoftmax", "amsoftmax")]
+    shares = []
 
-    def watched(batch, done):
-        result = step(batch, done)
-        shares.append((done, *(part.margin_share for part in parts)))
+    def watched(training, batch, done):
+        result = train_step(training, batch, done)
+        shares.append((done, *(float(part.margin_share) for part in parts)))
         return result
 
-    trainer._step = watched
-    trainer.run()
+    monkeypatch.setattr(loop, "train_step", watched)
+    run()
     assert len(shares) == 16
     for done, first, second in shares:
         assert first == second == pytest.approx(min(max((done - 0.25) / (0.27 - 0.25), 0), 1))
 
 
 def test_embeddings_of_the_crops_of_an_utterance_are_averaged(sets, tmp_path):
-    trainer, _ = make_trainer(sets, tmp_path, batch_size=8, crops_per_utterance=2)
-    batches = trainer._plan_epoch(0)
+    run, _ = make(sets, tmp_path, batch_size=8, crops_per_utterance=2)
+    batches = run.training.plan_epoch(0)
     assert batches.shape == (6, 8)
     assert (batches[:, ::2] == batches[:, 1::2]).all()
-    seen, loss = [], trainer.state.loss.forward
-    trainer.state.loss.forward = lambda embeddings, labels: (
+    seen, loss = [], run.training.state.loss.forward
+    run.training.state.loss.forward = lambda embeddings, labels: (
         seen.append((embeddings, labels)) or loss(embeddings, labels)
     )
-    batch = trainer.data.gather(batches[0], 20, np.random.default_rng(0))
-    alone = trainer.state.encoder(batch.features)
-    trainer._step(batch, 0.5)
+    batch = run.training.data.gather(batches[0], 20, np.random.default_rng(0))
+    alone = run.training.state.encoder(batch.features)
+    train_step(run.training, batch, 0.5)
     (embeddings, labels), *more = seen
-    assert not more and labels.tolist() == trainer.data.labels[batches[0, ::2]].tolist()
+    assert not more and labels.tolist() == run.training.data.labels[batches[0, ::2]].tolist()
     torch.testing.assert_close(embeddings, (alone[::2] + alone[1::2]) / 2)
 
 
 def test_a_run_by_duration_is_as_long_as_asked_for(sets, tmp_path):
     # 3,000 frames at 100 a second, in batches of 8 crops of 20 frames: 18.75 batches.
-    trainer, _ = make_trainer(sets, tmp_path, sampler="duration", epoch_days=30 / 86400)
-    assert trainer._plan_epoch(0).shape == (19, 8)
+    run, _ = make(sets, tmp_path, sampler="duration", epoch_days=30 / 86400)
+    assert run.training.plan_epoch(0).shape == (19, 8)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("batches", [1, 2, 3, 4, 5])
 def test_an_interrupted_run_ends_as_one_that_was_not(sets, tmp_path, loss, batches):
     """An epoch has 1 to 3 batches: stopped within one, after its last, and in the next."""
-    whole, whole_lines = make_trainer(sets, tmp_path / "whole", loss=loss, epochs=5)
-    whole.run()
-    stopped, lines = make_trainer(sets, tmp_path / "part", loss=loss, epochs=5, should_stop=stop_after(batches))
+    whole, whole_lines = make(sets, tmp_path / "whole", loss=loss, epochs=5)
+    whole()
+    stopped, lines = make(sets, tmp_path / "part", loss=loss, epochs=5, should_stop=stop_after(batches))
     with pytest.raises(Interrupted):
-        stopped.run()
+        stopped()
     assert not (tmp_path / "part/final.pt").exists()
     torch.manual_seed(999)
-    continued, more_lines = make_trainer(sets, tmp_path / "part", loss=loss, epochs=5)
-    continued.run()
+    continued, more_lines = make(sets, tmp_path / "part", loss=loss, epochs=5)
+    continued()
     epoch, batch = 0, batches
-    while batch > len(whole._plan_epoch(epoch)):
-        batch -= len(whole._plan_epoch(epoch))
+    while batch > len(whole.training.plan_epoch(epoch)):
+        batch -= len(whole.training.plan_epoch(epoch))
         epoch += 1
     assert more_lines[1] == f"continuing after epoch {epoch}, batch {batch}"
     for name in ("checkpoints/last.pt", "checkpoints/best.pt", "final.pt"):
@@ -197,28 +195,41 @@ def test_an_interrupted_run_ends_as_one_that_was_not(sets, tmp_path, loss, batch
     assert untimed([*lines, *more_lines]) == untimed(whole_lines)
 
 
+def test_losses_that_draw_go_on_as_if_never_interrupted(sets, tmp_path):
+    """Triplets whose negatives are drawn: what a step draws follows from where it is, not from earlier draws."""
+    loss = {"name": "triplet", "mining": "rank", "hard_rank": 1}
+    whole, _ = make(sets, tmp_path / "whole", loss=loss, epochs=5)
+    whole()
+    with pytest.raises(Interrupted):
+        make(sets, tmp_path / "part", loss=loss, epochs=5, should_stop=stop_after(2))[0]()
+    continued, _ = make(sets, tmp_path / "part", loss=loss, epochs=5)
+    torch.manual_seed(999)
+    continued()
+    assert_same_state(*(load_torch(tmp_path / name / "checkpoints/last.pt") for name in ("part", "whole")))
+
+
 def test_stopped_after_every_batch(sets, tmp_path):
-    whole, whole_lines = make_trainer(sets, tmp_path / "whole", model="resnetse34l")
-    whole.run()
+    whole, whole_lines = make(sets, tmp_path / "whole", model="resnetse34l")
+    whole()
     lines = []
     for _ in range(9):
-        trainer, some = make_trainer(sets, tmp_path / "part", model="resnetse34l", should_stop=lambda: True)
+        run, some = make(sets, tmp_path / "part", model="resnetse34l", should_stop=lambda: True)
         with pytest.raises(Interrupted):
-            trainer.run()
+            run()
         lines += some
-    trainer, some = make_trainer(sets, tmp_path / "part", model="resnetse34l")
-    trainer.run()
+    run, some = make(sets, tmp_path / "part", model="resnetse34l")
+    run()
     assert untimed([*lines, *some]) == untimed(whole_lines)
     assert_same_state(load_torch(tmp_path / "part/final.pt"), load_torch(tmp_path / "whole/final.pt"))
 
 
 def test_a_finished_run_only_writes_its_result_again(sets, tmp_path):
     """As after a kill between the last checkpoint and final.pt."""
-    make_trainer(sets, tmp_path)[0].run()
+    make(sets, tmp_path)[0]()
     expected = (tmp_path / "final.pt").read_bytes()
     (tmp_path / "final.pt").unlink()
-    trainer, lines = make_trainer(sets, tmp_path)
-    trainer.run()
+    run, lines = make(sets, tmp_path)
+    run()
     assert (tmp_path / "final.pt").read_bytes() == expected
     assert untimed(lines) == []
 
@@ -227,7 +238,9 @@ KILLED = """
 import pathlib, sys, torch
 from vouch.training.data import TrainingSet
 from vouch.training.config import resolve_config
-from vouch.training.loop import Callbacks, Trainer
+from vouch.training.loop import train
+from vouch.training.record import Callbacks, Record
+from vouch.training.setup import set_up
 from vouch.training.validation import ValidationSet
 import yaml
 torch.set_num_threads(1)
@@ -241,7 +254,8 @@ def wait_at_the_fifth():
     return False
 calls = Callbacks(lambda line: None, should_stop=wait_at_the_fifth)
 data, valid = TrainingSet(sets / "train"), ValidationSet(sets / "valid")
-Trainer(resolve_config(config, {}), data, valid, None, None, exp, "f", torch.device("cpu"), calls).run()
+training = set_up(resolve_config(config, {}), data, valid, None, None, torch.device("cpu"))
+train(training, Record(training, exp, "f", calls))
 """
 
 
@@ -256,11 +270,11 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(sets, tmp_path, start_pyt
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdin.close()
-    continued, lines = make_trainer(sets, tmp_path / "part", checkpoint_minutes=checkpoint_minutes)
-    continued.run()
+    continued, lines = make(sets, tmp_path / "part", checkpoint_minutes=checkpoint_minutes)
+    continued()
     assert lines[1] == f"continuing after epoch 1, batch {0 if checkpoint_minutes else 1}"
-    whole, _ = make_trainer(sets, tmp_path / "whole", checkpoint_minutes=checkpoint_minutes)
-    whole.run()
+    whole, _ = make(sets, tmp_path / "whole", checkpoint_minutes=checkpoint_minutes)
+    whole()
     assert (tmp_path / "part/final.pt").read_bytes() == (tmp_path / "whole/final.pt").read_bytes()
 
 
@@ -274,22 +288,22 @@ def test_the_best_epoch_is_kept(sets, tmp_path, monkeypatch):
         return next(rates)
 
     monkeypatch.setattr(ValidationSet, "eer", eer)
-    trainer, lines = make_trainer(sets, tmp_path, epochs=5)
-    trainer.run()
+    run, lines = make(sets, tmp_path, epochs=5)
+    run()
     assert_same_state(dict(load_torch(tmp_path / "final.pt")["weights"]), weights[1])
     assert lines[-1].endswith("final.pt: the encoder of epoch 2")
     assert "validation EER 30.00 % (best 20.00 %)" in lines[3]
 
 
 def test_validation_every_few_epochs_and_after_the_last(sets, tmp_path):
-    trainer, lines = make_trainer(sets, tmp_path, epochs=5, valid_interval=2)
-    trainer.run()
+    run, lines = make(sets, tmp_path, epochs=5, valid_interval=2)
+    run()
     assert ["validation" in line for line in lines[1:6]] == [False, True, False, True, True]
 
 
 def test_without_a_validation_set_the_last_epoch_is_kept(sets, tmp_path):
-    trainer, lines = make_trainer(sets, tmp_path, valid=False)
-    trainer.run()
+    run, lines = make(sets, tmp_path, valid=False)
+    run()
     assert lines[-1].endswith("the encoder of epoch 3")
     assert "EER" not in "".join(lines)
     last = load_torch(tmp_path / "checkpoints/last.pt")["encoder"]
@@ -301,17 +315,17 @@ def test_without_a_validation_set_the_last_epoch_is_kept(sets, tmp_path):
 @pytest.mark.parametrize("batches", [1, 30])
 def test_a_loss_that_is_not_finite_is_an_error_and_not_saved(sets, tmp_path, batches, monkeypatch):
     """Also in a run that is asked to stop just then: its checkpoint would never recover."""
-    trainer, _ = make_trainer(sets, tmp_path, epochs=20, batch_size=2, should_stop=stop_after(batches))
-    step, count = trainer._step, iter(range(1000))
+    run, _ = make(sets, tmp_path, epochs=20, batch_size=2, should_stop=stop_after(batches))
+    count = iter(range(1000))
 
-    def poisoned(batch, done):
+    def poisoned(training, batch, done):
         if next(count) == (0 if batches == 1 else 13):
             batch.features[0, 3, 2] = np.nan
-        return step(batch, done)
+        return train_step(training, batch, done)
 
-    monkeypatch.setattr(trainer, "_step", poisoned)
+    monkeypatch.setattr(loop, "train_step", poisoned)
     with pytest.raises(VouchError, match=r"the loss became nan in epoch \d, batch \d+; try a smaller"):
-        trainer.run()
+        run()
     last = tmp_path / "checkpoints/last.pt"
     if last.exists():
         assert all(value.isfinite().all() for value in load_torch(last)["encoder"]["weights"].values())
@@ -328,11 +342,11 @@ def test_useless_embeddings_are_no_equal_error_rate(sets, value):
 
 
 def test_tensorboard_gets_the_scalars_of_every_epoch_once(sets, tmp_path):
-    trainer, _ = make_trainer(sets, tmp_path, should_stop=stop_after(5))
+    run, _ = make(sets, tmp_path, should_stop=stop_after(5))
     with pytest.raises(Interrupted):
-        trainer.run()
-    trainer, _ = make_trainer(sets, tmp_path)
-    trainer.run()
+        run()
+    run, _ = make(sets, tmp_path)
+    run()
     board = EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
     names = {
@@ -354,8 +368,7 @@ def test_progress_is_told_now_and_then(sets, tmp_path):
         {"model": TINY["lstm"], "loss": "softmax", "train": {**SHORT, "batch_size": 1, "epochs": 1}}, {}
     )
     told = []
-    calls = Callbacks(lambda line: None, lambda *values: told.append(values))
-    Trainer(config, TrainingSet(sets / "train"), None, None, None, tmp_path, "f", torch.device("cpu"), calls).run()
+    make_run(config, sets / "train", None, tmp_path, progress=lambda *values: told.append(values))()
     assert [values[:3] for values in told] == [(1, BATCHES_BETWEEN_READINGS, 24), (1, 24, 24)]
     assert all(0 < values[3] < 3 for values in told)
 
@@ -370,7 +383,7 @@ def test_progress_is_told_now_and_then(sets, tmp_path):
 )
 def test_what_does_not_fit_the_data_is_refused_before_training(sets, tmp_path, options, message):
     with pytest.raises(VouchError, match=message):
-        make_trainer(sets, tmp_path, **options)
+        make(sets, tmp_path, **options)
     assert os.listdir(tmp_path) == []
 
 
@@ -379,7 +392,7 @@ def test_validation_sets_that_do_not_fit_are_refused(sets, tmp_path):
     write_all_trials(tmp_path / "valid")
     (tmp_path / "train").symlink_to(sets / "train")
     with pytest.raises(VouchError, match="validation features have 9 dimensions, training features 8"):
-        make_trainer(tmp_path, tmp_path / "exp")
+        make(tmp_path, tmp_path / "exp")
     (tmp_path / "valid/trials").write_text("s0-0 s0-1 target\ns0-0 s9-1 nontarget\n")
     with pytest.raises(VouchError, match=r"trials:2: 's9-1' is not in .*valid/feats\.scp"):
         ValidationSet(tmp_path / "valid")
@@ -393,9 +406,9 @@ def test_features_that_are_not_finite_are_named_and_not_the_optimizer(tmp_path):
     matrix[len(matrix) // 2, 1] = np.nan
     np.save(tmp_path / "x.npy", matrix)
     write_table(tmp_path / "train/feats.scp", table | {"s2-3": str(tmp_path / "x.npy")})
-    trainer, _ = make_trainer(tmp_path, tmp_path / "exp", valid=False, epochs=20)
+    run, _ = make(tmp_path, tmp_path / "exp", valid=False, epochs=20)
     with pytest.raises(VouchError, match=r"train/feats\.scp: 's2-3' holds NaN or infinite values; utils/validate"):
-        trainer.run()
+        run()
 
 
 def test_what_has_no_frames_is_logged_and_left_out(tmp_path):
@@ -405,8 +418,8 @@ def test_what_has_no_frames_is_logged_and_left_out(tmp_path):
         table = read_table(tmp_path / name / "feats.scp")
         write_table(tmp_path / name / "feats.scp", table | {f"s1-{utterances[0]}": f"{tmp_path}/empty.ark:0"})
     write_all_trials(tmp_path / "valid")
-    trainer, lines = make_trainer(tmp_path, tmp_path / "exp", epochs=1)
-    trainer.run()
+    run, lines = make(tmp_path, tmp_path / "exp", epochs=1)
+    run()
     assert f"{tmp_path}/train/feats.scp: 1 utterances of 0 frames left out: s1-0" in lines
     expected = f"{tmp_path}/valid/feats.scp: 15 of 120 trials have an utterance of 0 frames and are left out"
     assert expected in lines
@@ -417,17 +430,17 @@ def test_what_has_no_frames_is_logged_and_left_out(tmp_path):
 
 def test_a_lost_best_epoch_lets_the_others_compete_and_changes_nothing_else(sets, tmp_path):
     """As after a kill, with the file gone: the random numbers and weights of the run stay what they would have been."""
-    make_trainer(sets, tmp_path / "whole", epochs=4)[0].run()
-    batches = 2 * len(make_trainer(sets, tmp_path / "x")[0]._plan_epoch(0))
-    stopped, _ = make_trainer(sets, tmp_path / "part", epochs=4, should_stop=stop_after(batches))
+    make(sets, tmp_path / "whole", epochs=4)[0]()
+    batches = 2 * len(make(sets, tmp_path / "x")[0].training.plan_epoch(0))
+    stopped, _ = make(sets, tmp_path / "part", epochs=4, should_stop=stop_after(batches))
     with pytest.raises(Interrupted):
-        stopped.run()
+        stopped()
     (tmp_path / "part/checkpoints/best.pt").unlink()
-    continued, lines = make_trainer(sets, tmp_path / "part", epochs=4)
-    continued.run()
+    continued, lines = make(sets, tmp_path / "part", epochs=4)
+    continued()
     assert "best.pt: is missing or damaged" in lines[2] and "can no longer be chosen" in lines[2]
     found, expected = (load_torch(tmp_path / name / "checkpoints/last.pt") for name in ("part", "whole"))
-    for name in ("encoder", "loss", "optimizer", "rng"):
+    for name in ("encoder", "loss", "optimizer"):
         assert_same_state(found[name], expected[name], name)
     assert found["progress"]["history"] == expected["progress"]["history"]
     assert load_torch(tmp_path / "part/final.pt")["provenance"]["epoch"] == found["progress"]["best_epoch"] > 1

@@ -1,12 +1,14 @@
 """Training and validation straight from recordings, for networks that take waveforms."""
 
 import re
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from corpus import RATE, TINY, write_all_trials
+from runs import make_run
 
 from vouch.base.errors import VouchError
 from vouch.encoder import load_encoder, waveform_feature
@@ -15,9 +17,10 @@ from vouch.extraction.embed import embed_matrices
 from vouch.kaldi.datadirs.datadir import write_data_dir
 from vouch.kaldi.lists.trials import read_trials
 from vouch.models import MODELS
-from vouch.training.config import check_networks, resolve_config
+from vouch.training.config import resolve_config
 from vouch.training.data import TrainingSet
-from vouch.training.loop import Callbacks, Interrupted, Trainer
+from vouch.training.loop import Interrupted
+from vouch.training.setup import check_networks
 from vouch.training.validation import ValidationSet
 
 WAVEFORM_MODELS = [name for name in MODELS if MODELS[name].input_kind == "waveform"]
@@ -52,20 +55,20 @@ def sets(tmp_path_factory):
     return folder
 
 
-def make_trainer(sets, exp, model, should_stop=lambda: False, **train):
+def make(sets, exp, model, should_stop=lambda: False, options=MappingProxyType({}), **train):
+    """Return a training that can be run and the list that its log lines are appended to."""
     loss = {"name": "aamsoftmax", "margin": 0.1, "scale": 10.0}
-    config = resolve_config({"model": TINY[model], "loss": loss, "train": {**SHORT, **train}}, {})
-    feature, lines = waveform_feature(config.model), []
-    data, valid = TrainingSet(sets / "train", feature=feature), ValidationSet(sets / "valid", feature)
-    calls = Callbacks(lines.append, should_stop=should_stop)
-    return Trainer(config, data, valid, feature, None, exp, "f", torch.device("cpu"), calls), lines
+    config = resolve_config({"model": {**TINY[model], **options}, "loss": loss, "train": {**SHORT, **train}}, {})
+    feature = waveform_feature(config.model)
+    run = make_run(config, sets / "train", sets / "valid", exp, feature, should_stop=should_stop)
+    return run, run.lines
 
 
 @pytest.mark.parametrize("model", WAVEFORM_MODELS)
 def test_every_network_learns(sets, tmp_path, model):
-    trainer, lines = make_trainer(sets, tmp_path, model)
-    untrained = trainer.valid.eer(trainer.state.encoder.eval())
-    final = trainer.run()
+    run, lines = make(sets, tmp_path, model)
+    untrained = run.training.valid.eer(run.training.state.encoder.eval())
+    final = run()
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines if line.startswith("epoch")]
     assert losses[-1] < 0.7 * losses[0]
     encoder = load_encoder(final)
@@ -75,21 +78,26 @@ def test_every_network_learns(sets, tmp_path, model):
     assert f"(best {100 * eer:.2f} %)" in lines[-2]
 
 
-@pytest.mark.parametrize("model", WAVEFORM_MODELS)
-def test_a_continued_training_is_the_same_to_the_last_bit(sets, tmp_path, model):
-    whole = make_trainer(sets, tmp_path / "whole", model, epochs=2)[0].run()
+@pytest.mark.parametrize(
+    ("model", "options"), [*((model, {}) for model in WAVEFORM_MODELS), ("sinctdnn", {"dropout": 0.5})]
+)
+def test_a_continued_training_is_the_same_to_the_last_bit(sets, tmp_path, model, options):
+    """Whatever was drawn meanwhile: dropout follows from where the training is."""
+    whole = make(sets, tmp_path / "whole", model, options=options, epochs=2)[0]()
     left = iter([False] * 5 + [True])
     with pytest.raises(Interrupted):
-        make_trainer(sets, tmp_path / "cut", model, lambda: next(left), epochs=2)[0].run()
-    continued = make_trainer(sets, tmp_path / "cut", model, epochs=2)[0].run()
+        make(sets, tmp_path / "cut", model, lambda: next(left), options, epochs=2)[0]()
+    continued = make(sets, tmp_path / "cut", model, options=options, epochs=2)[0]
+    torch.manual_seed(999)
     expected = load_encoder(whole).state_dict()
-    assert all(torch.equal(value, expected[name]) for name, value in load_encoder(continued).state_dict().items())
+    found = load_encoder(continued()).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
 
 
 def test_the_validation_eer_is_that_of_whole_recordings(sets, tmp_path):
-    trainer, _ = make_trainer(sets, tmp_path, "sinctdnn")
-    encoder = trainer.state.encoder.eval()
-    store = trainer.valid._store
+    run, _ = make(sets, tmp_path, "sinctdnn")
+    encoder = run.training.state.encoder.eval()
+    store = run.training.valid._store
     embeddings = {name: embed_matrices(encoder, [store.matrix(row)])[0] for row, name in enumerate(store.utterances)}
     trials = read_trials(sets / "valid/trials")
     scores = []
@@ -97,7 +105,7 @@ def test_the_validation_eer_is_that_of_whole_recordings(sets, tmp_path):
         one, other = embeddings[enrol].astype(float), embeddings[test].astype(float)
         scores.append(one @ other / np.sqrt((one @ one) * (other @ other)))
     expected = equal_error_rate(np.array(scores), trials.is_target).value
-    assert trainer.valid.eer(encoder) == pytest.approx(expected, abs=1e-6)
+    assert run.training.valid.eer(encoder) == pytest.approx(expected, abs=1e-6)
 
 
 def damage(path, how):
@@ -123,10 +131,10 @@ def test_one_bad_recording_among_many_is_left_out_and_named(tmp_path, how, has_l
     (tmp_path / "valid").symlink_to("train")
     if not has_lengths:
         (tmp_path / "train/utt2dur").unlink()
-    trainer, lines = make_trainer(tmp_path, tmp_path / "exp", "sinctdnn", epochs=1)
-    trainer.run()
-    assert "s1-01" not in {trainer.data.name(index) for index in range(len(trainer.data.labels))}
-    assert len(trainer.data.labels) == 23 and not trainer.data.left_out
+    run, lines = make(tmp_path, tmp_path / "exp", "sinctdnn", epochs=1)
+    run()
+    assert "s1-01" not in {run.training.data.name(index) for index in range(len(run.training.data.labels))}
+    assert len(run.training.data.labels) == 23 and not run.training.data.left_out
     told = re.compile(rf"\S*(train|valid)/wav\.scp: 1 utterances that cannot be read left out: 's1-01': .*{words}.*")
     assert [told.fullmatch(line)[1] for line in lines if told.fullmatch(line)] == ["train", "valid"]
     trials = read_trials(tmp_path / "valid/trials")
@@ -149,20 +157,20 @@ def test_damage_that_a_crop_meets_is_replaced_by_the_next_recording_of_the_speak
     (tmp_path / "train/utt2dur").write_text(
         "".join(f"s{s}-{u:02d} {4 if (s, u) == (1, 3) else 0.3}\n" for s in range(3) for u in range(8))
     )
-    trainer, lines = make_trainer(tmp_path, tmp_path / "exp", "sinctdnn", epochs=3)
-    assert not trainer.data.unreadable
+    run, lines = make(tmp_path, tmp_path / "exp", "sinctdnn", epochs=3)
+    assert not run.training.data.unreadable
     write_all_trials(tmp_path / "train")
     assert (
         "1 utterances that cannot be read left out: 's1-03'"
         in ValidationSet(tmp_path / "train", waveform_feature({"name": "sinctdnn", "sample_rate": RATE})).unreadable
     )
-    data, rng = trainer.data, np.random.default_rng(0)
+    data, rng = run.training.data, np.random.default_rng(0)
     row = [data.name(index) for index in range(len(data.labels))].index("s1-03")
     many = data.gather(np.full(20, row), 4000, rng).features.numpy()
     expected = soundfile.read(tmp_path / "train.wavs/s1-04.wav", dtype="float32")[0][:4000]
     replaced = [np.array_equal(crop[:, 0], expected) for crop in many]
     assert 1 <= sum(replaced) < 20
-    trainer.run()
+    run()
     assert sum("1 utterances that cannot be read left out: 's1-03': " in line for line in lines) == 1
 
 
@@ -176,7 +184,7 @@ def test_many_bad_recordings_are_too_many(sets, tmp_path, has_lengths):
         (tmp_path / "train/utt2dur").unlink()
     message = r"train/wav\.scp: more than 5% of 24 utterances cannot be read: 's0-03': .*; 's1-01': .*its samples begin"
     with pytest.raises(VouchError, match=message) as caught:
-        make_trainer(tmp_path, tmp_path / "exp", "sinctdnn")
+        make(tmp_path, tmp_path / "exp", "sinctdnn")
     assert "\n" not in str(caught.value)
 
 
@@ -226,7 +234,7 @@ def test_silent_recordings_are_left_out_and_short_ones_counted(tmp_path):
     remark = ValidationSet(tmp_path / "train", feature).left_out
     assert f": {gone} of {len(trials.enrol)} trials have an utterance of silence or 0 samples" in remark
     (tmp_path / "valid").symlink_to(tmp_path / "train")
-    trainer, lines = make_trainer(tmp_path, tmp_path / "exp", WAVEFORM_MODELS[0], epochs=1)
-    trainer.run()
+    run, lines = make(tmp_path, tmp_path / "exp", WAVEFORM_MODELS[0], epochs=1)
+    run()
     assert data.left_out in lines and data.short in lines
-    assert trainer.valid.left_out in lines
+    assert run.training.valid.left_out in lines

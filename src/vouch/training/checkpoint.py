@@ -81,8 +81,6 @@ def save_checkpoint(state: TrainingState, fingerprint: str, path: Path) -> None:
         "speakers": list(state.speakers),
         "optimizer": state.optimizer.state_dict(),
         "progress": vars(state.progress),
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
     }
     save_torch(content, path)
 
@@ -99,7 +97,10 @@ def read_fingerprint(path: Path) -> str:
 
 
 def restore_checkpoint(state: TrainingState, path: Path) -> None:
-    """Put a run back to where its checkpoint was written, random number generators included.
+    """Put a run back to where its checkpoint was written.
+
+    Random draws follow from there, see `vouch.training.draws`; the states of generators that older checkpoints hold
+    are not needed.
 
     Raises
     ------
@@ -110,14 +111,9 @@ def restore_checkpoint(state: TrainingState, path: Path) -> None:
         progress = Progress(**_of_type(content["progress"], dict, "progress"))
         if len(content["progress"]) < len(vars(progress)) - 1:  # checkpoints of the first version have no history
             raise ValueError("'progress' is not complete")
-        rng, cuda_rng = content["rng"], _of_type(content["cuda_rng"], list, "cuda_rng")
         state.encoder.model.load_state_dict(content["encoder"]["weights"])
         state.loss.load_state_dict(content["loss"])
         _restore_optimizer(state.optimizer, content["optimizer"])
-        torch.set_rng_state(rng)
-        # A run may go on where there are fewer GPUs, or none.
-        for device, device_rng in enumerate(cuda_rng[: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(device_rng, device)
     state.progress = progress
 
 
@@ -127,9 +123,7 @@ def is_model(path: Path) -> bool:
         return False
     digest_file(path)
     try:
-        # Building a network draws random numbers, of which a training must not notice anything.
-        with torch.random.fork_rng(devices=[]):
-            load_encoder(path)
+        load_encoder(path)
     except VouchError:
         return False
     return True

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-
-from torch import nn
 
 from vouch.base.errors import VouchError, nearest, pick
 from vouch.base.options import resolve_options
-from vouch.encoder import NORMALIZATIONS, Encoder, resolve_model, resolve_normalization, waveform_feature
-from vouch.losses import SpeakerLoss, build_loss, resolve_loss
-from vouch.losses.margin import MarginSoftmax
-from vouch.models.shapes import build_without_memory
+from vouch.encoder import NORMALIZATIONS, resolve_model, resolve_normalization, waveform_feature
+from vouch.losses import resolve_loss
 from vouch.training.options import TrainOptions
-from vouch.training.sampler import Demand
 
 SECTIONS = ("model", "loss", "normalization", "train")
-# Sizes to build networks and losses with before the data are known.
-PLACEHOLDER_BINS, PLACEHOLDER_SPEAKERS = 40, 1000
-MOST_PARAMETERS = 4_000_000_000
 # Characters of the name of an experiment, and of the digest that ends a longer one. File systems take 255 bytes, of
 # which others are put around a name: what else was chosen, the names of scores.
 LONGEST_NAME, DIGEST = 100, 8
@@ -98,76 +89,6 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
         resolve_normalization(str(normalization), resolved),
         TrainOptions(**resolve_options(TrainOptions, sections["train"], "train")),
     )
-
-
-def check_networks(config: Config) -> None:
-    """Build network and loss once, for placeholder sizes: what only their constructors refuse is refused now.
-
-    Raises
-    ------
-    VouchError
-        an option that has the right type but an impossible value, crops that are too short for the network, a batch
-        that the loss cannot take, or a schedule for a margin that the loss has not
-    """
-    bins = 1 if waveform_feature(config.model) else PLACEHOLDER_BINS
-    # Shapes alone: what is too large for the memory can be counted there.
-    with _about(config.model, "model"):
-        encoder = build_without_memory(lambda: Encoder(config.model, bins, config.normalization))
-        if encoder.embedding_dim < 1:
-            raise VouchError("embedding_dim must be at least 1")
-        count = sum(weights.numel() for weights in encoder.parameters())
-        if count > MOST_PARAMETERS:
-            raise VouchError(f"{count} parameters with these options, more than any machine trains")
-    check_crops(encoder, config.train)
-    frozen_modules(encoder, config.train.freeze)
-    with _about(config.loss, "loss"):
-        loss = build_without_memory(lambda: build_loss(config.loss, encoder.embedding_dim, PLACEHOLDER_SPEAKERS))
-    batch_demand(loss, config.train)
-    if config.train.margin_schedule != "constant" and not margin_losses(loss):
-        raise VouchError(
-            f"train.margin_schedule is {config.train.margin_schedule}, but the loss '{config.loss['name']}' has no"
-            f" margin on the angle or cosine"
-        )
-
-
-@contextlib.contextmanager
-def _about(options: Mapping[str, object], section: str) -> Iterator[None]:
-    """Say which network or loss cannot have its options."""
-    try:
-        yield
-    except VouchError as error:
-        raise VouchError(f"{section} '{options['name']}': {error}") from None
-
-
-def check_crops(encoder: Encoder, options: TrainOptions) -> None:
-    """Raise `VouchError` when the crops are shorter than the network's minimum."""
-    if options.crop_frames < encoder.min_frames:
-        rate = encoder.feature.sample_rate if encoder.takes_waveforms else 0
-        unit = f"; it counts samples here, {2 * rate} are 2 s" if rate else ""
-        raise VouchError(
-            f"train.crop_frames {options.crop_frames} is below the network's minimum {encoder.min_frames}{unit}"
-        )
-
-
-def batch_demand(loss: SpeakerLoss, options: TrainOptions) -> Demand:
-    """Return what the batches must look like for a loss; `VouchError` when the batch size does not fit it."""
-    utterances = options.batch_size // options.crops_per_utterance
-    distinct = loss.distinct_speakers or options.distinct_speakers
-    return Demand(utterances, loss.utterances_per_speaker, distinct, options.crops_per_utterance)
-
-
-def margin_losses(loss: SpeakerLoss) -> list[MarginSoftmax]:
-    """Return the loss, or those parts of a sum, whose margin a schedule can change."""
-    return [part for part in loss.modules() if isinstance(part, MarginSoftmax)]
-
-
-def frozen_modules(encoder: Encoder, names: Sequence[str]) -> list[nn.Module]:
-    """Return the modules of the network with these names; `VouchError` naming the nearest when there is none."""
-    known = {name: module for name, module in encoder.model.named_modules() if name}
-    for name in names:
-        if name not in known:
-            raise VouchError(f"train.freeze: the network has no module '{name}'{nearest(name, known)}")
-    return [known[name] for name in names]
 
 
 def known_options(sections: Mapping[str, Mapping[str, object]]) -> list[str]:

@@ -1,0 +1,210 @@
+"""An experiment: a folder that belongs to one configuration and one content of the data, and the training in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+import torch
+import yaml
+
+from vouch.base.errors import VouchError
+from vouch.base.files import lock_file, write_text
+from vouch.encoder import waveform_feature
+from vouch.features import read_feature, resolve_feature
+from vouch.kaldi.lineage.digests import digest_data, digest_file
+from vouch.kaldi.lineage.records import check_current
+from vouch.kaldi.tables import read_table
+from vouch.training.checkpoint import read_final, read_fingerprint
+from vouch.training.config import Config
+from vouch.training.data import TrainingSet
+from vouch.training.finetune import Start, check_features
+from vouch.training.loop import Interrupted, train
+from vouch.training.provenance import describe_run
+from vouch.training.record import Callbacks, Record
+from vouch.training.setup import set_up
+from vouch.training.validation import ValidationSet
+
+
+class Experiment:
+    """A configuration, its data, and the folder that gets what becomes of them.
+
+    Parameters
+    ----------
+    folder : of the experiment; gets config.yaml and train.log, and what `vouch.training.record.Record` writes
+    config : resolved
+    train, valid : data directories; without `valid`, the last epoch is kept
+    feature : configuration of the front end that makes the network's input, if it is known
+    start : where fine-tuning begins; None: fresh weights
+
+    Attributes
+    ----------
+    fingerprint : of everything that the weights depend on
+
+    Raises
+    ------
+    VouchError : a data directory is not what a training needs, or does not fit the network of `start`
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        train: Path,
+        valid: Path | None,
+        feature: dict[str, object] | None,
+        start: Start | None,
+    ) -> None:
+        self.folder, self.config, self.feature, self.start = folder, config, feature, start
+        options = config.train
+        self.data = TrainingSet(train, options.data_ratio, options.min_speaker_seconds, feature)
+        self.valid = None if valid is None else ValidationSet(valid, feature)
+        if start is not None:
+            check_features(start, self.data.store.dim, feature, train)
+        self._paths = {"train": train} | ({} if valid is None else {"valid": valid})
+        self._digests = {part: digest_set(path, config) for part, path in self._paths.items()}
+        self.fingerprint = describe(
+            config, feature, list(self._digests.values()), None if start is None else start.path
+        )
+
+    def make_room(self, tell: Callable[[str], None]) -> bool:
+        """Move another experiment out of the folder; whether there is something left to train.
+
+        A final.pt that is no model, as after a crash of the machine, is written anew from the checkpoints.
+
+        Parameters
+        ----------
+        tell : called with a line about what was found in the folder
+
+        Raises
+        ------
+        VouchError : another training is running in the folder
+        """
+        final, last = self.folder / "final.pt", self.folder / "checkpoints/last.pt"
+        # A run that was killed before its first checkpoint leaves nothing worth keeping: it starts again in its place.
+        open_log(self.folder).close()
+        provenance = read_final(final)
+        belongs_to = str((provenance or {}).get("fingerprint", "")) or read_fingerprint(last)
+        if belongs_to != self.fingerprint and (final.exists() or last.exists()):
+            old = move_aside(self.folder)
+            tell(f"{self.folder}: held an experiment with another configuration or other data; it is now {old}")
+            return True
+        if provenance is None and final.exists():
+            tell(f"{final}: is no model; it is written anew from the checkpoints")
+        return provenance is None
+
+    def run(self, device: torch.device, command: Sequence[str], calls: Callbacks) -> Path:
+        """Train in the folder, with a log file, and return the path of `final.pt`.
+
+        Parameters
+        ----------
+        device : where to train
+        command : words of the command line, for the provenance
+        calls : see there; the log file has each line too, with date and time
+
+        Raises
+        ------
+        VouchError : the configuration and the data do not fit each other, or the loss became NaN or infinite
+        Interrupted : `calls` asked to stop; the same experiment goes on from the checkpoint
+        """
+        settings = self.config.as_dict() | {"feature": self.feature}
+        write_text(self.folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+        provenance = describe_run(command, settings, self._describe_sets())
+        with open_log(self.folder) as log:
+
+            def write(line: str) -> None:
+                log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+                log.flush()
+                calls.log(line)
+
+            training = set_up(self.config, self.data, self.valid, self.feature, self.start, device)
+            heard = Callbacks(write, calls.progress, calls.should_stop)
+            try:
+                return train(training, Record(training, self.folder, self.fingerprint, heard, provenance))
+            except Interrupted:
+                write("interrupted; the same command goes on from here")
+                raise
+
+    def _describe_sets(self) -> dict[str, dict[str, object]]:
+        """What the provenance says of each set."""
+        told: dict[str, dict[str, object]] = {
+            part: {"folder": str(path.absolute()), "digest": self._digests[part]} for part, path in self._paths.items()
+        }
+        data = self.data
+        told["train"] |= {"utterances": len(data.labels), "speakers": len(data.speakers), "hours": round(data.hours, 3)}
+        if self.valid is not None:
+            told["valid"]["utterances"] = self.valid.num_utterances
+        return told
+
+
+def agree_on_front_end(
+    config: Config, train: Path, valid: Path | None, wanted: object, wanted_by: Path | None
+) -> dict[str, object] | None:
+    """Return the configuration of the front end of both sets, if it is known.
+
+    Parameters
+    ----------
+    train, valid : data directories
+    wanted : configuration that the features must have been made with; None: any
+    wanted_by : the file that says so, for messages
+
+    Raises
+    ------
+    VouchError : the sets have features of another front end than is wanted, or than each other
+    """
+    feature = front_end(train, config)
+    if wanted is not None and feature is not None:
+        if not isinstance(wanted, dict):
+            raise VouchError(f"{wanted_by}: section 'feature' must hold 'option: value' lines")
+        if resolve_feature(wanted) != feature:
+            raise VouchError(f"{train}/feature.yaml: not the front end of {wanted_by}; run stages 1 and 2 with it")
+    other = None if valid is None else front_end(valid, config)
+    if None not in (feature, other) and other != feature:
+        raise VouchError(f"{valid}/feature.yaml: another front end than that of {train}; rerun stage 1 for both")
+    return feature
+
+
+def front_end(data: Path, config: Config) -> dict[str, object] | None:
+    """Configuration of the front end that makes the network's input of a data directory, if it is known."""
+    return waveform_feature(config.model) or read_feature(data)
+
+
+def describe(config: Config, feature: dict[str, object] | None, data: list[str], start: Path | None) -> str:
+    """Fingerprint of everything that the weights depend on; `data` are the digests of the sets."""
+    digest = hashlib.sha256(json.dumps([config.as_dict(), feature, data], sort_keys=True).encode())
+    digest.update(b"" if start is None else digest_file(start).encode())
+    return digest.hexdigest()
+
+
+def digest_set(path: Path, config: Config) -> str:
+    """Digest of what training reads of a data directory."""
+    if waveform_feature(config.model):
+        tables = ("utt2spk", "trials", "segments", "utt2num_samples", "utt2dur")
+        return digest_data(path, tables, read_table(path / "wav.scp"))
+    check_current(path / "feats.scp")
+    return digest_data(path, ("utt2spk", "trials"), read_table(path / "feats.scp"))
+
+
+def open_log(folder: Path) -> IO[str]:
+    """Open train.log for appending; it is locked, so that two runs cannot write into one folder.
+
+    Raises
+    ------
+    VouchError : another training is running in the folder
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = open(folder / "train.log", "a", encoding="utf-8")  # noqa: SIM115 - the caller closes it
+    lock_file(log, f"{folder}: another training is running in this folder; wait for it, or give --name")
+    return log
+
+
+def move_aside(folder: Path) -> Path:
+    """Rename the folder of another experiment, whose results took hours, and return its new name."""
+    number = 1
+    while folder.with_name(f"{folder.name}.old{number}").exists():
+        number += 1
+    return folder.rename(folder.with_name(f"{folder.name}.old{number}"))

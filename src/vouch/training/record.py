@@ -1,0 +1,249 @@
+"""What a training leaves behind: log lines, curves, checkpoints, the best epoch and, at the end, the model."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import torch
+
+from vouch.base.errors import VouchError
+from vouch.base.files import atomic_write, write_text
+from vouch.base.torchfile import save_torch
+from vouch.encoder import load_encoder, save_encoder
+from vouch.training.checkpoint import is_model, restore_checkpoint, save_checkpoint
+from vouch.training.clock import Clock
+from vouch.training.curves import Curves
+from vouch.training.data import Batch, find_not_finite
+from vouch.training.draws import crop_seed
+from vouch.training.setup import Training
+
+# Reading the loss makes the host wait for the device, so it is done once in so many batches.
+BATCHES_BETWEEN_READINGS = 20
+# Where batches take seconds, it is done more often, so that whoever watches sees the training go on.
+SECONDS_BETWEEN_READINGS = 30.0
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """How a run talks to whoever started it.
+
+    Attributes
+    ----------
+    log : called with each line for the log
+    progress : called with the epoch, batches done, batches in the epoch, and the mean loss of the epoch so far
+    should_stop : asked after every batch; when it says so, a checkpoint is written and the run ends
+    """
+
+    log: Callable[[str], None]
+    progress: Callable[[int, int, int, float], None] = lambda epoch, done, total, loss: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+class Record:
+    """Keeps the record of a training in the folder of its experiment; the loop tells it how far it is.
+
+    Parameters
+    ----------
+    training : whose progress it reads, and advances at the end of an epoch
+    folder : of the experiment; gets checkpoints/, tensorboard/, provenance.json, training.png and final.pt
+    fingerprint : of configuration and data; an earlier checkpoint in the folder must have the same
+    calls : for log lines, progress and requests to stop
+    provenance
+        what is known of the run, see `vouch.training.provenance.describe_run`; final.pt gets it, together with the
+        fingerprint, the epoch that was kept and the figures of all epochs
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        folder: Path,
+        fingerprint: str,
+        calls: Callbacks,
+        provenance: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        self.training, self.state, self.calls = training, training.state, calls
+        self.folder, self.fingerprint, self.provenance = folder, fingerprint, provenance
+        self.last, self.best = folder / "checkpoints/last.pt", folder / "checkpoints/best.pt"
+        self._remarks: set[str] = set()
+
+    def begin(self) -> None:
+        """Say what is trained, and go back to where the last checkpoint was written, if there is one.
+
+        Raises
+        ------
+        VouchError : the checkpoint is damaged, or of another network, loss or optimizer
+        """
+        self.calls.log(self._describe())
+        if self.last.exists():
+            restore_checkpoint(self.state, self.last)
+            progress = self.state.progress
+            self.calls.log(f"continuing after epoch {progress.epoch}, batch {progress.batch}")
+            self._replace_lost_best()
+        elif self.training.started_from:
+            self.calls.log(self.training.started_from)
+        data, valid = self.training.data, self.training.valid
+        self._remark(data.left_out, data.unreadable, data.short)
+        if valid is not None:
+            self._remark(valid.left_out, valid.unreadable)
+        self._curves = Curves(self.folder / "tensorboard", self.state.progress.epoch + 1)
+
+    def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches of an epoch, measuring how long each was waited for and worked on."""
+        self._clock = Clock()
+        return self._clock.timed(batches)
+
+    def batch_done(self, sums: torch.Tensor, batches: np.ndarray) -> bool:
+        """Read the loss, show it and write a checkpoint when it is time to; whether the run was asked to stop.
+
+        Parameters
+        ----------
+        sums : (2,) float64, loss and correct rows of the epoch so far, on the device
+        batches : (batches, batch_size) int64, all of the epoch
+
+        Raises
+        ------
+        VouchError : the loss is NaN or infinite
+        """
+        progress, clock = self.state.progress, self._clock
+        stop = self.calls.should_stop()
+        due = stop or clock.minutes_since_checkpoint() > self.training.options.checkpoint_minutes
+        counted = progress.batch % BATCHES_BETWEEN_READINGS == 0 or progress.batch == len(batches)
+        if due or counted or clock.seconds_since_reading() > SECONDS_BETWEEN_READINGS:
+            clock.loss_read()
+            progress.loss_sum, progress.correct = sums.tolist()
+            loss = progress.loss_sum / progress.rows
+            self._check_finite(loss, batches)
+            self.calls.progress(progress.epoch + 1, progress.batch, len(batches), loss)
+        if due:
+            save_checkpoint(self.state, self.fingerprint, self.last)
+            clock.checkpoint_written()
+        return stop
+
+    def epoch_done(self, eer: float | None) -> None:
+        """Keep the network if it is the best so far, report the epoch, and write a checkpoint.
+
+        Parameters
+        ----------
+        eer : on the validation set, 0 to 1; None where it was not measured
+        """
+        progress = self.state.progress
+        self._keep_if_best(eer)
+        self._remark(self.training.data.unreadable)
+        self._report(eer)
+        progress.epoch += 1
+        progress.batch = progress.rows = 0
+        progress.loss_sum = progress.correct = 0.0
+        save_checkpoint(self.state, self.fingerprint, self.last)
+
+    def finish(self) -> Path:
+        """Write the model of the best epoch with its provenance, and the picture; return the path of the model."""
+        self._curves.close()
+        progress, final = self.state.progress, self.folder / "final.pt"
+        provenance = json.dumps(self._provenance(), indent=1, allow_nan=False)
+        write_text(self.folder / "provenance.json", f"{provenance}\n")
+        # Here, since matplotlib takes a second to load: whoever only checks options should not wait for it.
+        from vouch.evaluation.training_plot import training_png
+
+        with atomic_write(self.folder / "training.png", "wb") as file:
+            file.write(training_png(progress.history, progress.best_epoch))
+        # Read back from the text: what is pickled then does not depend on which of the values are the same objects.
+        save_torch({**load_encoder(self.best).state(), "provenance": json.loads(provenance)}, final)
+        self.calls.log(f"{final}: the encoder of epoch {progress.best_epoch}")
+        return final
+
+    def _describe(self) -> str:
+        """What is trained, on what and where, as the first line of the log."""
+        data, device = self.training.data, self.training.device
+        encoder, loss = self.state.encoder, self.state.loss
+        parts = [sum(weights.numel() for weights in module.parameters()) for module in (encoder, loss)]
+        place = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+        return (
+            f"{len(data.speakers)} speakers, {len(data.labels)} utterances, {data.hours:.2f} hours;"
+            f" {encoder.config['model']['name']} of {parts[0]} parameters, loss {self.state.loss_name} of {parts[1]};"
+            f" device {place}"
+        )
+
+    def _remark(self, *remarks: str) -> None:
+        """Log what there is to say and was not said before."""
+        for remark in remarks:
+            if remark and remark not in self._remarks:
+                self.calls.log(remark)
+                self._remarks.add(remark)
+
+    def _replace_lost_best(self) -> None:
+        """If the file of the best epoch is gone, let the epochs from the last complete one on compete anew."""
+        progress, valid = self.state.progress, self.training.valid
+        if not progress.best_epoch or is_model(self.best):
+            return
+        self.calls.log(f"{self.best}: is missing or damaged; epochs before {progress.epoch} can no longer be chosen")
+        progress.best_eer, progress.best_epoch = float("inf"), 0
+        if not progress.batch:  # the weights are those of the last complete epoch
+            progress.epoch -= 1
+            self._keep_if_best(None if valid is None else valid.eer(self.state.encoder.eval()))
+            progress.epoch += 1
+
+    def _check_finite(self, loss: float, batches: np.ndarray) -> None:
+        """Raise `VouchError` if the loss is not finite, naming the utterance if it is the data's fault.
+
+        Looking at every batch before it is used would cost time in every training; its crops can be drawn again.
+        """
+        if math.isfinite(loss):
+            return
+        data, options, progress = self.training.data, self.training.options, self.state.progress
+        first, seed = max(0, progress.batch - BATCHES_BETWEEN_READINGS), crop_seed(options.seed, progress.epoch)
+        names = find_not_finite(data, batches, first, progress.batch, options.crop_frames, seed)
+        if names:
+            more = f", and {len(names) - 1} more utterances of these batches do" if len(names) > 1 else ""
+            raise VouchError(
+                f"{data.store.path}: '{names[0]}' holds NaN or infinite values{more};"
+                f" utils/validate_data_dir.py --features finds all such"
+            )
+        raise VouchError(
+            f"the loss became {loss} in epoch {progress.epoch + 1}, batch {progress.batch}; "
+            f"try a smaller train.learning_rate or train.clip_norm"
+        )
+
+    def _keep_if_best(self, eer: float | None) -> None:
+        progress = self.state.progress
+        if self.training.valid is None:
+            progress.best_epoch = progress.epoch + 1
+        elif eer is not None and eer < progress.best_eer:
+            progress.best_eer, progress.best_epoch = eer, progress.epoch + 1
+        if progress.best_epoch == progress.epoch + 1:
+            save_encoder(self.state.encoder, self.best)
+
+    def _report(self, eer: float | None) -> None:
+        """Tell log, curves and history of the epoch."""
+        progress, epochs = self.state.progress, self.training.options.epochs
+        epoch, rate = progress.epoch + 1, float(self.state.optimizer.param_groups[-1]["lr"])
+        loss, accuracy = progress.loss_sum / progress.rows, progress.correct / progress.rows
+        speed, waiting = self._clock.utterances_per_second(), self._clock.waiting_share()
+        line = (
+            f"epoch {epoch}/{epochs}: loss {loss:.4f}, accuracy {100 * accuracy:.1f} %,"
+            f" learning rate {rate:.1e}, {speed:.0f} utt/s, waiting for data {100 * waiting:.0f} %"
+        )
+        scalars = {"train/loss": loss, "train/accuracy": accuracy, "train/learning_rate": rate}
+        scalars |= {"speed/utterances_per_second": speed, "speed/waiting_share": waiting}
+        if eer is not None:
+            line += f"; validation EER {100 * eer:.2f} % (best {100 * progress.best_eer:.2f} %)"
+            scalars["valid/eer"] = eer
+        figures = {"epoch": epoch, "loss": loss, "accuracy": accuracy, "learning_rate": rate}
+        progress.history.append(figures if eer is None else {**figures, "eer": eer})
+        self._curves.add(scalars, epoch)
+        self.calls.log(line)
+
+    def _provenance(self) -> dict[str, object]:
+        progress = self.state.progress
+        return {
+            **self.provenance,
+            "fingerprint": self.fingerprint,
+            "epoch": progress.best_epoch,
+            "validation_eer": progress.best_eer if math.isfinite(progress.best_eer) else None,
+            "history": progress.history,
+        }

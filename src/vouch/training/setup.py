@@ -1,0 +1,212 @@
+"""What a training is made of: network, loss, optimizer and batches, built and checked before the first step."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from vouch.base.errors import VouchError, nearest
+from vouch.encoder import Encoder, waveform_feature
+from vouch.losses import SpeakerLoss, build_loss
+from vouch.losses.margin import MarginSoftmax
+from vouch.models.shapes import build_without_memory
+from vouch.training.checkpoint import TrainingState
+from vouch.training.config import Config
+from vouch.training.data import TrainingSet
+from vouch.training.draws import order_seed
+from vouch.training.finetune import Start, transfer_loss
+from vouch.training.options import TrainOptions
+from vouch.training.sampler import Demand, Sampling, epoch_batches
+from vouch.training.validation import ValidationSet
+
+# Sizes to build networks and losses with before the data are known.
+PLACEHOLDER_BINS, PLACEHOLDER_SPEAKERS = 40, 1000
+MOST_PARAMETERS = 4_000_000_000
+SGD_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is ready for its first step, or to go on from a checkpoint.
+
+    Attributes
+    ----------
+    options : how to train
+    data : training utterances
+    valid : trials of held-out speakers, which choose the epoch that is kept; None keeps the last epoch
+    device : where to train
+    state : network, loss and optimizer, on the device, and how far the training is
+    parameters : those of network and loss, frozen ones included
+    frozen : modules of the network that stay as they are
+    started_from : a line about where fine-tuning begins; empty for fresh weights
+    """
+
+    options: TrainOptions
+    data: TrainingSet
+    valid: ValidationSet | None
+    device: torch.device
+    state: TrainingState
+    parameters: Sequence[nn.Parameter]
+    frozen: Sequence[nn.Module]
+    started_from: str
+
+    def plan_epoch(self, epoch: int) -> np.ndarray:
+        """Utterances of the batches of an epoch, `(batches, batch_size) int64`; those of several crops are repeated.
+
+        Raises
+        ------
+        VouchError : the training set cannot fill one batch, with the numbers
+        """
+        options = self.options
+        sampling = Sampling(
+            cap=options.max_utterances_per_speaker,
+            longer_than=options.crop_frames,
+            epoch_frames=round(options.epoch_days * 86400 * self.data.frames_per_second),
+            frames_per_utterance=options.crop_frames * options.crops_per_utterance,
+        )
+        demand = batch_demand(self.state.loss, options)
+        seed = order_seed(options.seed, epoch)
+        batches = epoch_batches(options.sampler, self.data.labels, self.data.num_frames, demand, sampling, seed)
+        return np.repeat(batches, options.crops_per_utterance, axis=1)
+
+    def begin_learning(self) -> None:
+        """Switch the network to training mode, except for what is frozen: there, batch statistics stay too."""
+        self.state.encoder.train()
+        for module in self.frozen:
+            module.eval()
+
+
+def set_up(
+    config: Config,
+    data: TrainingSet,
+    valid: ValidationSet | None,
+    feature: dict[str, object] | None,
+    start: Start | None,
+    device: torch.device,
+) -> Training:
+    """Build network, loss and optimizer for the data.
+
+    Parameters
+    ----------
+    config : resolved
+    data, valid, device : see `Training`
+    feature : configuration of the front end that made the features, if it is known
+    start : where fine-tuning begins; None: fresh weights, which follow from the seed
+
+    Raises
+    ------
+    VouchError : the configuration and the data do not fit each other, with the numbers
+    """
+    options = config.train
+    torch.manual_seed(options.seed)
+    encoder = Encoder(config.model, data.store.dim, config.normalization, feature).to(device)
+    if start is not None:
+        encoder.model.load_state_dict(start.encoder.model.state_dict())
+    check_crops(encoder, options)
+    loss = build_loss(config.loss, encoder.embedding_dim, len(data.speakers)).to(device)
+    optimizer = build_optimizer(encoder, loss, options)
+    state = TrainingState(encoder, loss, optimizer, str(config.loss["name"]), data.speakers)
+    frozen = frozen_modules(encoder, options.freeze)
+    for module in frozen:
+        module.requires_grad_(False)
+    parameters = [*encoder.parameters(), *loss.parameters()]
+    if not any(parameter.requires_grad for parameter in parameters):
+        raise VouchError("train.freeze leaves nothing to train")
+    started_from = ""
+    if start is not None:
+        told = transfer_loss(start, loss, state.loss_name, data.speakers)
+        started_from = f"fine-tuning {start.path}: {told}"
+    if valid is not None and valid.dim != data.store.dim:
+        raise VouchError(f"validation features have {valid.dim} dimensions, training features {data.store.dim}")
+    training = Training(options, data, valid, device, state, parameters, frozen, started_from)
+    training.plan_epoch(0)  # a batch that the data cannot fill is an error now, not after hours
+    return training
+
+
+def build_optimizer(encoder: Encoder, loss: SpeakerLoss, options: TrainOptions) -> torch.optim.Optimizer:
+    """Return the optimizer of a network and a loss: a group of parameters of each.
+
+    The option "share" of a group is the factor of its learning rate on that of the training.
+    """
+    groups = [
+        {"params": list(encoder.parameters()), "share": options.trunk_rate},
+        {"params": list(loss.parameters()), "share": 1.0},
+    ]
+    if options.optimizer == "adam":
+        return torch.optim.Adam(groups, options.learning_rate, weight_decay=options.weight_decay)
+    return torch.optim.SGD(groups, options.learning_rate, momentum=SGD_MOMENTUM, weight_decay=options.weight_decay)
+
+
+def check_networks(config: Config) -> None:
+    """Build network and loss once, for placeholder sizes: what only their constructors refuse is refused now.
+
+    Raises
+    ------
+    VouchError
+        an option that has the right type but an impossible value, crops that are too short for the network, a batch
+        that the loss cannot take, or a schedule for a margin that the loss has not
+    """
+    bins = 1 if waveform_feature(config.model) else PLACEHOLDER_BINS
+    # Shapes alone: what is too large for the memory can be counted there.
+    with _about(config.model, "model"):
+        encoder = build_without_memory(lambda: Encoder(config.model, bins, config.normalization))
+        if encoder.embedding_dim < 1:
+            raise VouchError("embedding_dim must be at least 1")
+        count = sum(weights.numel() for weights in encoder.parameters())
+        if count > MOST_PARAMETERS:
+            raise VouchError(f"{count} parameters with these options, more than any machine trains")
+    check_crops(encoder, config.train)
+    frozen_modules(encoder, config.train.freeze)
+    with _about(config.loss, "loss"):
+        loss = build_without_memory(lambda: build_loss(config.loss, encoder.embedding_dim, PLACEHOLDER_SPEAKERS))
+    batch_demand(loss, config.train)
+    if config.train.margin_schedule != "constant" and not margin_losses(loss):
+        raise VouchError(
+            f"train.margin_schedule is {config.train.margin_schedule}, but the loss '{config.loss['name']}' has no"
+            f" margin on the angle or cosine"
+        )
+
+
+@contextlib.contextmanager
+def _about(options: Mapping[str, object], section: str) -> Iterator[None]:
+    """Say which network or loss cannot have its options."""
+    try:
+        yield
+    except VouchError as error:
+        raise VouchError(f"{section} '{options['name']}': {error}") from None
+
+
+def check_crops(encoder: Encoder, options: TrainOptions) -> None:
+    """Raise `VouchError` when the crops are shorter than the network's minimum."""
+    if options.crop_frames < encoder.min_frames:
+        rate = encoder.feature.sample_rate if encoder.takes_waveforms else 0
+        unit = f"; it counts samples here, {2 * rate} are 2 s" if rate else ""
+        raise VouchError(
+            f"train.crop_frames {options.crop_frames} is below the network's minimum {encoder.min_frames}{unit}"
+        )
+
+
+def batch_demand(loss: SpeakerLoss, options: TrainOptions) -> Demand:
+    """Return what the batches must look like for a loss; `VouchError` when the batch size does not fit it."""
+    utterances = options.batch_size // options.crops_per_utterance
+    distinct = loss.distinct_speakers or options.distinct_speakers
+    return Demand(utterances, loss.utterances_per_speaker, distinct, options.crops_per_utterance)
+
+
+def margin_losses(loss: SpeakerLoss) -> list[MarginSoftmax]:
+    """Return the loss, or those parts of a sum, whose margin a schedule can change."""
+    return [part for part in loss.modules() if isinstance(part, MarginSoftmax)]
+
+
+def frozen_modules(encoder: Encoder, names: Sequence[str]) -> list[nn.Module]:
+    """Return the modules of the network with these names; `VouchError` naming the nearest when there is none."""
+    known = {name: module for name, module in encoder.model.named_modules() if name}
+    for name in names:
+        if name not in known:
+            raise VouchError(f"train.freeze: the network has no module '{name}'{nearest(name, known)}")
+    return [known[name] for name in names]

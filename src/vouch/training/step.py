@@ -1,0 +1,52 @@
+"""One step of a training: a batch forward and backward, and the weights a little better."""
+
+from __future__ import annotations
+
+import torch
+
+from vouch.training.data import Batch
+from vouch.training.draws import step_seed
+from vouch.training.schedule import learning_rate_factor, margin_share
+from vouch.training.setup import Training, margin_losses
+
+
+def train_step(training: Training, batch: Batch, done: float) -> torch.Tensor:
+    """Learn from one batch.
+
+    Parameters
+    ----------
+    batch : on the CPU
+    done : share of the training that is done, 0 to 1, which the schedules follow
+
+    Returns
+    -------
+    (2,) float64, on the device : the loss and the share of correct rows, each times the size of the batch
+    """
+    state, options, device = training.state, training.options, training.device
+    torch.manual_seed(step_seed(options.seed, state.progress.epoch, state.progress.batch))
+    follow_schedules(training, done)
+    features = batch.features.to(device, non_blocking=True)
+    with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+        embeddings = state.encoder(features)
+    crops = options.crops_per_utterance
+    if crops > 1:
+        embeddings = embeddings.view(-1, crops, embeddings.shape[1]).mean(dim=1)
+    result = state.loss(embeddings, batch.labels[::crops].to(device, non_blocking=True))
+    state.optimizer.zero_grad(set_to_none=True)
+    result.loss.backward()
+    if options.clip_norm:
+        torch.nn.utils.clip_grad_norm_(training.parameters, options.clip_norm)
+    state.optimizer.step()
+    accuracy = (result.logits.detach().argmax(dim=1) == result.targets).double().mean()
+    return torch.stack([result.loss.detach().double(), accuracy]) * len(batch.labels)
+
+
+def follow_schedules(training: Training, done: float) -> None:
+    """Set learning rate and margin to what their schedules say when the share `done` of the training is done."""
+    options = training.options
+    rate = options.learning_rate * learning_rate_factor(options.schedule, options.warmup, done)
+    for group in training.state.optimizer.param_groups:
+        group["lr"] = rate * group["share"]
+    share = margin_share(options.margin_schedule, options.margin_begin, options.margin_end, done)
+    for loss in margin_losses(training.state.loss):
+        loss.margin_share = share
