@@ -157,7 +157,7 @@ def test_margin_may_change_between_steps():
     loss = AAMSoftmax(6, 5, margin=0.0)
     x, labels = torch.randn(4, 6), torch.tensor([1, 4, 0, 4])
     without = loss(x, labels).loss
-    loss.margin = 0.4
+    loss.margin.fill_(0.4)
     assert loss(x, labels).loss > without
 
 

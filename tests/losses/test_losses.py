@@ -23,7 +23,7 @@ def batch(loss, scale=1.0, dtype=torch.float32):
 @pytest.fixture(params=LOSSES)
 def loss(request):
     torch.manual_seed(2)
-    return LOSSES[request.param](DIM, SPEAKERS)
+    return LOSSES[request.param](DIM, SPEAKERS, **LOSSES[request.param].tiny)
 
 
 def test_contract(loss):
@@ -117,7 +117,7 @@ def test_one_speaker_in_the_batch(loss):
 
 def test_state_dict_round_trip(loss, tmp_path):
     torch.save(loss.state_dict(), tmp_path / "loss.pt")
-    other = type(loss)(DIM, SPEAKERS)
+    other = type(loss)(DIM, SPEAKERS, **loss.tiny)
     other.load_state_dict(torch.load(tmp_path / "loss.pt", weights_only=True))
     embeddings, labels = batch(loss)
     assert torch.equal(loss(embeddings, labels).loss, other(embeddings, labels).loss)

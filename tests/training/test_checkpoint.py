@@ -18,13 +18,16 @@ from vouch.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from vouch.training.options import TrainOptions
+from vouch.training.setup import build_optimizer
 
 
 def make_state(seed, loss="aamsoftmax"):
     """A state after two steps, so that the optimizer has a memory."""
     encoder = tiny_encoder("lstm", seed=seed).train()
     criterion = LOSSES[loss](8, 4)
-    optimizer = torch.optim.Adam([*encoder.parameters(), *criterion.parameters()], 0.01 * (seed + 1))
+    options = TrainOptions(learning_rate=0.01 * (seed + 1))
+    optimizer = build_optimizer(encoder, criterion, options, torch.device("cpu"))
     state = TrainingState(encoder, criterion, optimizer)
     for _ in range(2):
         learn(state)
@@ -144,6 +147,24 @@ def test_an_older_checkpoint_with_the_states_of_generators_is_read(tmp_path):
     assert torch.equal(torch.get_rng_state(), before)
     for name, value in make_state(0).encoder.state_dict().items():
         assert torch.equal(state.encoder.state_dict()[name], value)
+
+
+def test_a_restored_learning_rate_is_the_tensor_that_steps_read(tmp_path):
+    """Also from a checkpoint of before, where it is a plain number."""
+    path = tmp_path / "last.pt"
+    save_checkpoint(make_state(0), "abc", path)
+    content = torch.load(path, weights_only=True)
+    for group in content["optimizer"]["param_groups"]:
+        group["lr"] = float(group["lr"])
+        group["fused"] = True  # as on a GPU
+    torch.save(content, tmp_path / "older.pt")
+    for name in ("last.pt", "older.pt"):
+        state = make_state(1)
+        rates = [group["lr"] for group in state.optimizer.param_groups]
+        restore_checkpoint(state, tmp_path / name)
+        for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
+            assert group["lr"] is rate and rate.dtype == torch.float64 and rate == 0.01
+            assert not group["fused"]
 
 
 def test_a_final_model_is_read_with_its_provenance(tmp_path):

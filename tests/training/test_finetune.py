@@ -155,7 +155,7 @@ def test_trunk_and_head_have_rates_of_their_own(tmp_path):
     assert {id(p) for p in trunk["params"]} == {id(p) for p in run.training.state.encoder.parameters()}
     assert {id(p) for p in head["params"]} == {id(p) for p in run.training.state.loss.parameters()}
     run()
-    assert trunk["lr"] == pytest.approx(0.1 * head["lr"]) and head["lr"] > 0
+    assert float(trunk["lr"]) == pytest.approx(0.1 * float(head["lr"])) and head["lr"] > 0
 
 
 def test_checkpoints_name_the_loss_and_its_speakers(tmp_path):

@@ -106,8 +106,10 @@ def _standardised(
     mean, variance, weight, bias = _repeated(x, mean, variance, weight, bias)
     # Not a view: layers that work in place may follow.
     y = torch.empty_like(x, memory_format=torch.channels_last)
+    fixed = (_wide(x), weight, bias, mean, variance, False, 0.0, eps)
+    if torch.compiler.is_compiling():  # which puts no results at places given with `out` that are not contiguous
+        _wide(y).copy_(torch.native_batch_norm(*fixed)[0])
+        return y
     unused = mean.new_empty(0)
-    torch.native_batch_norm(
-        _wide(x), weight, bias, mean, variance, False, 0.0, eps, out=(_wide(y), unused, unused.clone())
-    )
+    torch.native_batch_norm(*fixed, out=(_wide(y), unused, unused.clone()))
     return y

@@ -18,29 +18,29 @@ from vouch.losses.margin import MarginSoftmax, rotate
 PERIODIC_GUARD = 1e-4
 
 
-def _straight(cosine: torch.Tensor, margin: float, drop: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _straight(cosine: torch.Tensor, margin: torch.Tensor, drop: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Increase the angle where it stays below pi; reduce the cosine by `drop` where it would not."""
     rotated, slope = rotate(cosine, margin)
-    below = cosine > -math.cos(margin)  # angle < pi - margin
+    below = cosine > -margin.cos()  # angle < pi - margin
     return torch.where(below, rotated, cosine - drop), torch.where(below, slope, 1.0)
 
 
-def _linear(cosine: torch.Tensor, margin: float) -> tuple[torch.Tensor, torch.Tensor]:
-    return _straight(cosine, margin, margin * math.sin(margin))
+def _linear(cosine: torch.Tensor, margin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return _straight(cosine, margin, margin * margin.sin())
 
 
-def _continuous(cosine: torch.Tensor, margin: float) -> tuple[torch.Tensor, torch.Tensor]:
-    return _straight(cosine, margin, 1.0 - math.cos(margin))
+def _continuous(cosine: torch.Tensor, margin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return _straight(cosine, margin, 1.0 - margin.cos())
 
 
-def _periodic(cosine: torch.Tensor, margin: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _periodic(cosine: torch.Tensor, margin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     guarded = cosine.clamp(PERIODIC_GUARD - 1.0, 1.0 - PERIODIC_GUARD)
     rotated, slope = rotate(guarded, margin)
     # The guard holds the difference that the margin makes, not the cosine itself.
     return cosine + (rotated - guarded), torch.where(guarded == cosine, slope, 1.0)
 
 
-def _easy(cosine: torch.Tensor, margin: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _easy(cosine: torch.Tensor, margin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     rotated, slope = rotate(cosine, margin)
     return torch.where(cosine > 0.0, rotated, cosine), torch.where(cosine > 0.0, slope, 1.0)
 
@@ -65,7 +65,7 @@ class AAMSoftmax(MarginSoftmax):
     embedding_dim, num_speakers : int
         See `SpeakerLoss`.
     margin : float
-        In radians, from 0 to below pi / 2. May be changed between steps.
+        In radians, from 0 to below pi / 2.
     scale : float or "auto"
         Factor on the cosines, positive; "auto" is sqrt(2) ln(num_speakers - 1).
     easy_margin : bool

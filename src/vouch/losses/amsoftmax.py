@@ -25,7 +25,7 @@ class AMSoftmax(MarginSoftmax):
     embedding_dim, num_speakers : int
         See `SpeakerLoss`.
     margin : float
-        In units of the cosine, from 0 to 1. May be changed between steps.
+        In units of the cosine, from 0 to 1.
     scale : float or "auto"
         Factor on the cosines; "auto" is sqrt(2) ln(num_speakers - 1).
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -53,10 +55,13 @@ class SpeakerLoss(nn.Module, ABC):
         Utterances of each speaker that a batch must hold; 1 when it does not matter.
     distinct_speakers : bool
         Whether a batch must hold exactly `utterances_per_speaker` utterances of each speaker in it.
+    tiny : mapping
+        Options that make the smallest usable loss, for tests; empty where the defaults do.
     """
 
     utterances_per_speaker: int = 1
     distinct_speakers: bool = False
+    tiny: ClassVar[Mapping[str, object]] = MappingProxyType({})
 
     def __init__(self, embedding_dim: int, num_speakers: int) -> None:
         super().__init__()
@@ -83,6 +88,14 @@ class SpeakerLoss(nn.Module, ABC):
             )
         with torch.autocast(embeddings.device.type, enabled=False):
             return self.compute(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), labels)
+
+    def register_number(self, name: str, value: float) -> None:
+        """Make a number an attribute that can change from step to step: a `() float64` tensor, filled in place.
+
+        A step that was compiled or captured would not see a Python number change. In double precision, because that
+        is what a Python number has. It moves with the loss to its device, and is not part of its state dict.
+        """
+        self.register_buffer(name, torch.tensor(value, dtype=torch.float64), persistent=False)
 
     @abstractmethod
     def compute(self, embeddings: torch.Tensor, labels: torch.Tensor) -> LossOutput:

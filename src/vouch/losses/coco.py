@@ -32,9 +32,11 @@ class Coco(SpeakerLoss):
         Scale out of range.
     """
 
+    scale: torch.Tensor
+
     def __init__(self, embedding_dim: int, num_speakers: int, scale: float | Literal["auto"] = "auto") -> None:
         super().__init__(embedding_dim, num_speakers)
-        self.scale = resolve_scale(scale, num_speakers)
+        self.register_number("scale", resolve_scale(scale, num_speakers))
         self.centers = nn.Parameter(torch.randn(num_speakers, embedding_dim))
 
     def compute(self, embeddings: torch.Tensor, labels: torch.Tensor) -> LossOutput:

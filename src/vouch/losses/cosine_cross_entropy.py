@@ -23,7 +23,7 @@ def cosine_cross_entropy(
     embeddings: torch.Tensor,
     vectors: torch.Tensor,
     labels: torch.Tensor,
-    scale: float,
+    scale: torch.Tensor,
     change: Change | None = None,
     hardest: int = 0,
     subcenters: int = 1,
@@ -36,7 +36,7 @@ def cosine_cross_entropy(
     vectors : (classes * subcenters, dim) float32
         All sub-centres of a class stand together; the closest one gives the cosine of the class.
     labels : (batch,) int64
-    scale : float
+    scale : () float
     change : function, optional
         `(batch, 1 + hardest) -> (batch, 1 + hardest), (batch, 1 + hardest)`: the cosines to use instead of those
         given, and the derivative of each with respect to it. Column 0 is that of the own class.
@@ -58,8 +58,13 @@ def cosine_cross_entropy(
         columns = _own_and_hardest(logits, labels, hardest)
         slopes = None
         if change is not None:
-            cosines, slopes = change(logits.gather(1, columns) / scale)
-            logits.scatter_(1, columns, scale * cosines)
+            before = logits.gather(1, columns)
+            cosines = before / scale
+            changed, slopes = change(cosines)
+            after = scale * changed
+            # Another class that is not changed keeps its logit to the last bit, which division and product may not.
+            after[:, 1:] = torch.where(changed == cosines, before, after)[:, 1:]
+            logits.scatter_(1, columns, after)
         loss, gradient = _loss_and_gradient(logits, columns, slopes)
     loss = _WithGradient.apply(queries, vectors, loss, gradient, unit, lengths, closest)
     return LossOutput(loss, logits, labels)
@@ -135,7 +140,7 @@ class _WithGradient(torch.autograd.Function):
             if closest is not None:
                 part.copy_(closest == index).mul_(gradient)
             to_queries.addmm_(part, unit[:, index])
-            torch.mm(part.T, weighted, out=to_vectors[:, index])
+            to_vectors[:, index].addmm_(part.T, weighted, beta=0)
         # A unit vector does not feel its vector getting longer, except where the length is raised to the floor.
         flat, to_vectors = unit.flatten(0, 1), to_vectors.flatten(0, 1)
         along = torch.einsum("cd,cd->c", to_vectors, flat)[:, None] * (lengths >= NORM_FLOOR)

@@ -37,16 +37,16 @@ def resolve_scale(scale: float | Literal["auto"], num_speakers: int) -> float:
     return scale
 
 
-def rotate(cosine: torch.Tensor, angle: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine of the angle increased by `angle` radians, and its derivative with respect to `cosine`.
+def rotate(cosine: torch.Tensor, angle: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine of the angle increased by `angle : () float64` radians, and its derivative with respect to `cosine`.
 
     At cosines of 1 and -1, where the derivative is infinite, that of the rest of the sum is given.
     """
     squared_sine = 1.0 - cosine.square()
     sine = squared_sine.clamp(min=SQUARED_SINE_FLOOR).sqrt()
     sine_slope = torch.where(squared_sine > SQUARED_SINE_FLOOR, -cosine / sine, 0.0)
-    rotated = cosine * math.cos(angle) - sine * math.sin(angle)
-    return rotated, math.cos(angle) - sine_slope * math.sin(angle)
+    rotated = cosine * angle.cos() - sine * angle.sin()
+    return rotated, angle.cos() - sine_slope * angle.sin()
 
 
 class MarginSoftmax(SpeakerLoss):
@@ -59,7 +59,7 @@ class MarginSoftmax(SpeakerLoss):
     embedding_dim, num_speakers : int
         See `SpeakerLoss`.
     margin : float
-        May be changed between steps.
+        In full.
     scale : float or "auto"
         Factor on the cosines, or the choice of `resolve_scale`.
     subcenters : int
@@ -67,8 +67,10 @@ class MarginSoftmax(SpeakerLoss):
 
     Attributes
     ----------
-    margin_share : float
-        Share of the margin that is in force, 0 to 1; what a schedule of the margin sets before each step.
+    margin, scale : () float64
+        May be changed between steps, in place: `loss.margin.fill_(0.3)`.
+    margin_share : () float64
+        Share of the margin that is in force, 0 to 1; what a schedule of the margin fills before each step.
     weight : (num_speakers * subcenters, embedding_dim) float32
         The class vectors, those of one speaker together.
 
@@ -78,7 +80,9 @@ class MarginSoftmax(SpeakerLoss):
         Scale out of range.
     """
 
-    margin_share: float = 1.0
+    margin: torch.Tensor
+    margin_share: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(
         self,
@@ -89,14 +93,16 @@ class MarginSoftmax(SpeakerLoss):
         subcenters: int = 1,
     ) -> None:
         super().__init__(embedding_dim, num_speakers)
-        self.margin, self.scale = margin, resolve_scale(scale, num_speakers)
+        self.register_number("margin", margin)
+        self.register_number("margin_share", 1.0)
+        self.register_number("scale", resolve_scale(scale, num_speakers))
         self.subcenters = subcenters
         self.weight = nn.Parameter(torch.empty(num_speakers * subcenters, embedding_dim))
         nn.init.xavier_normal_(self.weight)
 
     @property
-    def margin_in_force(self) -> float:
-        """Margin at this step."""
+    def margin_in_force(self) -> torch.Tensor:
+        """Margin at this step, `() float64`."""
         return self.margin * self.margin_share
 
     @property

@@ -31,7 +31,7 @@ class SubcenterAAMSoftmax(MarginSoftmax):
     embedding_dim, num_speakers : int
         See `SpeakerLoss`.
     margin : float
-        In radians, from 0 to below pi / 2. May be changed between steps.
+        In radians, from 0 to below pi / 2.
     scale : float or "auto"
         Factor on the cosines, positive; "auto" is sqrt(2) ln(num_speakers - 1).
     subcenters : int
@@ -73,11 +73,13 @@ class SubcenterAAMSoftmax(MarginSoftmax):
 
     @property
     def hardest(self) -> int:
-        """Number of other speakers with a penalty: none without a margin."""
-        return min(self.top_k, self.num_speakers - 1) if self.margin_in_force >= LEAST_MARGIN else 0
+        """Number of other speakers with a penalty, which is 0 while there is no margin."""
+        return min(self.top_k, self.num_speakers - 1)
 
     def with_margin(self, cosines: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `MarginSoftmax.with_margin`."""
-        own, own_slope = self.enlarge(cosines[:, :1], self.margin_in_force)
-        others, others_slope = rotate(cosines[:, 1:], -self.top_k_margin * self.margin_in_force / FULL_MARGIN)
+        margin = self.margin_in_force
+        penalty = torch.where(margin >= LEAST_MARGIN, self.top_k_margin * margin / FULL_MARGIN, 0.0)
+        own, own_slope = self.enlarge(cosines[:, :1], margin)
+        others, others_slope = rotate(cosines[:, 1:], -penalty)
         return torch.cat([own, others], dim=1), torch.cat([own_slope, others_slope], dim=1)

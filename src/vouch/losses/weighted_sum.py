@@ -54,9 +54,9 @@ class WeightedSum(SpeakerLoss):
 
     def compute(self, embeddings: torch.Tensor, labels: torch.Tensor) -> LossOutput:
         """See `SpeakerLoss.forward`; logits and targets are those of the first part."""
-        outputs = {name: self.get_submodule(name)(embeddings, labels) for name in self.weights}
-        total = sum(self.weights[name] * output.loss for name, output in outputs.items())
-        return next(iter(outputs.values()))._replace(loss=total)
+        outputs = [self.get_submodule(name)(embeddings, labels) for name in self.weights]
+        total = sum(weight * output.loss for weight, output in zip(self.weights.values(), outputs, strict=True))
+        return LossOutput(total, outputs[0].logits, outputs[0].targets)
 
 
 def _check_weights(parts: Mapping[str, SpeakerLoss], weights: Mapping[str, float]) -> None:

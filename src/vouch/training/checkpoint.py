@@ -55,7 +55,10 @@ class Progress:
 
 @dataclass
 class TrainingState:
-    """What the training loop changes, and the speakers that the rows of the loss belong to."""
+    """What the training loop changes, and the speakers that the rows of the loss belong to.
+
+    The learning rates of the optimizer's groups are tensors, see `vouch.training.setup.build_optimizer`.
+    """
 
     encoder: Encoder
     loss: SpeakerLoss
@@ -156,7 +159,12 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, content: Mapping[str, o
     groups = _of_type(content["param_groups"], list, "param_groups")
     if [_kinds(group) for group in fresh] != [_kinds(group) for group in groups]:
         raise ValueError("its optimizer has other options")
-    optimizer.load_state_dict(content)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    # How the weights are updated on a device follows from the device, which may be another than before.
+    groups = [{**group, "fused": own["fused"]} for group, own in zip(groups, fresh, strict=True)]
+    optimizer.load_state_dict({**content, "param_groups": groups})
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate.fill_(float(group["lr"]))
     names = set()
     for parameter, remembered in optimizer.state.items():
         names.add(frozenset(remembered))
@@ -168,10 +176,13 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, content: Mapping[str, o
 
 
 def _kinds(group: Mapping[str, object]) -> dict[str, str]:
-    """Return what kind of value each option of an optimizer's group has; a tuple may have become a list."""
+    """Return what kind of value each option of an optimizer's group has.
+
+    A tuple may have become a list, and learning rates were plain numbers once.
+    """
 
     def kind(value: object) -> str:
-        is_number, is_list = isinstance(value, (int, float)), isinstance(value, (list, tuple))
-        return "number" if is_number else "list" if is_list else type(value).__name__
+        is_number = isinstance(value, (int, float)) or (isinstance(value, torch.Tensor) and value.ndim == 0)
+        return "number" if is_number else "list" if isinstance(value, (list, tuple)) else type(value).__name__
 
-    return {name: kind(value) for name, value in group.items()}
+    return {name: kind(value) for name, value in group.items() if name != "fused"}

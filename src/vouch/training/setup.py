@@ -109,7 +109,7 @@ def set_up(
         encoder.model.load_state_dict(start.encoder.model.state_dict())
     check_crops(encoder, options)
     loss = build_loss(config.loss, encoder.embedding_dim, len(data.speakers)).to(device)
-    optimizer = build_optimizer(encoder, loss, options)
+    optimizer = build_optimizer(encoder, loss, options, device)
     state = TrainingState(encoder, loss, optimizer, str(config.loss["name"]), data.speakers)
     frozen = frozen_modules(encoder, options.freeze)
     for module in frozen:
@@ -128,18 +128,26 @@ def set_up(
     return training
 
 
-def build_optimizer(encoder: Encoder, loss: SpeakerLoss, options: TrainOptions) -> torch.optim.Optimizer:
+def build_optimizer(
+    encoder: Encoder, loss: SpeakerLoss, options: TrainOptions, device: torch.device
+) -> torch.optim.Optimizer:
     """Return the optimizer of a network and a loss: a group of parameters of each.
 
-    The option "share" of a group is the factor of its learning rate on that of the training.
+    In each group, "share" is the factor of its learning rate on that of the training, and "lr" a tensor, so that a step
+    that was compiled or captured sees it change.
     """
+    # Fused kernels of a GPU read the learning rate there, and take single precision alone. On a CPU, double precision
+    # is what a Python number has.
+    is_fused = device.type == "cuda"
+    rate = torch.tensor(options.learning_rate, dtype=torch.float32 if is_fused else torch.float64, device=device)
     groups = [
-        {"params": list(encoder.parameters()), "share": options.trunk_rate},
-        {"params": list(loss.parameters()), "share": 1.0},
+        {"params": list(encoder.parameters()), "lr": rate.clone(), "share": options.trunk_rate},
+        {"params": list(loss.parameters()), "lr": rate.clone(), "share": 1.0},
     ]
+    shared = {"weight_decay": options.weight_decay, "fused": is_fused or None}
     if options.optimizer == "adam":
-        return torch.optim.Adam(groups, options.learning_rate, weight_decay=options.weight_decay)
-    return torch.optim.SGD(groups, options.learning_rate, momentum=SGD_MOMENTUM, weight_decay=options.weight_decay)
+        return torch.optim.Adam(groups, rate, **shared)
+    return torch.optim.SGD(groups, rate, momentum=SGD_MOMENTUM, **shared)
 
 
 def check_networks(config: Config) -> None:

@@ -46,7 +46,7 @@ def follow_schedules(training: Training, done: float) -> None:
     options = training.options
     rate = options.learning_rate * learning_rate_factor(options.schedule, options.warmup, done)
     for group in training.state.optimizer.param_groups:
-        group["lr"] = rate * group["share"]
+        group["lr"].fill_(rate * group["share"])
     share = margin_share(options.margin_schedule, options.margin_begin, options.margin_end, done)
     for loss in margin_losses(training.state.loss):
-        loss.margin_share = share
+        loss.margin_share.fill_(share)
