@@ -15,24 +15,37 @@ from vouch.jobs.results import Work
 from vouch.kaldi.datadirs.datadir import write_data_dir
 from vouch.kaldi.matrices.writing import open_ark
 from vouch.kaldi.tables import write_table
+from vouch.models import MODELS
+from vouch.models.base import SpeakerNetwork
 from vouch.stores.features import FeatureStore
 
 RATE = 16000
-# The smallest network of each kind.
-TINY = {
-    "xvector": {"name": "xvector", "embedding_dim": 8, "channels": [8, 8, 8, 8, 16]},
-    "vggvox40": {"name": "vggvox40", "embedding_dim": 8, "channels": [6, 7, 8, 9, 10, 11]},
-    "resnetse34": {"name": "resnetse34", "embedding_dim": 8, "channels": [8, 8, 8, 8]},
-    "resnetse34l": {"name": "resnetse34l", "embedding_dim": 8, "channels": [8, 8, 8, 8]},
-    "resnetse34v2": {"name": "resnetse34v2", "embedding_dim": 8, "channels": [8, 8, 8, 8]},
-    "res2netse34": {"name": "res2netse34", "embedding_dim": 8, "channels": [8, 8, 8, 8], "scale": 2},
-    "resnet34": {"name": "resnet34", "embedding_dim": 8, "depth": 18, "channels": 2},
-    "ecapa_tdnn": {"name": "ecapa_tdnn", "embedding_dim": 8, "channels": 16, "aggregation_channels": 10},
-    "campplus": {"name": "campplus", "embedding_dim": 8, "growth": 2, "channels": 4, "head_channels": 2},
-    "lstm": {"name": "lstm", "embedding_dim": 8, "hidden_size": 12, "num_layers": 2},
-    "sinctdnn": {"name": "sinctdnn", "embedding_dim": 8, "out_channels": [8, 8, 8], "tdnn_channels": [8, 8, 8, 8, 16]},
-    "rawnet3": {"name": "rawnet3", "embedding_dim": 8, "channels": 8},
-}
+
+
+def tiny_model(name: str) -> dict[str, object]:
+    """Return the configuration of a network in the size that its class declares, as YAML would give it."""
+    options = {key: list(value) if isinstance(value, tuple) else value for key, value in MODELS[name].tiny.items()}
+    options.pop("num_bins", None)
+    return {"name": name, **options}
+
+
+# The smallest network of each kind, and the dimensions of its input: 1 of a waveform.
+TINY = {name: tiny_model(name) for name in MODELS}
+TINY_BINS = {name: network.tiny.get("num_bins", 1) for name, network in MODELS.items()}
+
+
+def tiny_network(name: str, num_bins: int | None = None, **options: object) -> SpeakerNetwork:
+    """Return a network in the size that its class declares, with other options if wanted.
+
+    With `num_bins` it is for that many, where it takes features and lets one choose.
+    """
+    arguments = {**MODELS[name].tiny, **options}
+    if num_bins is not None and "num_bins" in arguments:
+        try:
+            return MODELS[name](**{**arguments, "num_bins": num_bins})
+        except VouchError:
+            pass
+    return MODELS[name](**arguments)
 
 
 def voice(speaker: int, utterance: int, seconds: float = 0.5, rate: int = RATE) -> np.ndarray:
@@ -115,14 +128,10 @@ def assert_same_features(found: dict[str, np.ndarray], expected: dict[str, np.nd
         np.testing.assert_allclose(found[name], matrix, rtol=0, atol=tolerance, err_msg=name)
 
 
-# Dimensions of the inputs of those networks that do not take 8.
-TINY_BINS = {"vggvox40": 40, "sinctdnn": 1, "rawnet3": 1}
-
-
 def tiny_encoder(model: str = "resnetse34l", num_bins: int | None = None, seed: int = 0, **options: object) -> Encoder:
     """Return a small encoder whose weights and batch statistics are random, in evaluation mode."""
     torch.manual_seed(seed)
-    encoder = Encoder(TINY[model], num_bins or TINY_BINS.get(model, 8), **options)
+    encoder = Encoder(TINY[model], num_bins or TINY_BINS[model], **options)
     for name, buffer in encoder.model.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_(0, 0.1)

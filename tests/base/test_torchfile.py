@@ -208,7 +208,7 @@ def test_what_is_saved_comes_back(tmp_path):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_networks_without_memory_have_the_shapes_of_real_ones(model):
-    bins = TINY_BINS.get(model, 8)
+    bins = TINY_BINS[model]
     real = tiny_encoder(model).model
     shapes = network_without_memory(resolve_model(TINY[model]), bins).state_dict()
     assert {key: value.shape for key, value in shapes.items()} == {
@@ -228,7 +228,7 @@ def test_any_number_makes_a_network_without_memory_or_one_line(model):
         for number in (10**6, 0, -5):
             changed = [number] * len(value) if isinstance(value, list) else number
             try:
-                network_without_memory({**resolved, name: changed}, TINY_BINS.get(model, 8))
+                network_without_memory({**resolved, name: changed}, TINY_BINS[model])
             except VouchError as error:
                 assert "\n" not in str(error)
 

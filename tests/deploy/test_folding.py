@@ -85,7 +85,7 @@ def test_every_network_with_every_pooling_gives_the_same_embeddings(model):
 def test_networks_of_their_usual_size(model):
     if not find_pairs(tiny_encoder(model)):
         pytest.skip("nothing is folded")
-    bins = TINY_BINS.get(model, 40)
+    bins = 40 if MODELS[model].input_kind == "features" else 1
     encoder = learnt(Encoder({"name": model}, bins))
     frames = 100 * (160 if encoder.takes_waveforms else 1)
     x, lengths = torch.randn(2, frames, bins), torch.tensor([frames, encoder.min_frames + 3])
@@ -113,7 +113,7 @@ def test_networks_of_their_usual_size(model):
 )
 def test_what_is_folded(model, options, left):
     config = {**tiny_encoder(model).config["model"], **options}
-    folded = fold_batch_norm(learnt(Encoder(config, TINY_BINS.get(model, 8))))
+    folded = fold_batch_norm(learnt(Encoder(config, TINY_BINS[model])))
     assert norms(folded) == left
 
 
@@ -198,7 +198,7 @@ def test_folding_needs_statistics_that_stay():
 def test_nan_reaches_the_embedding(model):
     """Of the utterance that has it, and of no other."""
     folded = fold_batch_norm(tiny_encoder(model))
-    x = torch.randn(2, folded.min_frames + 40, TINY_BINS.get(model, 8))
+    x = torch.randn(2, folded.min_frames + 40, TINY_BINS[model])
     x[1, 20] = torch.nan
     with torch.inference_mode():
         assert folded(x).isfinite().all(dim=1).tolist() == [True, False]

@@ -216,9 +216,7 @@ def test_what_goes_through_a_network_at_once_is_bounded(model, monkeypatch):
     encoder.model.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].shape[:2]))
     unit = 160 if model in WAVEFORM_MODELS else 1
     assert default_max_frames(encoder) == 100 * unit
-    long, short = (
-        np.random.default_rng(0).standard_normal((size * unit, TINY_BINS.get(model, 8))) for size in (240, 20)
-    )
+    long, short = (np.random.default_rng(0).standard_normal((size * unit, TINY_BINS[model])) for size in (240, 20))
     embed_matrices(encoder, [long.astype(np.float32), *[short.astype(np.float32)] * 5])
     assert max(rows * frames for rows, frames in seen) == 80 * unit  # a third of the long one, alone
     assert [rows for rows, _ in seen] == [2, 2, 1, 1, 1, 1]

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from corpus import TINY
+from corpus import tiny_network
 from layouts import Step, error, smooth_noise
 from torch import nn
 
@@ -115,12 +115,9 @@ def test_one_value_has_no_variance():
 def test_every_network_has_exact_statistics_in_the_layout_it_trains_in(name, threads):
     """Each batch normalisation against float64 statistics of what it was given, at batch 64 of contiguous input."""
     torch.manual_seed(0)
-    bins = 40
-    options = {key: value for key, value in TINY[name].items() if key != "name"}
-    if MODELS[name].input_kind == "features":
-        network, x = MODELS[name](bins, **options), smooth_noise(64, 200, bins) + 1
-    else:
-        network, x = MODELS[name](**options), torch.randn(64, 8000) / 10
+    network = tiny_network(name, 40)
+    takes_features = network.input_kind == "features"
+    x = smooth_noise(64, 200, network.num_bins) + 1 if takes_features else torch.randn(64, 8000) / 10
     network.train()
     seen = []
 

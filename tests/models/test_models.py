@@ -2,25 +2,18 @@
 
 import pytest
 import torch
-from corpus import TINY
+from corpus import tiny_network
 
 from vouch.base.errors import VouchError
 from vouch.models import MODELS
+from vouch.models.base import SpeakerNetwork
 
-BINS = {name: 40 if name == "vggvox40" else 24 for name in MODELS}
-FEATURES = [name for name in MODELS if MODELS[name].input_kind == "features"]
+# More than the smallest networks have, so that some bins are left where bins are reduced by eight.
+BINS = 24
 # Of what a network takes: so much more than its minimum gives several frames before the pooling.
 SPARE = {"features": 40, "waveform": 4000}
-# The smallest networks have layers of one or two units, which may be dead behind their ReLU.
-WIDER = {
-    **{name: {"channels": (64, 64, 64, 64)} for name in MODELS if name.startswith("res") and "se" in name},
-    **{"campplus": {"channels": 16, "growth": 8, "head_channels": 8}, "rawnet3": {"channels": 32}},
-}
-
-
-def make(name, **options):
-    own = {key: value for key, value in TINY[name].items() if key != "name"} | options
-    return MODELS[name](BINS[name], **own) if name in FEATURES else MODELS[name](**own)
+# The smallest networks have layers of one or two units, which may be dead behind their ReLU, but not in all of these.
+SEEDS = range(20)
 
 
 def draw(network, rows, spare=1.0):
@@ -33,7 +26,7 @@ def draw(network, rows, spare=1.0):
 @pytest.fixture(params=MODELS, scope="module")
 def model(request):
     torch.manual_seed(0)
-    network = make(request.param, embedding_dim=19, **WIDER.get(request.param, {}))
+    network = tiny_network(request.param, BINS, embedding_dim=19)
     # Two steps' worth of statistics, so that batch normalisation does something in evaluation mode.
     with torch.no_grad():
         for _ in range(2):
@@ -49,11 +42,13 @@ def assert_close(embeddings, expected):
 
 
 def test_declarations(model):
+    assert isinstance(model, SpeakerNetwork)
+    assert "tiny" in vars(type(model)) and "forward" not in vars(type(model))
     assert model.input_kind in SPARE
     assert model.embedding_dim == 19
     assert model.min_frames >= 1
-    assert model.input_kind == "waveform" or model.num_bins in (24, 40)
-    assert model.input_kind == "features" or model.sample_rate == 16000
+    assert model.input_kind == "waveform" or model.num_bins in (BINS, model.tiny["num_bins"])
+    assert model.input_kind == "features" or model.sample_rate >= 8000
 
 
 @pytest.mark.parametrize("spare", [0.0, 0.03, 0.05, 0.4, 1.0])
@@ -113,33 +108,40 @@ def test_wrong_input(model):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_state_dict_round_trip(name, tmp_path):
-    saved = make(name)
+    saved = tiny_network(name, BINS)
     inputs = draw(saved, 4)
     saved(inputs)
     torch.save(saved.state_dict(), tmp_path / "model.pt")
-    loaded = make(name)
+    loaded = tiny_network(name, BINS)
     loaded.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
     assert torch.equal(saved.eval()(inputs), loaded.eval()(inputs))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_gradient_reaches_every_parameter(name):
-    torch.manual_seed(0)
-    network = make(name, **WIDER.get(name, {}))
-    embeddings = network(draw(network, 6))
-    (embeddings * torch.randn_like(embeddings)).sum().backward()
-    for key, parameter in network.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), key
-        assert parameter.grad.abs().max() > 0, key
+    unreached = None
+    for seed in SEEDS:
+        torch.manual_seed(seed)
+        network = tiny_network(name, BINS)
+        embeddings = network(draw(network, 6))
+        (embeddings * torch.randn_like(embeddings)).sum().backward()
+        for key, parameter in network.named_parameters():
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+        zero = {key for key, parameter in network.named_parameters() if not parameter.grad.any()}
+        unreached = zero if unreached is None else unreached & zero
+        if not unreached:
+            return
+    assert not unreached
 
 
 def test_gradient_reaches_real_frames_only(model):
-    inputs = draw(model, 2).requires_grad_()
+    inputs = draw(model, 12).requires_grad_()
     longest, real = inputs.shape[1], model.min_frames + SPARE[model.input_kind] // 2
-    (model(inputs, torch.tensor([longest, real])) * torch.randn(2, 19)).sum().backward()
+    (model(inputs, torch.tensor([longest, real]).repeat(6)) * torch.randn(12, 19)).sum().backward()
     assert inputs.grad.isfinite().all()
-    assert not inputs.grad[1, real:].any()
-    touched = inputs.grad.flatten(2).any(dim=2) if inputs.ndim == 3 else inputs.grad != 0
+    assert not inputs.grad[1::2, real:].any()
+    # In any of the utterances: the few units behind the ReLUs of a tiny network may be dead for one of them.
+    touched = inputs.grad.reshape(6, 2, longest, -1).any(dim=3).any(dim=0)
     # A network with strides and without padding (VGG, those on waveforms) leaves out some frames at the end.
     assert touched[0].float().mean() > 0.7 and touched[1, :real].float().mean() > 0.7
 
@@ -147,7 +149,7 @@ def test_gradient_reaches_real_frames_only(model):
 @pytest.mark.parametrize("name", MODELS)
 def test_bfloat16_autocast(name):
     torch.manual_seed(0)
-    network = make(name)
+    network = tiny_network(name, BINS)
     inputs = draw(network, 4)
     network(inputs)
     network.eval()
@@ -160,10 +162,10 @@ def test_bfloat16_autocast(name):
 @pytest.mark.parametrize("name", ["resnetse34l", "xvector", "resnet34", "vggvox40"])
 def test_unknown_pooling(name):
     with pytest.raises(VouchError, match=r"unknown pooling 'stat'.*stats"):
-        make(name, pooling="stat")
+        tiny_network(name, pooling="stat")
 
 
 @pytest.mark.parametrize("name", ["resnetse34l", "xvector"])
 def test_unusable_channels(name):
     with pytest.raises(VouchError, match="channels must be"):
-        make(name, channels=(16, 32, 64))
+        tiny_network(name, channels=(16, 32, 64))

@@ -1,4 +1,9 @@
-"""Front ends: waveforms to features. Adding one is a file here and a line in `FEATURES`."""
+"""Front ends: waveforms to features. Adding one is a file here and a line in `FEATURES`.
+
+A front end is a module from `(batch, samples) float in [-1, 1]` to `(batch, frames, dim)` with `dim`, `sample_rate`
+(Hz) and `num_frames(samples)`. Its options have defaults; those that make it small for tests its class declares in
+`tiny`.
+"""
 
 from __future__ import annotations
 

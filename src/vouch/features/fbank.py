@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -50,6 +51,8 @@ class Fbank(nn.Module):
     ------
     VouchError : an option out of range, or more triangles than the spectrum resolves
     """
+
+    tiny: ClassVar = {"sample_rate": 8000, "num_mel_bins": 8}
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -35,6 +36,8 @@ class Mfcc(nn.Module):
     ------
     VouchError : an option out of range, more triangles than the spectrum resolves, or more coefficients than triangles
     """
+
+    tiny: ClassVar = {"sample_rate": 8000, "num_mel_bins": 8, "num_ceps": 5}
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 
@@ -21,6 +23,7 @@ class Waveform(nn.Module):
     """
 
     dim = 1
+    tiny: ClassVar = {"sample_rate": 8000}
 
     def __init__(self, sample_rate: int = 16000) -> None:
         super().__init__()

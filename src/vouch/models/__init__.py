@@ -1,13 +1,9 @@
 """Networks: features `(batch, frames, bins)` or waveforms `(batch, samples)` to `(batch, embedding_dim)` embeddings.
 
-A new network is one file beside this one and one line in `MODELS`. Each declares `input_kind` ("features" or
-"waveform"), `embedding_dim` and `min_frames` (of waveforms a frame is a sample), and takes optional
-`lengths : (batch,) int64` so that padding cannot change an embedding. Those for features are built with their
-`num_bins` and declare it; those for waveforms declare their `sample_rate`.
+A new network is one file beside this one, with a class of `vouch.models.base.SpeakerNetwork`, and one line in `MODELS`.
 """
 
-from torch import nn
-
+from vouch.models.base import SpeakerNetwork
 from vouch.models.campplus import CAMPPlus
 from vouch.models.ecapa_tdnn import EcapaTDNN
 from vouch.models.lstm import GE2ELSTM
@@ -21,7 +17,7 @@ from vouch.models.sinctdnn import SincTDNN
 from vouch.models.vggvox40 import VGGVox40
 from vouch.models.xvector import XVector
 
-MODELS: dict[str, type[nn.Module]] = {
+MODELS: dict[str, type[SpeakerNetwork]] = {
     "xvector": XVector,
     "vggvox40": VGGVox40,
     "resnetse34": ResNetSE34,

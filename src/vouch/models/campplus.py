@@ -6,7 +6,7 @@ context-aware masking" (Interspeech 2023); parameters are named as in 3D-Speaker
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from vouch.base.errors import VouchError, pick
 from vouch.layers.batch_norm import BatchNorm2d
-from vouch.layers.inputs import as_image, check_features, clear_computed, strided_mask
+from vouch.layers.inputs import as_image, clear_computed, strided_mask
 from vouch.layers.pooling import POOLINGS
+from vouch.models.base import SpeakerNetwork
 from vouch.models.resnet import BasicBlock
 
 # Frames of a context segment, after the time stride.
@@ -183,12 +184,11 @@ class EmbeddingLayer(nn.Module):
         return self.nonlinear["batchnorm"](self.linear(x[:, :, None])[:, :, 0])
 
 
-class CAMPPlus(nn.Module):
+class CAMPPlus(SpeakerNetwork):
     """Two-dimensional head, three dense blocks with context-aware masking, statistics, affine embedding.
 
     With 80 bins, 7,176,224 parameters and 1.07 GMAC for 200 frames; 1.13 in the publications, where gates are computed
-    for each frame and not for each segment. Features are expected with their mean over the utterance subtracted. In
-    training mode batch normalisation averages over padded frames too: train on crops of one length.
+    for each frame and not for each segment. Features are expected with their mean over the utterance subtracted.
 
     Parameters
     ----------
@@ -205,18 +205,13 @@ class CAMPPlus(nn.Module):
     pooling : str
         A name in `POOLINGS`: "tstp" in WeSpeaker, "stats" in 3D-Speaker.
 
-    Attributes
-    ----------
-    min_frames : int
-        Shortest input in frames.
-
     Raises
     ------
     VouchError
         Unknown pooling or unusable channels.
     """
 
-    input_kind = "features"
+    tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "growth": 2, "channels": 4, "head_channels": 2}
 
     def __init__(
         self,
@@ -230,7 +225,7 @@ class CAMPPlus(nn.Module):
         super().__init__()
         if min(growth, channels, head_channels) < 1:
             raise VouchError("growth, channels and head_channels must be positive numbers")
-        self.num_bins, self.embedding_dim, self.min_frames = num_bins, embedding_dim, 1
+        self.num_bins, self.embedding_dim = num_bins, embedding_dim
 
         self.head = ConvolutionalHead(num_bins, head_channels)
         self.xvector = nn.ModuleDict({"tdnn": FrameLayer(self.head.out_channels, channels)})
@@ -251,26 +246,8 @@ class CAMPPlus(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Embed a batch of utterances.
-
-        Parameters
-        ----------
-        features : (batch, frames, bins) float
-        lengths : (batch,) int64, optional
-            Real frames of each utterance; in evaluation mode padding does not change an embedding.
-
-        Returns
-        -------
-        embeddings : (batch, embedding_dim) float
-
-        Raises
-        ------
-        VouchError
-            Wrong shape, or an utterance without frames.
-        """
-        check_features(features, lengths, self.num_bins, self.min_frames)
-        x, mask = as_image(features, lengths)
+    def embed(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        x = as_image(features, mask)
         x = self.xvector["tdnn"](self.head(x, mask))
         mask = strided_mask(mask, TIME_STRIDE)
         segments = find_segments(x, mask)

@@ -7,17 +7,19 @@ in TDNN based speaker verification" (Interspeech 2020).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from vouch.base.errors import VouchError, pick
-from vouch.layers.inputs import check_features, clear_computed, clear_padding, length_mask
+from vouch.layers.inputs import clear_computed, clear_padding
 from vouch.layers.pooling import ContextAttentiveStatisticsPooling, mean_and_variance
 from vouch.layers.reflection import convolve
 from vouch.layers.res2 import Res2Conv1d
 from vouch.layers.se import SqueezeExcitation
+from vouch.models.base import SpeakerNetwork
 
 KERNEL_SIZE = 5
 DILATIONS = (2, 3, 4)
@@ -107,15 +109,14 @@ VARIANTS = {
 }
 
 
-class EcapaTDNN(nn.Module):
+class EcapaTDNN(SpeakerNetwork):
     """Frame layer, three SE-Res2 blocks whose outputs are aggregated, attentive statistics, affine embedding.
 
     With 80 bins, 6,190,720 parameters and 0.96 GMAC for 200 frames (channels=1024: 14,657,088 and 2.57); published
     counts are 0.08 GMAC higher because the utterance's statistics, which are the same in all frames, go through the
     attention frame by frame there. The variant "speechbrain" with 1024 channels has 20,767,552 and 3.59.
 
-    Convolutions see zeros (or the mirror image) beyond the real frames. In training mode batch normalisation averages
-    over padded frames too: train on crops of one length.
+    Convolutions see zeros (or the mirror image) beyond the real frames.
 
     Parameters
     ----------
@@ -141,7 +142,7 @@ class EcapaTDNN(nn.Module):
         Unknown variant or unusable channels.
     """
 
-    input_kind = "features"
+    tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "channels": 16, "aggregation_channels": 10}
 
     def __init__(
         self,
@@ -171,26 +172,7 @@ class EcapaTDNN(nn.Module):
         self.bn = nn.BatchNorm1d(self.pool.out_channels)
         self.linear = nn.Linear(self.pool.out_channels, embedding_dim)
 
-    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Embed a batch of utterances.
-
-        Parameters
-        ----------
-        features : (batch, frames, bins) float
-        lengths : (batch,) int64, optional
-            Real frames of each utterance; in evaluation mode padding does not change an embedding.
-
-        Returns
-        -------
-        embeddings : (batch, embedding_dim) float
-
-        Raises
-        ------
-        VouchError
-            Wrong shape, or an utterance shorter than `min_frames`.
-        """
-        check_features(features, lengths, self.num_bins, self.min_frames)
-        mask = None if lengths is None else length_mask(lengths.to(features.device), features.shape[1])
+    def embed(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         x = self.layer1(clear_padding(features.transpose(1, 2), mask), mask)
         outputs = []
         for block in (self.layer2, self.layer3, self.layer4):

@@ -5,23 +5,26 @@ Source: Wan et al., "Generalized end-to-end loss for speaker verification" (ICAS
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from vouch.base.errors import VouchError, pick
-from vouch.layers.inputs import check_features
+from vouch.models.base import SpeakerNetwork
 
 NORM_FLOOR = 1e-8
 # Whether the layers of the LSTM have projections of their own.
 PROJECTIONS = {"last": False, "every": True}
 
 
-class GE2ELSTM(nn.Module):
+class GE2ELSTM(SpeakerNetwork):
     """Stacked LSTM; the top layer's output at the last frame, through an affine layer, scaled to unit length.
 
-    With 40 bins 12,134,656 parameters, or 4,729,088 with a projection in every layer; 2.38 or 0.93 GMAC for 200
-    frames. There is no batch normalisation: in training, too, padding changes nothing.
+    The output is taken at the last real frame; zeros stay zeros. With 40 bins 12,134,656 parameters, or 4,729,088 with
+    a projection in every layer; 2.38 or 0.93 GMAC for 200 frames. There is no batch normalisation: in training, too,
+    padding changes nothing.
 
     Parameters
     ----------
@@ -37,18 +40,13 @@ class GE2ELSTM(nn.Module):
     relu : bool
         Clip the embeddings to positive numbers before they are scaled, as Resemblyzer and Real-Time-Voice-Cloning do.
 
-    Attributes
-    ----------
-    min_frames : int
-        Shortest input in frames.
-
     Raises
     ------
     VouchError
         An unknown projection, or one that does not reduce the width.
     """
 
-    input_kind = "features"
+    tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "hidden_size": 12, "num_layers": 2}
 
     def __init__(
         self,
@@ -60,7 +58,7 @@ class GE2ELSTM(nn.Module):
         relu: bool = False,
     ) -> None:
         super().__init__()
-        self.num_bins, self.embedding_dim, self.min_frames = num_bins, embedding_dim, 1
+        self.num_bins, self.embedding_dim = num_bins, embedding_dim
         self.relu = relu
         projected = pick(PROJECTIONS, projection, "projection")
         if projected and embedding_dim >= hidden_size:
@@ -78,31 +76,12 @@ class GE2ELSTM(nn.Module):
             else:
                 nn.init.zeros_(parameter)
 
-    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Embed a batch of utterances.
-
-        Parameters
-        ----------
-        features : (batch, frames, bins) float
-        lengths : (batch,) int64, optional
-            Real frames of each utterance; the output is taken at the last of them.
-
-        Returns
-        -------
-        embeddings : (batch, embedding_dim) float
-            Of unit length, except that a projection of zeros stays zeros.
-
-        Raises
-        ------
-        VouchError
-            Wrong shape, or an utterance without frames.
-        """
-        check_features(features, lengths, self.num_bins, self.min_frames)
+    def embed(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         outputs, _ = self.LSTM_stack(features)
-        if lengths is None:
+        if mask is None:
             last = outputs[:, -1]
         else:
-            last = outputs[torch.arange(len(outputs), device=outputs.device), lengths.to(outputs.device) - 1]
+            last = outputs[torch.arange(len(outputs), device=outputs.device), mask.sum(dim=1) - 1]
         embeddings = self.projection(last)
         if self.relu:
             embeddings = functional.relu(embeddings)

@@ -6,16 +6,19 @@ voxceleb_trainer.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from vouch.base.errors import VouchError, pick
-from vouch.layers.inputs import check_waveforms, clear_computed, clear_padding, length_mask
+from vouch.layers.inputs import clear_computed, clear_padding, strided_mask
 from vouch.layers.instance_norm import MaskedInstanceNorm
 from vouch.layers.pooling import ContextAttentiveStatisticsPooling, mean_and_variance
 from vouch.layers.res2 import Res2Conv1d
 from vouch.layers.sinc import paired_sinc_filters
+from vouch.models.base import SpeakerNetwork
 
 PREEMPHASIS = 0.97
 KERNEL_SAMPLES = 251
@@ -105,13 +108,13 @@ class RawNet3Pooling(ContextAttentiveStatisticsPooling):
         return self.bn(functional.relu(hidden, inplace=True))
 
 
-class RawNet3(nn.Module):
+class RawNet3(SpeakerNetwork):
     """Sinc filters' log-magnitudes, three Res2 blocks, and statistics pooled by attention.
 
     16,279,298 parameters (the original builds 1,024 more and never uses them) and 9.40 GMAC for 2 s of 16 kHz (the
-    original 9.52: it computes the utterance's part of the attention in every frame). In training mode batch
-    normalisation averages over padded frames too: train on crops of one length. The logarithm of filter outputs near
-    zero makes embeddings reproducible to about four digits only.
+    original 9.52: it computes the utterance's part of the attention in every frame). The level of a waveform matters
+    where it is very low. The logarithm of filter outputs near zero makes embeddings reproducible to about four digits
+    only.
 
     Parameters
     ----------
@@ -137,6 +140,7 @@ class RawNet3(nn.Module):
     """
 
     input_kind = "waveform"
+    tiny: ClassVar = {"embedding_dim": 8, "channels": 8}
 
     def __init__(
         self,
@@ -167,31 +171,10 @@ class RawNet3(nn.Module):
         self.bn5 = nn.BatchNorm1d(self.pooling.out_channels)
         self.fc6 = nn.Linear(self.pooling.out_channels, embedding_dim)
 
-    def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Embed a batch of utterances.
-
-        Parameters
-        ----------
-        waveforms : (batch, samples) float
-            In [-1, 1]; the level matters where it is very low.
-        lengths : (batch,) int64, optional
-            Real samples of each utterance; in evaluation mode padding does not change an embedding.
-
-        Returns
-        -------
-        embeddings : (batch, embedding_dim) float
-
-        Raises
-        ------
-        VouchError
-            Wrong shape, or an utterance shorter than `min_frames`.
-        """
-        check_waveforms(waveforms, lengths, self.min_frames)
-        if lengths is not None:
-            lengths = lengths.to(waveforms.device)
+    def embed(self, waveforms: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         with torch.autocast(waveforms.device.type, enabled=False):
-            x, mask = self._log_magnitudes(waveforms, lengths)
-        mask1, mask2 = (_pooled_mask(mask, size) for size in (BLOCKS[0][1], BLOCKS[0][1] * BLOCKS[1][1]))
+            x, mask = self._log_magnitudes(waveforms, mask)
+        mask1, mask2 = (strided_mask(mask, size, size - 1) for size in (BLOCKS[0][1], BLOCKS[0][1] * BLOCKS[1][1]))
         x1 = self.layer1(x, mask, mask1)
         x2 = self.layer2(x1, mask1, mask2)
         shrunk = functional.max_pool1d(x1, BLOCKS[1][1])
@@ -200,16 +183,14 @@ class RawNet3(nn.Module):
         return self.fc6(self.bn5(self.pooling(x4, mask2)))
 
     def _log_magnitudes(
-        self, waveforms: torch.Tensor, lengths: torch.Tensor | None
+        self, waveforms: torch.Tensor, mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`(batch, samples)` to `(batch, filters, frames)` of mean zero over time, and its real frames, if known."""
-        mask = None if lengths is None else length_mask(lengths, waveforms.shape[1])
         x = clear_padding(waveforms, mask)
         # What comes before the first sample is what comes after it.
         x = x - PREEMPHASIS * torch.cat([x[:, 1:2], x[:, :-1]], dim=1)
         x = self.conv1(self.normalize(x[:, None], mask)[:, 0])
-        if lengths is not None:
-            mask = length_mask((lengths - KERNEL_SAMPLES) // self.conv1.stride + 1, x.shape[2])
+        mask = strided_mask(mask, self.conv1.stride, KERNEL_SAMPLES - 1)
         x = torch.log(x.abs() + LOG_FLOOR)
         return x - _time_mean(x, mask), mask
 
@@ -219,8 +200,3 @@ def _time_mean(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     if mask is None:
         return x.mean(dim=2, keepdim=True)
     return (x * mask[:, None]).sum(dim=2, keepdim=True) / mask.sum(dim=1)[:, None, None]
-
-
-def _pooled_mask(mask: torch.Tensor | None, size: int) -> torch.Tensor | None:
-    """Real frames after max-pooling: those whose `size` frames before it are all real."""
-    return None if mask is None else mask[:, size - 1 :: size]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -59,9 +60,8 @@ class Res2NetSE34(FullResolutionResNet):
     narrow; where the resolution changes, the first convolution is a strided 3x3 one, and the groups keep their
     hierarchy; the last batch normalisation is followed by squeeze-and-excitation.
 
-    Features are expected as for ResNetSE34V2. In training mode batch normalisation averages over padded frames
-    too: train on crops of one length. With 64 bins, 4,220,060 parameters and 950 million multiply-accumulates for 200
-    frames.
+    Features are expected as for ResNetSE34V2. With 64 bins, 4,220,060 parameters and 950 million
+    multiply-accumulates for 200 frames.
 
     Parameters
     ----------
@@ -75,16 +75,13 @@ class Res2NetSE34(FullResolutionResNet):
     scale : int
         Groups of a Res2 convolution.
 
-    Attributes
-    ----------
-    min_frames : int
-        Shortest input in frames.
-
     Raises
     ------
     VouchError
         Unknown pooling, unusable channels, scale or bins.
     """
+
+    tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "channels": (8, 8, 8, 8), "scale": 2}
 
     def __init__(
         self,

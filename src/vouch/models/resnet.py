@@ -7,15 +7,18 @@ whose parameter names these are.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from vouch.base.errors import VouchError, pick
 from vouch.layers.batch_norm import BatchNorm2d
-from vouch.layers.inputs import as_image, check_features, clear_computed, strided_mask
+from vouch.layers.inputs import as_image, clear_computed, strided_mask
 from vouch.layers.pooling import POOLINGS
 from vouch.layers.shortcut import shortcut_convolution
+from vouch.models.base import SpeakerNetwork
 
 STRIDES = (1, 2, 2, 2)
 
@@ -107,13 +110,12 @@ DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] =
 }
 
 
-class ResNet(nn.Module):
+class ResNet(SpeakerNetwork):
     """Four stages of residual blocks, statistics over time of every channel and band, affine embedding.
 
     With 80 bins, depth 34 has 6,634,336 parameters and 4.53 GMAC for 200 frames; 18: 4,105,440 and 2.17; 50:
     11,131,360 and 5.07; 101: 15,892,448 and 9.81; 152: 19,814,880 and 14.54; 221: 23,792,224 and 20.95; 293:
-    28,626,016 and 27.63. Features are expected with their mean over the utterance subtracted. In training mode batch
-    normalisation averages over padded frames too: train on crops of one length.
+    28,626,016 and 27.63. Features are expected with their mean over the utterance subtracted.
 
     Parameters
     ----------
@@ -130,18 +132,13 @@ class ResNet(nn.Module):
         Whether ReLU, batch normalisation and a second affine layer follow and give the embedding, as in early
         published models.
 
-    Attributes
-    ----------
-    min_frames : int
-        Shortest input in frames.
-
     Raises
     ------
     VouchError
         Unknown depth or pooling, or unusable channels.
     """
 
-    input_kind = "features"
+    tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "depth": 18, "channels": 2}
 
     def __init__(
         self,
@@ -158,7 +155,7 @@ class ResNet(nn.Module):
         if channels < 1:
             raise VouchError(f"channels must be a positive number, not {channels}")
         block, blocks_per_stage = DEPTHS[depth]
-        self.num_bins, self.embedding_dim, self.min_frames = num_bins, embedding_dim, 1
+        self.num_bins, self.embedding_dim = num_bins, embedding_dim
 
         self.conv1 = nn.Conv2d(1, channels, kernel_size=3, padding=1, bias=False)
         self.bn1 = BatchNorm2d(channels)
@@ -175,26 +172,8 @@ class ResNet(nn.Module):
         self.seg_bn_1 = nn.BatchNorm1d(embedding_dim, affine=False) if two_layers else None
         self.seg_2 = nn.Linear(embedding_dim, embedding_dim) if two_layers else None
 
-    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Embed a batch of utterances.
-
-        Parameters
-        ----------
-        features : (batch, frames, bins) float
-        lengths : (batch,) int64, optional
-            Real frames of each utterance; in evaluation mode padding does not change an embedding.
-
-        Returns
-        -------
-        embeddings : (batch, embedding_dim) float
-
-        Raises
-        ------
-        VouchError
-            Wrong shape, or an utterance without frames.
-        """
-        check_features(features, lengths, self.num_bins, self.min_frames)
-        x, mask = as_image(features, lengths)
+    def embed(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        x = as_image(features, mask)
         x = clear_computed(functional.relu(self.bn1(self.conv1(x)), inplace=True), mask)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:

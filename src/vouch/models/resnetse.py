@@ -13,9 +13,10 @@ from torch import nn
 
 from vouch.base.errors import VouchError
 from vouch.layers.batch_norm import BatchNorm2d
-from vouch.layers.inputs import as_image, check_features, clear_computed, strided_mask
+from vouch.layers.inputs import as_image, clear_computed, strided_mask
 from vouch.layers.se import SqueezeExcitation
 from vouch.layers.shortcut import shortcut_convolution
+from vouch.models.base import SpeakerNetwork
 
 SE_REDUCTION = 8
 BLOCKS_PER_STAGE = (3, 4, 6, 3)
@@ -84,7 +85,7 @@ def build_stages(block: Block, channels: Sequence[int], strides: Sequence[int]) 
     ]
 
 
-class ResNetSE(nn.Module):
+class ResNetSE(SpeakerNetwork):
     """A stem, four stages of residual blocks, pooling over time and one affine layer.
 
     A network of the family hands in its parts and overrides `stem` or `sequence` where it differs. All padding is
@@ -100,9 +101,6 @@ class ResNetSE(nn.Module):
     pooling : nn.Module
         Pools the output of `sequence`.
     """
-
-    input_kind = "features"
-    min_frames = 1
 
     def __init__(
         self, num_bins: int, embedding_dim: int, conv1: nn.Conv2d, stages: Sequence[nn.ModuleList], pooling: nn.Module
@@ -127,26 +125,8 @@ class ResNetSE(nn.Module):
         """`(batch, channels, bins, frames) -> (batch, features, frames)` for the pooling: the mean over bins."""
         return x.mean(dim=2)
 
-    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Embed a batch of utterances.
-
-        Parameters
-        ----------
-        features : (batch, frames, bins) float
-        lengths : (batch,) int64, optional
-            Real frames of each utterance; in evaluation mode padding does not change an embedding.
-
-        Returns
-        -------
-        embeddings : (batch, embedding_dim) float
-
-        Raises
-        ------
-        VouchError
-            Wrong shape, or an utterance without frames.
-        """
-        check_features(features, lengths, self.num_bins, self.min_frames)
-        x, mask = as_image(features, lengths)
+    def embed(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        x = as_image(features, mask)
         x = self.stem(x, mask)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:

@@ -6,6 +6,7 @@ Source: Chung et al., "In defence of metric learning for speaker recognition" (I
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -22,8 +23,7 @@ class ResNetSE34(ResNetSE):
     """Thin ResNet-34 over a magnitude spectrogram, halved twice in frequency before the stages.
 
     Features are expected normalised per bin over the utterance; the original takes the 257 magnitudes of a
-    512-point spectrum. In training mode batch normalisation averages over padded frames too: train on crops of one
-    length. With 257 bins, 1,437,078 parameters and 977 million multiply-accumulates for 200 frames.
+    512-point spectrum. With 257 bins, 1,437,078 parameters and 977 million multiply-accumulates for 200 frames.
 
     Parameters
     ----------
@@ -35,16 +35,13 @@ class ResNetSE34(ResNetSE):
     channels : four ints, multiples of 8
         Channels of the four stages.
 
-    Attributes
-    ----------
-    min_frames : int
-        Shortest input in frames.
-
     Raises
     ------
     VouchError
         Unknown pooling or unusable channels.
     """
+
+    tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "channels": (8, 8, 8, 8)}
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ Source: Chung et al., "In defence of metric learning for speaker recognition" (I
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import nn
 
@@ -20,8 +21,7 @@ class ResNetSE34L(ResNetSE):
     """Thin ResNet-34 over log-mel features, pooled over time by attention.
 
     Features are expected normalised per band over the utterance (mean and variance, as the original front end
-    does). In training mode batch normalisation averages over padded frames too: train on crops of one length.
-    With 40 bins, 1,437,078 parameters and 440 million multiply-accumulates for 200 frames.
+    does). With 40 bins, 1,437,078 parameters and 440 million multiply-accumulates for 200 frames.
 
     Parameters
     ----------
@@ -33,16 +33,13 @@ class ResNetSE34L(ResNetSE):
     channels : four ints, multiples of 8
         Channels of the four stages; (32, 64, 128, 256) gives the network once published as ResNetSE34Half.
 
-    Attributes
-    ----------
-    min_frames : int
-        Shortest input in frames.
-
     Raises
     ------
     VouchError
         Unknown pooling or unusable channels.
     """
+
+    tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "channels": (8, 8, 8, 8)}
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -98,8 +99,7 @@ class ResNetSE34V2(FullResolutionResNet):
     """ResNet-34 with a stem that keeps the resolution, and attention over channels and frequencies.
 
     Features are expected normalised per band over the utterance, after pre-emphasis (as the original front end
-    does). In training mode batch normalisation averages over padded frames too: train on crops of one length.
-    The stem's ReLU stands before its batch normalisation, like the first of each block. With 64 bins, 8,028,492
+    does). The stem's ReLU stands before its batch normalisation, like the first of each block. With 64 bins, 8,028,492
     parameters and 3.64 billion multiply-accumulates for 200 frames.
 
     Parameters
@@ -112,16 +112,13 @@ class ResNetSE34V2(FullResolutionResNet):
     channels : four ints, multiples of 8
         Channels of the four stages.
 
-    Attributes
-    ----------
-    min_frames : int
-        Shortest input in frames.
-
     Raises
     ------
     VouchError
         Unknown pooling, unusable channels or bins.
     """
+
+    tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "channels": (8, 8, 8, 8)}
 
     def __init__(
         self,

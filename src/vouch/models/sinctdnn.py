@@ -7,16 +7,18 @@ verification" (SLSP 2020), section 4, as in pyannote.audio 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from vouch.base.errors import VouchError, pick
-from vouch.layers.inputs import check_waveforms, clear_padding, length_mask
+from vouch.layers.inputs import clear_padding, strided_mask
 from vouch.layers.instance_norm import MaskedInstanceNorm
 from vouch.layers.pooling import StatisticsPooling
 from vouch.layers.sinc import sincnet_filters
+from vouch.models.base import SpeakerNetwork
 from vouch.models.xvector import CONTEXT_FRAMES, CONTEXTS
 
 SLOPE = 0.2
@@ -73,25 +75,20 @@ class SincNet(nn.Module):
             frames = (frames * max_pool - 1) * stride + kernel_size
         return frames
 
-    def forward(
-        self, waveforms: torch.Tensor, lengths: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`(batch, samples)` to `(batch, out_channels[-1], frames)` and its real frames `(batch,) int64`."""
-        mask = None if lengths is None else length_mask(lengths, waveforms.shape[1])
+    def forward(self, waveforms: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`(batch, samples)` to `(batch, out_channels[-1], frames)`, each with its mask, True on what is real."""
         x = clear_padding(waveforms, mask)
         if self.waveform_normalize is not None:
             x = self.waveform_normalize(x[:, None], mask)[:, 0]
         for index, (kernel_size, stride, max_pool) in enumerate(self.layers):
             x = self.conv1d[index](x)
             x = functional.max_pool1d(x.abs() if index == 0 else x, max_pool)
-            if lengths is not None:
-                # Nothing is padded inside, so the first outputs see real samples only.
-                lengths = ((lengths - kernel_size) // stride + 1) // max_pool
-                mask = length_mask(lengths, x.shape[2])
+            # Nothing is padded inside, so the first outputs see real samples only.
+            mask = strided_mask(strided_mask(mask, stride, kernel_size - 1), max_pool, max_pool - 1)
             if self.instance_norm1d is not None:
                 x = self.instance_norm1d[index](x, mask)
             x = self.dropout(functional.leaky_relu(x, SLOPE))
-        return x, lengths
+        return x, mask
 
 
 class WeightNormConv1d(nn.Module):
@@ -141,7 +138,7 @@ class EmbeddingHead(nn.Module):
         return unit if self.scaling is None else self.scaling(length).sigmoid() * unit
 
 
-class SincTDNN(nn.Module):
+class SincTDNN(SpeakerNetwork):
     """SincNet, five weight-normalised layers over frames without batch normalisation, mean and standard deviation.
 
     4,342,898 parameters and 0.80 GMAC for 2 s of 16 kHz. The options are those of pyannote.audio 1's
@@ -186,6 +183,7 @@ class SincTDNN(nn.Module):
     """
 
     input_kind = "waveform"
+    tiny: ClassVar = {"embedding_dim": 8, "out_channels": (8, 8, 8), "tdnn_channels": (8, 8, 8, 8, 16)}
 
     def __init__(
         self,
@@ -230,27 +228,8 @@ class SincTDNN(nn.Module):
         self.segment6 = nn.Linear(self.pooling.out_channels, embedding_dim)
         self.embedding = EmbeddingHead(embedding_dim, batch_normalize, scale)
 
-    def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Embed a batch of utterances.
-
-        Parameters
-        ----------
-        waveforms : (batch, samples) float
-        lengths : (batch,) int64, optional
-            Real samples of each utterance; padding does not change an embedding.
-
-        Returns
-        -------
-        embeddings : (batch, embedding_dim) float
-
-        Raises
-        ------
-        VouchError
-            Wrong shape, or an utterance shorter than `min_frames`.
-        """
-        check_waveforms(waveforms, lengths, self.min_frames)
-        x, frames = self.sincnet(waveforms, None if lengths is None else lengths.to(waveforms.device))
+    def embed(self, waveforms: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        x, mask = self.sincnet(waveforms, mask)
         for layer in self.tdnn:
             x = functional.relu(layer(x))
-        mask = None if frames is None else length_mask(frames - CONTEXT_FRAMES, x.shape[2])
-        return self.embedding(self.segment6(self.pooling(x, mask)))
+        return self.embedding(self.segment6(self.pooling(x, strided_mask(mask, 1, CONTEXT_FRAMES))))

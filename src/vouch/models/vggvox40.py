@@ -8,25 +8,27 @@ down to 40 bands in Chung et al., "In defence of metric learning for speaker rec
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from vouch.base.errors import VouchError, pick
 from vouch.layers.batch_norm import BatchNorm2d
-from vouch.layers.inputs import as_image, check_features, clear_computed, length_mask
+from vouch.layers.inputs import as_image, clear_computed, strided_mask
 from vouch.layers.pooling import POOLINGS
+from vouch.models.base import SpeakerNetwork
 
 NUM_BINS = 40
 # Layers of `netcnn` that make (n - 1) // 2 frames of n.
 HALVING_LAYERS = (0, 3, 4, 7, 17)
 
 
-class VGGVox40(nn.Module):
+class VGGVox40(SpeakerNetwork):
     """Six convolutions and three maxima, which together halve the frames five times, and pooling over time.
 
     Features are expected normalised per band over the utterance (mean and variance, as the original front end
-    does). In training mode batch normalisation averages over padded frames too: train on crops of one length.
+    does).
     3,769,280 parameters and 530 million multiply-accumulates for 200 frames.
 
     Parameters
@@ -50,8 +52,8 @@ class VGGVox40(nn.Module):
         Another number of bins, unknown pooling or unusable channels.
     """
 
-    input_kind = "features"
     min_frames = 63
+    tiny: ClassVar = {"num_bins": 40, "embedding_dim": 8, "channels": (6, 7, 8, 9, 10, 11)}
 
     def __init__(
         self,
@@ -83,32 +85,12 @@ class VGGVox40(nn.Module):
         # The layers take over this layout, in which their kernels are faster on CPUs and on tensor cores.
         self.netcnn.to(memory_format=torch.channels_last)
 
-    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Embed a batch of utterances.
-
-        Parameters
-        ----------
-        features : (batch, frames, 40) float
-        lengths : (batch,) int64, optional
-            Real frames of each utterance; in evaluation mode padding does not change an embedding.
-
-        Returns
-        -------
-        embeddings : (batch, embedding_dim) float
-
-        Raises
-        ------
-        VouchError
-            Wrong shape, or an utterance of less than 63 frames.
-        """
-        check_features(features, lengths, self.num_bins, self.min_frames)
-        x, mask = as_image(features, lengths)
-        lengths = None if lengths is None else lengths.to(features.device)
+    def embed(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        x = as_image(features, mask)
         for index, layer in enumerate(self.netcnn):
             x = layer(x)
-            if lengths is not None and index in HALVING_LAYERS:
-                lengths = (lengths - 1) // 2
-                mask = length_mask(lengths, x.shape[3])
+            if index in HALVING_LAYERS:
+                mask = strided_mask(mask, 2, 2)
             if isinstance(layer, (nn.ReLU, nn.MaxPool2d)):
                 x = clear_computed(x, mask)
         return self.fc(self.pooling(x.squeeze(2), mask))

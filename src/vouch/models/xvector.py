@@ -6,13 +6,15 @@ Source: Snyder et al., "X-vectors: robust DNN embeddings for speaker recognition
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from vouch.base.errors import VouchError, pick
-from vouch.layers.inputs import check_features, length_mask
+from vouch.layers.inputs import strided_mask
 from vouch.layers.pooling import POOLINGS
+from vouch.models.base import SpeakerNetwork
 
 # Kernel size and dilation of frame1 to frame5.
 CONTEXTS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))
@@ -33,13 +35,12 @@ class FrameLayer(nn.Module):
         return self.bn(torch.relu(self.conv(x)))
 
 
-class XVector(nn.Module):
+class XVector(SpeakerNetwork):
     """Five frame layers, statistics over time, and one affine layer whose output is the embedding.
 
     The original classifies through two more layers (`segment7` and the output layer). Here the loss sits
     directly on `segment6`, whose output before any ReLU is the x-vector: what is trained is what is used.
-    WeSpeaker's loss sits on `segment7`, whose output is its embedding. In training mode batch normalisation averages
-    over padded frames too: train on crops of one length.
+    WeSpeaker's loss sits on `segment7`, whose output is its embedding.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ class XVector(nn.Module):
         Unknown pooling or unusable channels.
     """
 
-    input_kind = "features"
+    tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "channels": (8, 8, 8, 8, 16)}
 
     def __init__(
         self,
@@ -90,33 +91,12 @@ class XVector(nn.Module):
         self.segment6_bn = nn.BatchNorm1d(embedding_dim, affine=False) if two_layers else None
         self.segment7 = nn.Linear(embedding_dim, embedding_dim) if two_layers else None
 
-    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Embed a batch of utterances.
-
-        Parameters
-        ----------
-        features : (batch, frames, bins) float
-        lengths : (batch,) int64, optional
-            Real frames of each utterance; in evaluation mode padding does not change an embedding.
-
-        Returns
-        -------
-        embeddings : (batch, embedding_dim) float
-
-        Raises
-        ------
-        VouchError
-            Wrong shape, or an utterance shorter than `min_frames`.
-        """
-        check_features(features, lengths, self.num_bins, self.min_frames)
+    def embed(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         x = features.transpose(1, 2)
         for layer in (self.frame1, self.frame2, self.frame3, self.frame4, self.frame5):
             x = layer(x)
-        mask = None
-        if lengths is not None:
-            # Nothing is padded inside, so the first outputs see real frames only; pooling takes just those.
-            mask = length_mask(lengths.to(x.device) - CONTEXT_FRAMES, x.shape[2])
-        embeddings = self.segment6(self.pooling(x, mask))
+        # Nothing is padded inside, so the first outputs see real frames only; pooling takes just those.
+        embeddings = self.segment6(self.pooling(x, strided_mask(mask, 1, CONTEXT_FRAMES)))
         if self.segment7 is None:
             return embeddings
         return self.segment7(self.segment6_bn(torch.relu(embeddings)))
