@@ -13,9 +13,11 @@ from types import TracebackType
 
 from vouch.cli.environment import REQUIREMENTS, required_modules, wrong_python
 
-ADVICE = (
-    "run '. ./path.sh' in this shell first, which puts a Python that has what Vouch needs on PATH"
-    if REQUIREMENTS.exists()
+if REQUIREMENTS.exists():
+    NEEDED = "requirements.txt names"
+    ADVICE = "run '. ./path.sh' in this shell first, which puts a Python that has what Vouch needs on PATH"
+else:  # installed by pip
+    NEEDED, ADVICE = "Vouch needs", "install Vouch again with pip"
     else "install Vouch again with pip"
 )
 
@@ -45,7 +47,7 @@ def missing_package(error: BaseException) -> str | None:
     """Return one line about an import that failed because this Python has not the packages of Vouch, else None."""
     if not isinstance(error, ImportError) or (error.name or "").split(".")[0] not in required_modules():
         return None
-    return f"{sys.executable} lacks packages or has others than Vouch needs ({error}); {ADVICE}"
+    return f"{sys.executable} lacks packages or has others than {NEEDED} ({error}); {ADVICE}"
 
 
 def say_interrupted() -> None:
