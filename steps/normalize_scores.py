@@ -41,7 +41,7 @@ from vouch.kaldi.lists.scores import Scores, read_scores, write_scores
 from vouch.scoring.backends import DEFAULT_AVERAGES, cohort_scores
 from vouch.scoring.overlap import CohortFiles, check_cohort
 from vouch.scoring.sides import check_rows, rows_of, score_sides
-from vouch.scoring.snorm import NORMALIZATIONS, trial_statistics
+from vouch.scoring.snorm import SCORE_NORMALIZATIONS, trial_statistics
 
 AUTO_TOP_N = 300
 # Trials whose scores are computed again, to see whether the options are those that they were scored with.
@@ -71,7 +71,7 @@ def parse_options() -> Namespace:
     parser.add_argument("embeddings", type=Path, help="embedding.scp of the utterances of the trials")
     parser.add_argument("cohort", type=Path, help="embedding.scp of the cohort")
     parser.add_argument("normalized", type=Path, help="score file to write")
-    parser.add_argument("--method", choices=sorted(NORMALIZATIONS), default="asnorm", help="normalisation")
+    parser.add_argument("--method", choices=sorted(SCORE_NORMALIZATIONS), default="asnorm", help="normalisation")
     parser.add_argument(
         "--top-n",
         type=top_n,
@@ -111,7 +111,7 @@ def check_scores(options: Namespace, given: np.ndarray, computed: np.ndarray) ->
 
 def main() -> None:
     options = parse_options()
-    method = NORMALIZATIONS[options.method]
+    method = SCORE_NORMALIZATIONS[options.method]
     if options.top_n is not None and not method.adaptive:
         raise VouchError(f"--top-n is for --method asnorm; {options.method} counts the whole cohort")
     if options.cohort_average is not None and options.cohort_utt2spk is None:
@@ -139,7 +139,7 @@ def main() -> None:
     check_scores(
         options,
         scores.score,
-        score_sides(sides.members, enrol[:SAMPLE], test[:SAMPLE], backend.compare(sides, sides).pairs),
+        score_sides(sides.members, enrol[:SAMPLE], test[:SAMPLE], backend.scorer(sides, sides).pairs),
     )
     cohort = backend.load_cohort(options.cohort, options.cohort_utt2spk, options.cohort_average or average)
     against = cohort_scores(backend, sides, cohort)

@@ -92,7 +92,7 @@ def follow(clone, page):
     """Write the files of a page and run its commands, in one shell."""
     for block in blocks(page, "file", "lines"):
         write(clone, block)
-    script = "\n".join(["set -euo pipefail", *(block.text for block in blocks(page, "run"))])
+    script = "\n".join(["set -eu", *(block.text for block in blocks(page, "run"))])
     return subprocess.run(
         ["bash", "-c", script], cwd=clone, env=environment(), capture_output=True, text=True, check=False
     )

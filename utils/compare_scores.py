@@ -25,7 +25,7 @@ from vouch.base.files import write_text
 from vouch.cli.bootstrap_options import add_bootstrap_options, known_speakers
 from vouch.cli.parser import Parser, run_main
 from vouch.cli.scoring_options import check_outputs
-from vouch.evaluation.comparison import Comparison, compare
+from vouch.evaluation.comparison import Comparison, compare_systems
 from vouch.evaluation.result import LEVEL, PRIORS, remarks
 from vouch.evaluation.table import format_text
 from vouch.kaldi.lists.scores import join_scores, read_scores
@@ -54,7 +54,7 @@ def main() -> None:
         speakers = None
     resampled = "trials" if speakers is None else "speakers"
     notes = [*remarks(resampled, number), *notes]
-    found = compare(*scores, trials.is_target, speakers, options.priors, options.draws, options.seed)
+    found = compare_systems(*scores, trials.is_target, speakers, options.priors, options.draws, options.seed)
     if options.json:
         record = {"first": str(options.first), "second": str(options.second)}
         record |= {"resampled": resampled, "speakers": number, "notes": notes}

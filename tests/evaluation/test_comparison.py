@@ -5,7 +5,7 @@ import pytest
 
 from vouch.base.errors import VouchError
 from vouch.evaluation import metrics
-from vouch.evaluation.comparison import compare
+from vouch.evaluation.comparison import compare_systems
 
 
 def two_systems():
@@ -17,7 +17,7 @@ def two_systems():
 
 def test_a_better_system_is_found_better():
     first, second, is_target = two_systems()
-    found = {each.name: each for each in compare(first, second, is_target, priors=(0.1,), draws=100)}
+    found = {each.name: each for each in compare_systems(first, second, is_target, priors=(0.1,), draws=100)}
     assert list(found) == ["eer", "min_dcf(0.1)"]
     eer = found["eer"]
     assert eer.first == 100 * metrics.equal_error_rate(first, is_target).value
@@ -27,7 +27,7 @@ def test_a_better_system_is_found_better():
         assert each.difference.value == each.first - each.second
         assert 0 < each.difference.interval.low <= each.difference.value <= each.difference.interval.high
         assert each.difference.p_value == pytest.approx(2 / 101)
-    swapped = compare(second, first, is_target, priors=(0.1,), draws=100)[0].difference
+    swapped = compare_systems(second, first, is_target, priors=(0.1,), draws=100)[0].difference
     assert (swapped.value, swapped.p_value) == (-eer.difference.value, eer.difference.p_value)
     assert swapped.interval == pytest.approx((-eer.difference.interval.high, -eer.difference.interval.low))
 
@@ -36,8 +36,8 @@ def test_few_speakers_make_less_sure():
     first, second, is_target = two_systems()
     speakers = np.array([f"s{row // 3 % 8}" for row in range(600)])
     others = np.where(is_target, speakers, np.roll(speakers, 3))
-    over_trials = compare(first, second, is_target, draws=100)[0].difference
-    over_speakers = compare(first, second, is_target, (speakers, others), draws=100)[0].difference
+    over_trials = compare_systems(first, second, is_target, draws=100)[0].difference
+    over_speakers = compare_systems(first, second, is_target, (speakers, others), draws=100)[0].difference
     assert over_speakers.value == over_trials.value
     assert over_speakers.interval != over_trials.interval
 
@@ -49,9 +49,9 @@ def test_what_cannot_be_judged_is_refused():
         ({"priors": (0.1, 0.1000000001)}, "two target priors are 0.1 in six digits"),
     ):
         with pytest.raises(VouchError, match=message):
-            compare(first, second, is_target, **settings)
+            compare_systems(first, second, is_target, **settings)
     with pytest.raises(VouchError, match="600 target and 0 non-target"):
-        compare(first, second, np.ones(600, bool))
+        compare_systems(first, second, np.ones(600, bool))
     second[5] = np.nan
     with pytest.raises(VouchError, match="1 of 600 scores are NaN"):
-        compare(first, second, is_target)
+        compare_systems(first, second, is_target)

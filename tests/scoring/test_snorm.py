@@ -15,7 +15,7 @@ from vouch.scoring.cosine import normalize_length, score_trials
 from vouch.scoring.distance import CropDistances
 from vouch.scoring.plda import Plda, likelihood_ratios
 from vouch.scoring.sides import Cohort, Sides
-from vouch.scoring.snorm import NORMALIZATIONS, CohortScores, cohort_statistics, trial_statistics
+from vouch.scoring.snorm import SCORE_NORMALIZATIONS, CohortScores, cohort_statistics, trial_statistics
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -49,7 +49,7 @@ def test_equals_reference_vectors():
     assert 1 - sides[1].mean == pytest.approx(arrays["mt"][test], abs=1e-9)
     assert sides[1].std == pytest.approx(arrays["st"][test], abs=1e-9)
     for method, name in (("znorm", "distance_z"), ("tnorm", "distance_t"), ("asnorm", "distance_s")):
-        normalized = NORMALIZATIONS[method].formula(scores, *sides)
+        normalized = SCORE_NORMALIZATIONS[method].formula(scores, *sides)
         assert -normalized == pytest.approx(arrays[name].ravel(), abs=1e-9)
 
 
@@ -63,16 +63,16 @@ def one_trial(method: str, a: np.ndarray, b: np.ndarray, cohort: np.ndarray, top
     return {"znorm": side(a), "tnorm": side(b)}.get(method, (side(a) + side(b)) / 2)
 
 
-@pytest.mark.parametrize("method", NORMALIZATIONS)
+@pytest.mark.parametrize("method", SCORE_NORMALIZATIONS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 2e-5)])
 def test_equals_a_loop_over_trials(method, dtype, tolerance):
     rng = np.random.default_rng(4)
     unit, cohort = unit_rows(rng, 20, 8, dtype), unit_rows(rng, 30, 8, dtype)
     cohort[5] = cohort[6]  # a tie at any rank
     enrol, test = rng.integers(20, size=(2, 40))
-    top_n = 7 if NORMALIZATIONS[method].adaptive else None
+    top_n = 7 if SCORE_NORMALIZATIONS[method].adaptive else None
     sides = trial_statistics(cosines(unit, cohort), [str(row) for row in range(20)], enrol, test, top_n)
-    found = NORMALIZATIONS[method].formula(score_trials(unit, enrol, test), *sides)
+    found = SCORE_NORMALIZATIONS[method].formula(score_trials(unit, enrol, test), *sides)
     expected = [one_trial(method, unit[a], unit[b], cohort, top_n or 30) for a, b in zip(enrol, test, strict=True)]
     assert found == pytest.approx(expected, abs=tolerance)
 
@@ -115,15 +115,15 @@ def distance_scores(rng: np.random.Generator) -> tuple[CohortScores, Callable, C
     return scores, one, one
 
 
-@pytest.mark.parametrize("method", NORMALIZATIONS)
+@pytest.mark.parametrize("method", SCORE_NORMALIZATIONS)
 @pytest.mark.parametrize("backend", [plda_scores, distance_scores])
 def test_other_backends_equal_a_loop_over_trials(method, backend):
     rng = np.random.default_rng(11)
     against, of_enrol, of_test = backend(rng)
     enrol, test = rng.integers(12, size=(2, 30))
     scores = rng.standard_normal(30)
-    top_n = 5 if NORMALIZATIONS[method].adaptive else None
-    found = NORMALIZATIONS[method].formula(
+    top_n = 5 if SCORE_NORMALIZATIONS[method].adaptive else None
+    found = SCORE_NORMALIZATIONS[method].formula(
         scores, *trial_statistics(against, [str(row) for row in range(12)], enrol, test, top_n)
     )
     for value, score, a, b in zip(found, scores, enrol, test, strict=True):
@@ -157,8 +157,8 @@ def test_snorm_treats_both_sides_alike():
     enrol, test = rng.integers(6, size=(2, 10))
     scores = score_trials(unit, enrol, test)
     scores_against = cosines(unit, cohort)
-    forth = NORMALIZATIONS["asnorm"].formula(scores, *trial_statistics(scores_against, "abcdef", enrol, test, 4))
-    back = NORMALIZATIONS["asnorm"].formula(scores, *trial_statistics(scores_against, "abcdef", test, enrol, 4))
+    forth = SCORE_NORMALIZATIONS["asnorm"].formula(scores, *trial_statistics(scores_against, "abcdef", enrol, test, 4))
+    back = SCORE_NORMALIZATIONS["asnorm"].formula(scores, *trial_statistics(scores_against, "abcdef", test, enrol, 4))
     assert forth == pytest.approx(back, abs=1e-12)
 
 

@@ -56,7 +56,7 @@ def write_trials(path, pairs):
 def run(tmp_path, backend, average, enrol_map=None, **options):
     sides = backend.load_sides(tmp_path / "e.scp", enrol_map, average)
     sources = Sources(tmp_path / "trials", enrol_map or tmp_path / "e.scp", tmp_path / "e.scp")
-    return score_file(sources, tmp_path / "s", sides, backend.compare(sides, sides), **options)
+    return score_file(sources, tmp_path / "s", sides, backend.scorer(sides, sides), **options)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -68,7 +68,7 @@ def test_lines_are_those_of_a_loop(scp, tmp_path, blocks, name, threads):
     write_trials(tmp_path / "trials", pairs)
     assert run(tmp_path, backend, average, tmp_path / "map", threads=threads) == (300, 300, [])
     sides = backend.load_sides(scp, tmp_path / "map", average)
-    scorer = backend.compare(sides, sides)
+    scorer = backend.scorer(sides, sides)
     lines = []
     for enrol, test in pairs:
         rows = [sides.enrol[enrol]] if sides.members is None else sides.members[sides.enrol[enrol]]

@@ -1,4 +1,4 @@
-"""What audio files promise of their size, and whether they keep it: libsndfile takes what is there for the whole.
+"""Whether an audio file is as long as its header says: libsndfile reads a truncated one as if it were whole.
 
 Only some formats make a promise: a size in the header that is not the placeholder of a program that wrote to a pipe,
 or the mark of an Ogg page that it is the last. Sources: AIFF-C draft (Apple 1991), au(4) of SunOS, NIST SPHERE 2.6,

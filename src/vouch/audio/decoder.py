@@ -130,7 +130,7 @@ class SoundDecoder:
             return self._after_failure(self._sound.read(count, dtype="float32"))
 
     def _after_failure(self, block: np.ndarray) -> np.ndarray:
-        """Return a block unless the file could not be read meanwhile, which libsndfile takes for its end."""
+        """Return a block, or raise the error of reading the file, which libsndfile takes for the end of it."""
         failure = self._source.failure if isinstance(self._source, View) else None
         if failure is not None:
             raise failure
@@ -138,7 +138,7 @@ class SoundDecoder:
 
 
 class _Sound(soundfile.SoundFile):
-    """A `SoundFile` that reads on without seeking to where it is after each block, which some decoders fail at."""
+    """A `SoundFile` that never seeks while it reads: it would seek after each block, at which some decoders fail."""
 
     def seekable(self) -> bool:
         """No, as far as reading goes."""
@@ -212,7 +212,7 @@ def _endless(where: str) -> VouchError:
 
 
 def _open_sound(file: BinaryIO, where: str) -> soundfile.SoundFile:
-    """Give a file to libsndfile from its beginning; what was read of it before does not matter."""
+    """Open a file with libsndfile, from its beginning, wherever its position is now."""
     file.seek(0)
     source: BinaryIO | int = file
     if not isinstance(file, (io.BytesIO, View)):

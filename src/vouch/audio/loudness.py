@@ -1,4 +1,4 @@
-"""How loud, long, clipped and wide-band a recording is: what tells that it is no speech worth comparing."""
+"""How loud, long, clipped and wide-band a recording is, which tells whether comparing its speaker makes sense."""
 
 from __future__ import annotations
 

@@ -109,12 +109,12 @@ def goes_on(file: BinaryIO, frame: Frame) -> bool:
 
 
 def missing_head(file: BinaryIO, start: int) -> bytes:
-    """Return what has to stand before a file for libsndfile to see an mp3 in it whatever the current directory holds.
+    """Return the bytes to put before an mp3 file so that libsndfile recognises it; mostly none.
 
-    Before it looks for a frame of mp3, it takes any file for one of Sound Designer II if it finds the "resource fork"
-    that belongs to it: of a descriptor, whose name is empty, `._` in the current directory, where macOS and netatalk
-    leave such things. An ID3 tag it knows before that. The tag is given only where it is needed, since libsndfile then
-    reads through Python.
+    libsndfile takes any file for one of Sound Designer II if it finds the "resource fork" that belongs to it, before it
+    looks for a frame of mp3. For a file without a name, such as an open descriptor, that is `._` in the current
+    directory, where macOS and netatalk leave such files. An ID3 tag is recognised earlier still, so an empty one is put
+    before the file, but only in such a directory: libsndfile then reads through Python, which is slower.
 
     Parameters
     ----------
@@ -128,10 +128,10 @@ def missing_head(file: BinaryIO, start: int) -> bytes:
 
 
 class Stream(View):
-    """An mp3 file, from one of its bytes on, that looks so long that no estimate of its samples is below their number.
+    """An mp3 file that claims to be far longer than it is, so that a decoder does not stop before its true end.
 
-    Behind its true end there is nothing to read, but for what a decoder looks for an ID3 tag in: the last 128 bytes of
-    the length that it claims, which are 0.
+    Decoders estimate the number of samples from the length of the file, and stop there. After the true end nothing can
+    be read, except for the last 128 bytes of the claimed length, where decoders look for an ID3 tag: they are 0.
     """
 
     def __init__(self, file: BinaryIO, start: int, end: int, head: bytes = b"") -> None:

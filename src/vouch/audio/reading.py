@@ -63,7 +63,7 @@ def read_audio(rxfilename: str, sample_rate: int = 16000, channel: int | str = M
 
 
 def read_channels(rxfilename: str) -> tuple[np.ndarray, int]:
-    """Read a recording as it is: all channels, at its own rate, with NaN and infinite samples if it has such.
+    """Read a recording unchanged: all channels, at its own sampling rate, NaN and infinite samples included.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def read_channels(rxfilename: str) -> tuple[np.ndarray, int]:
 def read_span(
     rxfilename: str, first: int, last: int | None, sample_rate: int = 16000, channel: int | str = MEAN
 ) -> np.ndarray:
-    """Read what `read_audio(rxfilename, sample_rate, channel).samples[first:last]` is, sooner where that is possible.
+    """Return `read_audio(rxfilename, sample_rate, channel).samples[first:last]`, without decoding the rest if possible.
 
     That is so for files at this rate without lossy compression, of which only these samples are read. Several threads
     may do so at once.
@@ -186,7 +186,7 @@ def needs_ffmpeg(rxfilename: str) -> bool:
 
 @contextlib.contextmanager
 def _opened(rxfilename: str) -> Iterator[Decoder]:
-    """Open what `wav.scp` names; what the system has against reading it is a `VouchError` too."""
+    """Open the file or command that `wav.scp` names; errors of the operating system become `VouchError`s."""
     try:
         with contextlib.ExitStack() as stack:
             yield stack.enter_context(open_decoder(*_open_source(rxfilename, stack)))
@@ -215,7 +215,7 @@ def _open_source(rxfilename: str, stack: contextlib.ExitStack) -> tuple[BinaryIO
 
 
 def _check(count: int, rate: int, where: str) -> int:
-    """Return a number of samples that a recording can have."""
+    """Return a number of samples after checking that a recording can have so many."""
     if not count:
         raise VouchError(f"{where}: no samples")
     if rate not in _RATES:

@@ -119,5 +119,5 @@ def _is_chunks(file: BinaryIO, position: int, length: int, order: str) -> bool:
 
 
 def _is_made_up(size: int) -> bool:
-    """Whether this is a size that a program writes which does not know it, rather than that of a large file."""
+    """Whether this is a placeholder, written by a program that did not know the size yet, and not a real size."""
     return abs(size - (1 << 31)) <= _AROUND or size >= (1 << 32) - _AROUND

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 
 class View(io.RawIOBase):
-    """The bytes of a file from `start` to `end`, read where they are, with those of `head` before them.
+    """A part of a file, from byte `start` to byte `end`, that reads like a file; the bytes of `head` come before it.
 
     It is for libraries that are called back for the bytes and cannot be told of an error: reading gives nothing then,
     and `failure` has the error.

@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this", what others become of it, and the name that was meant.
+"""The one exception that means "the user can mend this", how other exceptions become it, and hints at misspelt names.
 
 Libraries tell of a damaged file in a dozen ways: a parser may raise `ValueError`, `RecursionError`, `TypeError` or
 `MemoryError`, and the operating system says what went wrong but not with which file. `about_file` makes one line that
@@ -50,19 +50,19 @@ def visible(text: str) -> str:
 
 
 def shorten(text: str) -> str:
-    """Return what a message quotes of a text; a wrong file may have megabytes in one line."""
+    """Shorten a text for quoting it in a message: a line of a wrong file may have megabytes."""
     return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
 
 
 def one_line(text: str) -> str:
-    """Return the first line of somebody else's text, short and without what would upset a terminal."""
+    """Return the first line of a foreign text, shortened and without control characters."""
     lines = text.strip().splitlines() or [""]
     return shorten(visible(lines[0]))
 
 
 @contextlib.contextmanager
 def about_file(path: str | Path, problem: str = "", advice: str = "") -> Iterator[None]:
-    """Turn whatever a library raises about a file into a `VouchError` of one line that names the file.
+    """Turn any exception that a library raises about a file into a `VouchError` of one line that names the file.
 
     Keep the block as small as the call that reads: what is wrong in our own lines would be blamed on the file too.
     A `VouchError` passes as it is, and so does the end of a pipe's reader (`BrokenPipeError`).

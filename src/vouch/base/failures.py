@@ -1,4 +1,4 @@
-"""Items of many that failed: how many may, and how they are told."""
+"""Failures among many items: how many are tolerated, and how they are described in a message."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Fields:
-    """A JSON object whose fields are asked for by name and type; what is not as asked for is a `ValueError`.
+    """A JSON object whose fields are read by name and type; a missing field or another type is a `ValueError`.
 
     A reader of a file turns the error into one that names the file (`vouch.base.errors.about_file`).
 
@@ -74,12 +74,12 @@ def check(value: object, kind: type[T], what: str, called: str) -> T:
 
 
 def check_list(value: object, what: str = "a value") -> Sequence[object]:
-    """Return a list; `ValueError` when it is none."""
+    """Return the value if it is a list, else raise `ValueError`."""
     return check(value, list, what, "a list")
 
 
 def check_number(value: object, what: str = "a value") -> float:
-    """Return a finite number; `ValueError` when it is none. A truth value is none either."""
+    """Return the value if it is a finite number, else raise `ValueError`; true and false are no numbers."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"{what} is not a finite number")
     return float(value)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, locks, and small files of strangers that are read whole."""
+"""Files that appear whole or not at all, locks, and bounded reading of small text and JSON files."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def open_own(path: str | Path, flags: int) -> int:
-    """Open a file of a predictable name for writing, never one that somebody else put another name of in its place.
+    """Open a file of a predictable name for writing, without following a link that somebody else put in its place.
 
     In a folder that others may write to, a link of that name could point at any file of the user's. Links, symbolic or
     hard, and what is no file are removed and the file is made anew. Fits as the `opener` of `open`.
@@ -157,7 +157,7 @@ def lock_file(file: int | IO, refusal: str) -> None:
 
 @contextlib.contextmanager
 def open_exclusive(path: Path) -> Iterator[io.FileIO]:
-    """Open a file for reading and writing, as it is and without a buffer; it is made if it is missing.
+    """Open a file for unbuffered reading and writing, keeping its content; it is created if it is missing.
 
     Raises
     ------

@@ -12,7 +12,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def end_with(parent: int, number: int) -> Callable[[], bool]:
-    """Return what a process calls, itself, so that it gets a signal when its parent ends.
+    """Return a function that a new process calls so that the kernel signals it when its parent ends.
 
     The wish outlives `exec`, so that it holds for the program that a new process becomes; it is not inherited by the
     children of that program. The library is looked up here, since little is safe between `fork` and `exec`.

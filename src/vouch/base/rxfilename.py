@@ -42,7 +42,7 @@ class Source(NamedTuple):
 
 
 def parse_rxfilename(rxfilename: str) -> Source:
-    """Take `file`, `file:offset` or `command |`, each perhaps with a range such as `[0:99]` or `[:,3:5]`, apart.
+    """Parse `file`, `file:offset` or `command |`, optionally followed by a range such as `[0:99]` or `[:,3:5]`.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def parse_rxfilename(rxfilename: str) -> Source:
 
 
 def parse_place(rxfilename: str) -> Source:
-    """Take `file`, `file:offset` or `command |` apart: what `wav.scp` has, where brackets are part of a name.
+    """Parse `file`, `file:offset` or `command |` as in `wav.scp`, where brackets are part of the name.
 
     Raises
     ------

@@ -138,7 +138,7 @@ def _check_size(path: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Say what keeps torch from reading a file."""
+    """Return why torch cannot read a file, as part of a message."""
     found = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
     if found:
         return (

@@ -1,4 +1,4 @@
-"""The options that say what intervals are over: those of stage 7 and of the comparison of systems."""
+"""The options of the bootstrap, which stage 7 and the comparison of systems share."""
 
 from __future__ import annotations
 

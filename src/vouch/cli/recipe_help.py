@@ -1,4 +1,4 @@
-"""What --help says of the options of a recipe: those of the chosen model and loss, and those of training."""
+"""The part of --help on the options of a recipe: of the chosen model, of the chosen loss, and of the training."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def main() -> None:
     sources = Sources(options.trials, options.enrol_map or options.embeddings, options.embeddings)
     threads = min(count_processors(), MOST_THREADS)
     scored, trials, left_out = score_file(
-        sources, options.scores, sides, backend.compare(sides, sides), options.allow_missing, threads
+        sources, options.scores, sides, backend.scorer(sides, sides), options.allow_missing, threads
     )
     write_record(options.scores, "stage 5 (steps/score_trials.py)", [*inputs, options.trials], models)
     if left_out:

@@ -1,4 +1,4 @@
-"""The options that say how embeddings are compared: those of scoring, and so of normalisation."""
+"""The options that say how embeddings are compared, which the scripts of scoring and of normalisation share."""
 
 from __future__ import annotations
 

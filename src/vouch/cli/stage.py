@@ -32,7 +32,7 @@ LOG_TAIL = 4096  # bytes at the end of a job's log
 
 
 def keep_freed_memory() -> None:
-    """Let memory that is freed be used again, instead of being returned to the kernel and cleared by it each time.
+    """Tell the allocator to keep freed memory, which the kernel would otherwise have to clear at each new allocation.
 
     How much is kept, glibc derives from the largest block that was ever freed; without this, computing features spends
     as long in the kernel as in arithmetic. Other C libraries do as they please.
@@ -128,7 +128,7 @@ class JobProgress:
 
 
 def _last_count(log: Path) -> int:
-    """Return how many utterances a job had done when it last said so; 0: it has not yet, or nobody here can read it."""
+    """Return how many utterances a job has done, as its log last said; 0 if it says nothing or cannot be read here."""
     with contextlib.suppress(OSError), open(log, "rb") as file:
         file.seek(max(0, log.stat().st_size - LOG_TAIL))
         found = re.findall(rb"^(\d+) of \d+ utt done$", file.read(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What every script does before it imports anything large: a wrong Python and Ctrl-C are one line, at any time.
+"""What every script does before large imports: a wrong Python, a missing package or Ctrl-C there end in one line.
 
 Needs nothing but Python's standard library, and can be read by Pythons that are too old for the rest.
 """

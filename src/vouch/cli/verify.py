@@ -29,7 +29,7 @@ from vouch.jobs.devices import pick_device
 from vouch.scoring.backends import load_preparation
 from vouch.scoring.calibration import Calibration, prior_threshold, read_calibration
 from vouch.scoring.preparation import Preparation
-from vouch.scoring.verification import compare
+from vouch.scoring.verification import verify_pair
 
 
 def parse_options() -> Namespace:
@@ -95,7 +95,7 @@ def main() -> None:
         except VouchError as error:
             raise VouchError(f"{recording}: {error}") from None
         seconds.append(len(samples) / encoder.feature.sample_rate)
-    answer = compare(np.stack(embeddings), seconds, options.recordings, prepare, calibration)
+    answer = verify_pair(np.stack(embeddings), seconds, options.recordings, prepare, calibration)
     for doubt in doubts:
         print(f"{Path(sys.argv[0]).name}: warning: {doubt}", file=sys.stderr)
     print(f"score {decimal(answer.score)}")

@@ -181,7 +181,7 @@ def _members(name: str, file: io.BufferedReader) -> Iterator[Member]:
 
 
 def _check_dictionary(file: io.BufferedReader, info: zipfile.ZipInfo) -> None:
-    """Refuse a member whose LZMA data ask for more memory than its content has any use for, such as four gigabytes.
+    """Refuse a member whose LZMA header asks for a dictionary, and so for memory, far larger than its content.
 
     `zipfile` sets it aside unasked, and neither checksum nor directory covers the number. Where it stands: PKWARE's
     APPNOTE.TXT, 4.3.7 (lengths of the name and of the extra field) and 5.8.8 (what comes before the data).
@@ -197,7 +197,7 @@ def _check_dictionary(file: io.BufferedReader, info: zipfile.ZipInfo) -> None:
 
 
 class _Header(tarfile.TarInfo):
-    """A header of a tar archive that makes nobody read more than a header should hold.
+    """A header of a tar archive whose stated sizes are checked, so that a damaged one does not read gigabytes.
 
     `tarfile` reads names and attributes whole, and lists of the pieces of a sparse file to their end: two megabytes
     can unpack to gigabytes of either.

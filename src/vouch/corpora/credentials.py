@@ -27,11 +27,11 @@ class Credentials:
     _known: dict[str, str] = field(default_factory=dict, repr=False)
 
     def key(self) -> str:
-        """Return the access key; `VouchError` when it is nowhere."""
+        """Return the access key; `VouchError` if it is in none of the places."""
         return self._find("KEY", "an access key", line=0, lines=1)
 
     def login(self) -> tuple[str, str]:
-        """Return user and password; `VouchError` when they are nowhere."""
+        """Return user and password; `VouchError` if they are in none of the places."""
         user = self._find("USER", "a user", line=0, lines=2)
         return user, self._find("PASSWORD", "a password", line=1, lines=2)
 

@@ -30,7 +30,7 @@ SIZE = "[0-9]{1,18}"  # of a file in bytes; Python refuses to read numbers of th
 
 
 class _Passing(Exception):
-    """A mishap after which another try may go well."""
+    """A temporary failure: the request is worth repeating."""
 
 
 def fetch(server: Server, name: str, path: Path, md5: str | None = None) -> None:
@@ -105,7 +105,7 @@ def _remember(path: Path, md5: str) -> None:
 
 
 def _fill(server: Server, name: str, part: Path, file: FileIO) -> None:
-    """Receive until the file is complete, trying again after passing mishaps."""
+    """Receive until the file is complete, repeating the request after temporary failures."""
     failures = 0
     while True:
         before = os.fstat(file.fileno()).st_size
@@ -123,7 +123,7 @@ def _fill(server: Server, name: str, part: Path, file: FileIO) -> None:
 
 
 def _receive(server: Server, name: str, part: Path, file: FileIO) -> None:
-    """Send one request and write what comes behind, or in the place of, what is there."""
+    """Send one request and append the answer to the partial file, or replace the file if the server sends all of it."""
     have = os.fstat(file.fileno()).st_size
     version = _begun_version(part) if have else ""
     request = server.request(name)
@@ -156,7 +156,7 @@ def _receive(server: Server, name: str, part: Path, file: FileIO) -> None:
 
 
 def _open(server: Server, name: str, request: Request, have: int) -> HTTPResponse | None:
-    """Return the answer to a request; None when it says that there is nothing after the bytes that are there."""
+    """Return the answer to a request; None if the server says that the partial file is complete already."""
     shown = server.shown(name)
     try:
         response = server.open(request)
@@ -230,7 +230,7 @@ def _place(response: HTTPResponse, have: int) -> tuple[int, int | None]:
 
 
 def _version(response: HTTPResponse) -> str:
-    """Return what changes when the file on the server does."""
+    """Return a text that changes when the file on the server changes (its ETag or date)."""
     tag = response.headers.get("ETag", "")
     return response.headers.get("Last-Modified", "") if not tag or tag.startswith("W/") else tag
 

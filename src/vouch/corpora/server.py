@@ -95,7 +95,7 @@ class _Redirections(HTTPRedirectHandler):
 
 
 def _fields(template: str) -> set[str]:
-    """Return what stands in braces, with the formats that nobody may ask for: {name:>9999999999} takes 10 GB."""
+    """Return the fields in braces of an address; format specifications are refused: {name:>9999999999} takes 10 GB."""
     try:
         parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
     except ValueError:

@@ -17,7 +17,7 @@ from vouch.kaldi.tables import read_lines
 
 
 class Names:
-    """What the names in a trial list may mean.
+    """Maps the names in a trial list, paths or utterance ids, to utterances.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Names:
         self._left_out = left_out
 
     def find(self, name: str) -> str | None:
-        """Return the utterance id of a path or id, None when there is none."""
+        """Return the utterance id for a path or an id; None if it is unknown."""
         plain = posixpath.normpath(unicodedata.normalize("NFC", name))
         spellings = (plain, *(plain.removeprefix(prefix) for prefix in self._prefixes))
         return next((self._known[spelling] for spelling in spellings if spelling in self._known), None)

@@ -31,13 +31,13 @@ def scored_trials(trials: Trials, scores: Scores) -> Trials:
 
 
 class Unfitting(VouchError):
-    """Tables of speakers say nothing of some trials, or something else than their labels."""
+    """A table of speakers lacks a speaker of some trial, or contradicts its label."""
 
 
 def speakers_of(
     trials: Trials, utt2spk: str | Path, enrol_map: str | Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return whose the two sides of each trial are.
+    """Return the speakers of both sides of each trial.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def evaluate_groups(
 
 
 def _refusal(name: str, scores: np.ndarray, is_target: np.ndarray) -> str:
-    """Return why a definition of the EER has no figure for these trials; "": it has one."""
+    """Return why a definition of the EER cannot be computed for these trials; "" if it can."""
     definition = pick(EQUAL_ERROR_RATES, name, "definition of the EER")
     try:
         definition(scores, is_target)

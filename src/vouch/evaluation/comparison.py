@@ -21,7 +21,7 @@ class Comparison(NamedTuple):
     difference: Difference
 
 
-def compare(
+def compare_systems(
     first: np.ndarray,
     second: np.ndarray,
     is_target: np.ndarray,

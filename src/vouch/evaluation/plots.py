@@ -165,7 +165,7 @@ def _write_rates(axes: Axes, outside: Sequence[_Outside]) -> None:
 
 
 def _warped(curve: Roc, result: Result) -> tuple[np.ndarray, np.ndarray]:
-    """Return warped (false alarm, miss) rates without the points that fall on the same dot as both neighbours."""
+    """Return (false alarm, miss) rates on the axes' scale, without those on one pixel with both neighbours."""
     rates = np.column_stack([curve.false_alarm, curve.miss])
     # A rate of 0 has no place on the axis. It is drawn on the edge if that is below one error in all trials.
     trials = np.array([result.nontargets, result.targets])

@@ -42,7 +42,7 @@ def read_results(folder: str | Path) -> dict[str, Result]:
 
 
 def _compared(result: Result, folder: str | Path) -> Result:
-    """Return a result that says whether it is still that of its score file."""
+    """Return the result with a note on whether its score file has changed or gone since."""
     outdated = None if result.source is None else why_outdated(result.source, folder)
     groups = tuple(replace(group, outdated=outdated) for group in result.groups)
     return replace(result, outdated=outdated, groups=groups)
@@ -168,7 +168,7 @@ def _prior(text: str) -> float:
 
 
 def _line(text: str) -> str:
-    """Return what becomes a cell of a table or a line below it."""
+    """Return a text of the file after checking that it fits into a cell of a table or a line below it."""
     if text.splitlines() != [text]:
         raise ValueError("a name or note is not one line")
     return text

@@ -25,7 +25,7 @@ class ScoreSource(NamedTuple):
 
 
 def identify(scores: str | Path, folder: str | Path) -> ScoreSource | None:
-    """Return what a result in `folder`, which need not exist, has to remember of a score file; None of a pipe.
+    """Return the record of a score file for a result in `folder`, which need not exist yet; None for a pipe.
 
     Raises
     ------

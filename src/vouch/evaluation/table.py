@@ -92,18 +92,18 @@ def table_records(results: Sequence[Result]) -> list[Record]:
 
 
 def name_of(result: Result) -> str:
-    """Return the name of the system, marked where the result is not that of the score file as it is now."""
+    """Return the name of the system, with a mark if its score file has changed since the result was computed."""
     return result.system + (OUTDATED if result.outdated else "")
 
 
 def drawn(result: Result) -> str:
-    """Return what the intervals are over: "24 speakers" or "trials"."""
+    """Return what the bootstrap resampled for the intervals: "24 speakers" or "trials"."""
     number = f"{result.speakers} " if result.resampled == "speakers" and result.speakers else ""
     return number + result.resampled
 
 
 def notes_of(results: Sequence[Result], every_figure: bool = False) -> list[str]:
-    """Return one sentence for each thing that the figures do not say, after the names of all that it is true of.
+    """Return the remarks on the results, one line each, beginning with the names of the systems that it concerns.
 
     `every_figure` is that of the table that the notes stand below.
     """

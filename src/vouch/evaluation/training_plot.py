@@ -17,7 +17,7 @@ _MOST_DOTS = 60
 
 
 def draw_training(history: Sequence[Mapping[str, float]], kept: int) -> Figure | None:
-    """Draw a training, a panel for each of its figures; None of a history without any.
+    """Draw the history of a training, one panel for each figure; None if the history is empty.
 
     Parameters
     ----------

@@ -30,11 +30,11 @@ class Crops(NamedTuple):
     frames: int
 
     def of_samples(self, samples: np.ndarray, sample_rate: int) -> list[np.ndarray]:
-        """Cut (samples,) at a rate in Hz; a recording that is no longer than a crop is repeated to one sample more."""
+        """Cut (samples,) at a rate in Hz; a recording not longer than a crop is repeated to one sample more."""
         return self._cut(samples, round(sample_rate * (self.frames / 100 + _CROP_EXTRA)))
 
     def of_features(self, matrix: np.ndarray, frame_rows: int = 1) -> list[np.ndarray]:
-        """Cut (frames, bins) like `of_samples`, with a frame for a sample; each frame is `frame_rows` rows."""
+        """Cut (rows, bins) like `of_samples`; a frame of 10 ms is `frame_rows` rows."""
         return self._cut(matrix, self.frames * frame_rows)
 
     def combine(self, embeddings: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ class Crops(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """Windows of equal length every so many frames, and one at the end if the last of them ends before it.
+    """Sliding windows of equal length, and one more at the end if they do not reach it.
 
     With a step of 0.25 and the mean these are pyannote.audio's; with 160 frames, a step of 0.5 and the unit mean those
     of Wan et al., "Generalized end-to-end loss for speaker verification", 2018.

@@ -43,7 +43,7 @@ class Backend(Protocol):
 
     def load_cohort(self, embedding_scp: str | Path, utt2spk: str | Path | None, average: str) -> Cohort: ...
 
-    def compare(self, enrol: Sides | Cohort, test: Sides | Cohort) -> Scorer: ...
+    def scorer(self, enrol: Sides | Cohort, test: Sides | Cohort) -> Scorer: ...
 
 
 class CosineBackend(NamedTuple):
@@ -60,7 +60,7 @@ class CosineBackend(NamedTuple):
         """See `vouch.scoring.sides.load_cohort`."""
         return load_cohort(embedding_scp, utt2spk, average, self.prepare)
 
-    def compare(self, enrol: Sides | Cohort, test: Sides | Cohort) -> Cosine:
+    def scorer(self, enrol: Sides | Cohort, test: Sides | Cohort) -> Cosine:
         """Return the scorer of rows of `enrol.unit` with rows of `test.unit`."""
         return Cosine(enrol.unit, test.unit)
 
@@ -88,7 +88,7 @@ class PldaBackend(NamedTuple):
         """See `vouch.scoring.sides.load_cohort`."""
         return load_cohort(embedding_scp, utt2spk, average, self.prepare)
 
-    def compare(self, enrol: Sides | Cohort, test: Sides | Cohort) -> Scorer:
+    def scorer(self, enrol: Sides | Cohort, test: Sides | Cohort) -> Scorer:
         """Return the scorer of rows of `enrol` as models of their numbers of utterances, `test` as one utterance each.
 
         Raises
@@ -130,7 +130,7 @@ class DistanceBackend(NamedTuple):
         names, crops = load_crops(embedding_scp, self.normalize)
         return Cohort(crops, np.ones(len(names), np.int64))
 
-    def compare(self, enrol: Sides | Cohort, test: Sides | Cohort) -> CropDistances:
+    def scorer(self, enrol: Sides | Cohort, test: Sides | Cohort) -> CropDistances:
         """Return the scorer of rows of `enrol.unit` with rows of `test.unit`."""
         return CropDistances(enrol.unit, test.unit)
 
@@ -179,7 +179,7 @@ def cohort_scores(backend: Backend, sides: Sides, cohort: Cohort) -> CohortScore
             " extract both with the same model"
         )
     everyone = slice(None)
-    tests = backend.compare(sides, cohort)
+    tests = backend.scorer(sides, cohort)
 
     def of_rows(rows: np.ndarray) -> np.ndarray:
         return tests.matrix(rows, everyone)
@@ -190,5 +190,5 @@ def cohort_scores(backend: Backend, sides: Sides, cohort: Cohort) -> CohortScore
     of_enrol = of_rows if sides.members is None else of_members
     if backend.is_symmetric:
         return CohortScores(len(cohort.unit), of_enrol, of_rows)
-    models = backend.compare(cohort, sides)
+    models = backend.scorer(cohort, sides)
     return CohortScores(len(cohort.unit), of_enrol, lambda rows: models.matrix(everyone, rows).T)

@@ -52,7 +52,7 @@ def snorm(scores: np.ndarray, enrol: CohortStatistics, test: CohortStatistics) -
 
 
 # "asnorm" is s-norm whose statistics are those of the `top_n` highest cohort scores (Matejka et al., 2017).
-NORMALIZATIONS = {
+SCORE_NORMALIZATIONS = {
     "znorm": Normalization(znorm, adaptive=False),
     "tnorm": Normalization(tnorm, adaptive=False),
     "snorm": Normalization(snorm, adaptive=False),

@@ -26,14 +26,14 @@ class Answer(NamedTuple):
     ratio: float | None
 
 
-def compare(
+def verify_pair(
     embeddings: np.ndarray,
     seconds: Sequence[float],
     names: Sequence[str],
     prepare: Preparation,
     calibration: Calibration | None,
 ) -> Answer:
-    """Compare two recordings.
+    """Score the embeddings of two recordings, and say how much likelier it is that they are of one speaker.
 
     Parameters
     ----------
