@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from test_floors import FLOORS
+
+from vouch.losses import LOSSES
+from vouch.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 HOOKS = {
@@ -65,3 +69,32 @@ def test_the_readme_leads_to_every_page():
     readme = (ROOT / "README.md").read_text()
     pages = [*(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md")), "CONTRIBUTING.md", "CHANGELOG.md"]
     assert [page for page in pages if f"]({page})" not in readme] == []
+
+
+def test_the_picture_of_the_house_has_every_room_on_its_floor():
+    picture = (ROOT / "docs/architecture.md").read_text()
+    drawn = {
+        int(floor): set(words.split()) for floor, words in re.findall(r"^ floor (\d) (.*)$", picture, re.MULTILINE)
+    }
+    for floor, rooms in FLOORS.items():
+        assert {room if room != "encoder" else "encoder.py" for room in rooms} <= drawn[floor]
+        for room in rooms:
+            assert re.search(rf"^\| {floor} \| `{room}(\.py)?` \|", picture, re.MULTILINE), room
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("docs/models_and_losses.md", {*MODELS, *LOSSES}),
+        ("README.md", {*MODELS, *LOSSES}),
+        ("docs/models_and_losses.md", {path.stem for path in ROOT.glob("conf/features/*.yaml")}),
+        ("docs/published_figures.md", {path.stem for path in ROOT.glob("conf/protocols/*.sh")}),
+        (
+            "docs/add_a_corpus.md",
+            {path.parent.name for path in ROOT.glob("egs/*/corpus.sh")} - {"demo"},
+        ),
+    ],
+)
+def test_tables_of_pages_list_all_that_there_is(page, names):
+    told = set(re.findall(r"(?:`|--corpus )(\w+)\b", (ROOT / page).read_text()))
+    assert names - told == set()
