@@ -1,4 +1,4 @@
-"""Convert a tree of recordings that training should not decode again and again."""
+"""Convert a tree of recordings to 16 kHz mono once, so that training need not decode them in every epoch."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _LEAST_ABOVE = 10
 
 
 class Calibration(NamedTuple):
-    """A fitted map.
+    """A fitted map from scores and quality measures to log-likelihood ratios.
 
     Attributes
     ----------

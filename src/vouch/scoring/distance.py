@@ -55,7 +55,7 @@ def load_crops(embedding_scp: str | Path, normalize: bool = True) -> tuple[list[
 
 
 class _Repeated(Sequence[str]):
-    """Each name several times in a row, without a list of them."""
+    """A sequence in which each name comes several times in a row, without storing the repetitions."""
 
     def __init__(self, names: Sequence[str], times: int) -> None:
         self._names, self._times = names, times

@@ -24,7 +24,7 @@ def check_cohort(
     enrol_map: str | Path | None = None,
     utt2spk: str | Path | None = None,
 ) -> None:
-    """Refuse a cohort of which a member is an utterance of the trials, or a speaker of theirs.
+    """Refuse a cohort that contains an utterance or a speaker of the trials.
 
     The score of an utterance with itself, or with another one of its speaker, is no score of an impostor: it moves the
     mean and the spread that trials are normalised with, and the error rates with them.

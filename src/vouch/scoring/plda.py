@@ -118,7 +118,7 @@ class LikelihoodRatios(NamedTuple):
 
 
 def likelihood_ratios(plda: Plda, enrol: np.ndarray, utterances: np.ndarray, test: np.ndarray) -> LikelihoodRatios:
-    """Compute what can be computed before pairs are known.
+    """Prepare the log-likelihood ratios of any pairs: compute what depends on one side only.
 
     Parameters
     ----------

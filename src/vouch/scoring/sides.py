@@ -132,7 +132,7 @@ def score_sides(
     test_index: np.ndarray,
     score: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """Score trials, each enrolment as one or with the mean of the scores of its utterances.
+    """Score trials; an enrolment of several utterances is one vector, or gets the mean score of its utterances.
 
     Parameters
     ----------

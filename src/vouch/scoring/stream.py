@@ -41,11 +41,11 @@ class Unknown(NamedTuple):
     name: str = ""
 
     def add(self, other: Unknown) -> Unknown:
-        """Return the sum with what comes further down."""
+        """Add those of a later part of the list; the first one stays the first."""
         return Unknown(self.count + other.count, *(self[1:] if self.count else other[1:]))
 
     def say(self, sources: Sources, known_in: str | Path) -> str:
-        """Return a message that names the first."""
+        """Return a message that says how many there are and names the first."""
         return f"{sources.trials}:{self.line}: '{shorten(self.name)}' is not in {known_in} ({self.count} such)"
 
 
@@ -139,7 +139,7 @@ class _BlockScorer:
 def _in_order(
     work: Callable[[tuple[int, bytes]], Part], blocks: Iterable[tuple[int, bytes]], threads: int
 ) -> Iterator[Part]:
-    """Yield the result of each block in their order, with some blocks ahead in work and no more."""
+    """Yield the results of the blocks in order, while threads work on a bounded number of blocks ahead."""
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         waiting: deque[Future[Part]] = deque()
