@@ -18,8 +18,6 @@ if REQUIREMENTS.exists():
     ADVICE = "run '. ./path.sh' in this shell first, which puts a Python that has what Vouch needs on PATH"
 else:  # installed by pip
     NEEDED, ADVICE = "Vouch needs", "install Vouch again with pip"
-    else "install Vouch again with pip"
-)
 
 
 def guard_imports(name: str) -> None:
