@@ -33,6 +33,11 @@ names() { # KIND: the names that files of this kind have in conf/, one a line
   done
 }
 
+table() { # ROOM: the names in the table of this room of the library, indented like what options mean
+  sed -n 's/^    "\([a-z0-9_]*\)": .*/\1,/p' "${top}src/vouch/$1/__init__.py" | xargs | sed 's/,$//' |
+    fold -s -w 90 | sed 's/^/                          /; s/ $//'
+}
+
 usage() {
   say "$(
     cat <<HELP
@@ -56,9 +61,10 @@ which stages, on what
   --OPTION VALUE          whatever egs/CORPUS/corpus.sh passes on to stage 0, such as --root DIR of folders;
                           --OPTION=VALUE is the same, of all options
 how
-  --model NAME            the network (what the recipe says); utils/model_info.py --all lists them and what they cost
-  --loss NAME             the loss, or a weighted sum of several: A+B (what the recipe says); steps/train.py --help
-                          lists them
+  --model NAME            the network (what the recipe says); utils/model_info.py --all tells what each costs:
+$(table models)
+  --loss NAME             the loss, or a weighted sum of several: A+B (what the recipe says):
+$(table losses)
   --finetune FILE         start from this model: final.pt, or checkpoints/last.pt, which has the loss too
   --recipe NAME           conf/recipes/NAME.yaml (what corpus.sh says)
   --model.X, --loss.X, --train.X VALUE    an option of the recipe, such as --train.epochs 10;

@@ -154,6 +154,13 @@ def test_newcomers_pass_the_generic_tests(tmp_path):
             assert any(line.startswith(file) and newcomer in line for line in passed), (newcomer, file)
 
 
+@pytest.mark.parametrize(("option", "table"), [("--model", MODELS), ("--loss", LOSSES)])
+def test_the_help_of_run_sh_lists_what_the_table_holds(option, table, tmp_path):
+    done = subprocess.run([ROOT / "run.sh", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    entry = re.search(rf"^  {option} NAME .*\n((?: {{26}}.*\n)+)", done.stdout, flags=re.MULTILINE)
+    assert entry[1].replace(",", " ").split() == list(table)
+
+
 def first_cells(page):
     """For each Markdown table the names in backticks in the first column."""
     tables = re.findall(r"(?:^\|.*\n)+", page.read_text(), flags=re.MULTILINE)
