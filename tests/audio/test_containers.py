@@ -322,6 +322,7 @@ def test_opus_needs_no_other_program(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["x.wav:²", "x.wav:٣", "x.wav:" + "9" * 30, "x.wav:999999999999999999"])
 def test_offsets_that_no_file_has(tmp_path, name):
     write(tmp_path / "x.wav", encode(noise(), "WAV", "PCM_16"))
+    complaint = r"x\.wav:.*: (No such file or directory|nothing there, .* wrong offset)$|larger than any file"
     for read in (read_audio, count_samples, lambda path: read_span(path, 0, 10)):
-        with pytest.raises(VouchError, match=r"x\.wav:.*: (No such file or directory|no audio, 0 bytes)$"):
+        with pytest.raises(VouchError, match=complaint):
             read(f"{tmp_path}/{name}")
