@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
-from typing import BinaryIO
 
 from vouch.audio.riff import find_samples
+from vouch.audio.views import Source
 from vouch.base.errors import VouchError
 
 # sox, writing AIFF to a pipe, promises as many samples as fit into so many bytes, or a block of samples less.
@@ -22,7 +22,7 @@ _OGG_PAGE = struct.Struct("<4sBBqIIIB")
 _OGG_FIRST, _OGG_LAST = 2, 4
 
 
-def find_end(file: BinaryIO, length: int, where: str) -> int | None:
+def find_end(file: Source, length: int, where: str) -> int | None:
     """Find out where the recording ends that begins at byte 0 of a file of `length` bytes.
 
     Returns
@@ -49,7 +49,7 @@ def find_end(file: BinaryIO, length: int, where: str) -> int | None:
     return None
 
 
-def _aiff_end(file: BinaryIO, length: int, where: str) -> int | None:
+def _aiff_end(file: Source, length: int, where: str) -> int | None:
     file.seek(8)
     if file.read(4) not in (b"AIFF", b"AIFC"):
         return None
@@ -64,14 +64,14 @@ def _aiff_end(file: BinaryIO, length: int, where: str) -> int | None:
     raise VouchError(f"{where}: truncated aiff, it ends before its samples begin")
 
 
-def _au_end(file: BinaryIO, length: int, where: str) -> int | None:
+def _au_end(file: Source, length: int, where: str) -> int | None:
     file.seek(0)
     head = file.read(12)
     start, size = struct.unpack(">II" if head[:4] == b".snd" else "<II", head[4:])
     return None if size in (0, 0xFFFFFFFF) else start + size
 
 
-def _sphere_end(file: BinaryIO, length: int, where: str) -> int | None:
+def _sphere_end(file: Source, length: int, where: str) -> int | None:
     file.seek(8)
     size = file.read(8).strip()
     if not re.fullmatch(rb"\d{1,7}", size):
@@ -87,7 +87,7 @@ def _sphere_end(file: BinaryIO, length: int, where: str) -> int | None:
     return int(size) + count * channels * width
 
 
-def _caf_end(file: BinaryIO, length: int, where: str) -> int | None:
+def _caf_end(file: Source, length: int, where: str) -> int | None:
     position = 8
     while position + 12 <= length:
         file.seek(position)
@@ -100,7 +100,7 @@ def _caf_end(file: BinaryIO, length: int, where: str) -> int | None:
     raise VouchError(f"{where}: truncated caf, it ends before its samples begin")
 
 
-def _w64_end(file: BinaryIO, length: int, where: str) -> int | None:
+def _w64_end(file: Source, length: int, where: str) -> int | None:
     position = 40
     while position + 24 <= length:
         file.seek(position)
@@ -111,9 +111,10 @@ def _w64_end(file: BinaryIO, length: int, where: str) -> int | None:
     raise VouchError(f"{where}: truncated w64, it ends before its samples begin")
 
 
-def _ogg_end(file: BinaryIO, length: int, where: str) -> int | None:
+def _ogg_end(file: Source, length: int, where: str) -> int | None:
     """Walk over the pages up to the last of each stream; streams may follow each other, or alternate."""
-    position, is_open = 0, set()
+    position = 0
+    is_open: set[int] = set()
     while position < length:
         file.seek(position)
         page = file.read(_OGG_PAGE.size)
@@ -137,7 +138,7 @@ def _ogg_end(file: BinaryIO, length: int, where: str) -> int | None:
     return position
 
 
-_FORMATS: list[tuple[bytes, str, Callable[[BinaryIO, int, str], int | None]]] = [
+_FORMATS: list[tuple[bytes, str, Callable[[Source, int, str], int | None]]] = [
     (b"FORM", "aiff", _aiff_end),
     (b".snd", "au", _au_end),
     (b"dns.", "au", _au_end),

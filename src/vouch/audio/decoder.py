@@ -11,7 +11,6 @@ import io
 import os
 import threading
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -19,7 +18,7 @@ import soundfile
 from vouch.audio.containers import find_end
 from vouch.audio.mpeg import SLACK_FRAMES, Frame, Stream, find_first_frame, goes_on, missing_head
 from vouch.audio.riff import Samples, find_samples
-from vouch.audio.views import View
+from vouch.audio.views import Source, View
 from vouch.base.errors import VouchError, reason
 
 # Encodings of which a decoder that is sent to the middle gives the samples that one from the beginning on gives.
@@ -41,7 +40,7 @@ class Pcm16Decoder:
 
     is_seekable = True
 
-    def __init__(self, file: BinaryIO, samples: Samples) -> None:
+    def __init__(self, file: Source, samples: Samples) -> None:
         self._file, self._samples = file, samples
         self.rate, self.frames = samples.rate, samples.frames
 
@@ -68,7 +67,7 @@ class SoundDecoder:
     is_seekable : whether `read_span` gives exactly the samples that `read` gives
     """
 
-    def __init__(self, sound: soundfile.SoundFile, source: BinaryIO, where: str, tag: Frame | None) -> None:
+    def __init__(self, sound: soundfile.SoundFile, source: Source, where: str, tag: Frame | None) -> None:
         self._sound, self._source, self._where = sound, source, where
         # What the header leaves open is 0 or at the top of the range, and damaged headers are anywhere.
         is_known = 0 < sound.frames < 1 << 62 and (sound.format != "MP3" or tag is not None)
@@ -149,7 +148,7 @@ Decoder = Pcm16Decoder | SoundDecoder
 
 
 @contextlib.contextmanager
-def open_decoder(file: BinaryIO, length: int, where: str, offset: int = 0) -> Iterator[Decoder]:
+def open_decoder(file: Source, length: int, where: str, offset: int = 0) -> Iterator[Decoder]:
     """Open the recording that begins at a byte of a file.
 
     Parameters
@@ -211,14 +210,15 @@ def _endless(where: str) -> VouchError:
     return VouchError(f"{where}: it does not say where it ends, as a recording within an archive has to")
 
 
-def _open_sound(file: BinaryIO, where: str) -> soundfile.SoundFile:
+def _open_sound(file: Source, where: str) -> soundfile.SoundFile:
     """Open a file with libsndfile, from its beginning, wherever its position is now."""
     file.seek(0)
-    source: BinaryIO | int = file
+    source: Source | int = file
     if not isinstance(file, (io.BytesIO, View)):
         # By its descriptor that is faster than through Python, and nothing is concluded from the file's name.
-        source = file.fileno()
-        os.lseek(source, 0, os.SEEK_SET)
+        descriptor = file.fileno()
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        source = descriptor
     with _naming(where), _OPENING:
         sound = _Sound(source, closefd=False)
     if sound.format not in _HELD:

@@ -9,10 +9,13 @@ gives no more samples than follow from that, and none at all of what is beyond. 
 from __future__ import annotations
 
 import os
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from vouch.audio.views import View
+from vouch.audio.views import Source, View
 from vouch.base.errors import VouchError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 # kbit/s of layer III by index, of MPEG 1 and of MPEG 2 and 2.5.
 _BIT_RATES = (
@@ -61,7 +64,7 @@ class Frame(NamedTuple):
             raise VouchError(f"{where}: damaged mp3, its tag counts {self.frames} frames in {length} bytes")
 
 
-def find_first_frame(file: BinaryIO) -> Frame | None:
+def find_first_frame(file: Source) -> Frame | None:
     """Find the first frame of layer III, after ID3 tags; None when something else is there."""
     position = 0
     while True:
@@ -94,7 +97,7 @@ def find_first_frame(file: BinaryIO) -> Frame | None:
     return Frame(position, frame_bytes, samples, *counts)
 
 
-def goes_on(file: BinaryIO, frame: Frame) -> bool:
+def goes_on(file: Source, frame: Frame) -> bool:
     """Whether another stream follows what the tag of the first frame counts, as in files that were put together."""
     if frame.bytes is None:
         return False
@@ -108,7 +111,7 @@ def goes_on(file: BinaryIO, frame: Frame) -> bool:
     return False
 
 
-def missing_head(file: BinaryIO, start: int) -> bytes:
+def missing_head(file: Source, start: int) -> bytes:
     """Return the bytes to put before an mp3 file so that libsndfile recognises it; mostly none.
 
     libsndfile takes any file for one of Sound Designer II if it finds the "resource fork" that belongs to it, before it
@@ -134,15 +137,16 @@ class Stream(View):
     be read, except for the last 128 bytes of the claimed length, where decoders look for an ID3 tag: they are 0.
     """
 
-    def __init__(self, file: BinaryIO, start: int, end: int, head: bytes = b"") -> None:
+    def __init__(self, file: Source, start: int, end: int, head: bytes = b"") -> None:
         super().__init__(file, start, end, head)
         self.length = _STRETCH * (end - start) + (1 << 20)
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Fill a buffer as far as there is something; see `io.RawIOBase`."""
         if self.position < self.length - 128:
             return super().readinto(buffer)
-        count = max(0, min(len(buffer), self.length - self.position))
-        buffer[:count] = bytes(count)
+        target = memoryview(buffer).cast("B")
+        count = max(0, min(len(target), self.length - self.position))
+        target[:count] = bytes(count)
         self.position += count
         return count

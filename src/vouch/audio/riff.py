@@ -6,10 +6,11 @@ That case is the one that matters for speed. RF64 and BW64: EBU Tech 3306, sizes
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from vouch.audio.views import Source
 from vouch.base.errors import VouchError
 
 ORDERS = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<", b"BW64": "<"}
@@ -58,14 +59,14 @@ class Samples(NamedTuple):
         """Samples of each channel, of 16-bit PCM."""
         return self.size // (2 * self.channels)
 
-    def read_pcm16(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
+    def read_pcm16(self, file: Source, first: int, count: int) -> np.ndarray:
         """Read `count` samples of each channel: (count,) or (count, channels) float32 in [-1, 1)."""
         file.seek(self.position + 2 * self.channels * first)
         samples = np.frombuffer(file.read(2 * self.channels * count), "<i2") * np.float32(1 / 32768)
         return samples if self.channels == 1 else samples.reshape(-1, self.channels)
 
 
-def find_samples(file: BinaryIO, length: int, where: str) -> Samples | None:
+def find_samples(file: Source, length: int, where: str) -> Samples | None:
     """Find the samples in a file of `length` bytes; None when it is not RIFF.
 
     Raises
@@ -108,7 +109,7 @@ def find_samples(file: BinaryIO, length: int, where: str) -> Samples | None:
     return Samples(position, size, form, order, is_known)
 
 
-def _is_chunks(file: BinaryIO, position: int, length: int, order: str) -> bool:
+def _is_chunks(file: Source, position: int, length: int, order: str) -> bool:
     while position + 8 <= length:
         file.seek(position)
         name, size = struct.unpack(f"{order}4sI", file.read(8))

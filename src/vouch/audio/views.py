@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import io
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+
+class Source(Protocol):
+    """What reading needs of a file: it is open for bytes and can go anywhere."""
+
+    def seek(self, offset: int, whence: int = ..., /) -> int: ...
+
+    def read(self, size: int = ..., /) -> bytes: ...
+
+    def fileno(self) -> int: ...
 
 
 class View(io.RawIOBase):
@@ -19,7 +32,7 @@ class View(io.RawIOBase):
     failure : what went wrong; None: nothing
     """
 
-    def __init__(self, file: BinaryIO, start: int, end: int, head: bytes = b"") -> None:
+    def __init__(self, file: Source, start: int, end: int, head: bytes = b"") -> None:
         self._file, self._head, self._start, self._end = file, head, start - len(head), max(start, end)
         self.length = self._end - self._start
         self.position = 0
@@ -42,20 +55,21 @@ class View(io.RawIOBase):
         """Return the position."""
         return self.position
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Fill a buffer as far as there is something; see `io.RawIOBase`."""
+        target = memoryview(buffer).cast("B")
         if self.position < len(self._head):
-            content = self._head[self.position :][: len(buffer)]
-            buffer[: len(content)] = content
+            content = self._head[self.position :][: len(target)]
+            target[: len(content)] = content
             self.position += len(content)
             return len(content)
         at = self._start + self.position
         try:
             self._file.seek(at)
-            content = self._file.read(max(0, min(len(buffer), self._end - at)))
+            content = self._file.read(max(0, min(len(target), self._end - at)))
         except OSError as error:
             self.failure = error
             return 0
-        buffer[: len(content)] = content
+        target[: len(content)] = content
         self.position += len(content)
         return len(content)

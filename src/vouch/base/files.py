@@ -12,9 +12,12 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from vouch.base.errors import VouchError, about_file
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 LOCK_TRIES = 100
 BUFFER = 1 << 16
@@ -190,7 +193,7 @@ class _NamedFile(io.FileIO):
         super().__init__(descriptor, "w")
         self._path = path
 
-    def write(self, block: bytes | memoryview) -> int | None:  # type: ignore[override]
+    def write(self, block: ReadableBuffer) -> int:
         with _named(self._path):
             return super().write(block)
 

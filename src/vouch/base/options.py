@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -23,7 +23,7 @@ MOST_VALUES = 20_000  # with those that an alias stands for
 
 def resolve_options(
     function: Callable, options: Mapping[str, object], what: str, given: Collection[str] = ()
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return all options of `function`: its defaults, overridden by `options` converted to the annotated types.
 
     Parameters
@@ -45,7 +45,7 @@ def resolve_options(
     for name in options:
         if name not in parameters:
             raise VouchError(f"unknown option '{name}' of {what}{nearest(str(name), parameters)}")
-    resolved: dict[str, object] = {}
+    resolved: dict[str, Any] = {}
     for name, parameter in parameters.items():
         if name in options:
             resolved[name] = convert(options[name], hints[name], f"option '{name}' of {what}")
@@ -109,19 +109,20 @@ def convert(value: object, kind: object, what: str) -> object:
         except VouchError as error:
             raise VouchError(f"{error}{nearest(str(value), words)}" if words else str(error)) from None
     if origin is Sequence:
-        parts = _parse(value, what) if isinstance(value, str) else value
-        if isinstance(parts, (list, tuple)):
-            return [convert(part, typing.get_args(kind)[0], what) for part in parts]
+        items = _parse(value, what) if isinstance(value, str) else value
+        if isinstance(items, (list, tuple)):
+            return [convert(item, typing.get_args(kind)[0], what) for item in items]
         raise VouchError(f"{what}: {shorten(repr(value))} is not a list such as [1, 2]")
     if isinstance(value, str) and kind in (int, float) and ("_" in value or not value.isascii()):
         raise VouchError(f"{what}: '{shorten(value)}' is not a number")
     if isinstance(value, str) and kind in (int, float, bool):
         value = _parse(value, what)
         if kind is float and isinstance(value, str):  # YAML 1.1 takes 5e-05, without a point, for text
+            word = value
             try:
-                value = float(value)
+                value = float(word)
             except ValueError:
-                raise VouchError(f"{what}: '{shorten(value)}' is not a number") from None
+                raise VouchError(f"{what}: '{shorten(word)}' is not a number") from None
     if isinstance(value, int) and abs(value) >= 2**63:
         raise VouchError(f"{what}: a number that large fits no 64 bits")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -151,9 +152,9 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth = self._values = 0
-        self._values_of: dict[yaml.Node, int] = {}
+        self._values_of: dict[yaml.Node | None, int] = {}
 
-    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         mark, is_alias, before = self.peek_event().start_mark, self.check_event(yaml.AliasEvent), self._values
         self._depth += 1
         if self._depth > DEEPEST:

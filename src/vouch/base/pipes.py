@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -91,7 +92,7 @@ def open_read_pipe(command: str) -> Iterator[BinaryIO]:
     """
     # A group of its own, or what the shell has started would go on without it.
     with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE, start_new_session=True) as process:
-        assert process.stdout is not None
+        assert isinstance(process.stdout, io.BufferedReader)
         was_read = False
         try:
             yield process.stdout
@@ -108,7 +109,7 @@ def open_read_pipe(command: str) -> Iterator[BinaryIO]:
 def open_write_pipe(command: str) -> Iterator[BinaryIO]:
     """Give the standard input of a command; `VouchError` when it ends with another status than 0."""
     with subprocess.Popen(command, shell=True, stdin=subprocess.PIPE) as process:
-        assert process.stdin is not None
+        assert isinstance(process.stdin, io.BufferedWriter)
         try:
             yield process.stdin
             process.stdin.close()

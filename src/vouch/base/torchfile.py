@@ -79,8 +79,7 @@ def check_tensors(tensors: Mapping[object, object]) -> None:
     """
     claimed, held = 0, {}
     for key, value in tensors.items():
-        plain = isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_quantized
-        if not plain or value.device.type != "cpu":
+        if not isinstance(value, torch.Tensor) or not _is_plain(value):
             raise VouchError(f"'{shorten(str(key))}' is no plain tensor, so this is not a state dict")
         claimed += value.numel() * value.element_size()
         storage = value.untyped_storage()
@@ -90,6 +89,10 @@ def check_tensors(tensors: Mapping[object, object]) -> None:
             f"its tensors stand for {claimed} bytes, of which it holds {sum(held.values())}: damaged, or made to fill"
             f" the memory"
         )
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
 
 
 def check_plain(config: object) -> None:

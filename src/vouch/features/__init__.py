@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -23,7 +24,7 @@ from vouch.features.waveform import Waveform
 FEATURES = {"fbank": Fbank, "logmel": LogMel, "mfcc": Mfcc, "waveform": Waveform}
 
 
-def resolve_feature(config: Mapping[str, object]) -> dict[str, object]:
+def resolve_feature(config: Mapping[str, object]) -> dict[str, Any]:
     """Return a feature configuration with all defaults filled in; `VouchError` on an unknown type or option.
 
     All types have the option `channel` beside their own: which channel of a recording they are given, "mean" (of all,
@@ -53,7 +54,7 @@ def build_feature(config: Mapping[str, object]) -> nn.Module:
     return FEATURES[kind](**resolved)
 
 
-def read_feature(data: str | Path) -> dict[str, object] | None:
+def read_feature(data: str | Path) -> dict[str, Any] | None:
     """Return the configuration that the features of a data directory were made with; None where it is not known."""
     path = Path(data) / "feature.yaml"
     return resolve_feature(read_yaml(path)) if path.exists() else None

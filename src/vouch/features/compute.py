@@ -34,7 +34,7 @@ def compute(feature: nn.Module, samples: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         if getattr(feature, "dither", 0):
             # A sequence of its own: the noise depends neither on jobs nor on what was computed before.
-            seed = zlib.crc32(np.ascontiguousarray(samples[:SEED_SAMPLES]))
+            seed = zlib.crc32(np.ascontiguousarray(samples[:SEED_SAMPLES]).data)
             matrix = feature(waves, torch.Generator().manual_seed(seed))[0].numpy()
         else:
             matrix = feature(waves)[0].numpy()

@@ -135,7 +135,7 @@ class Fbank(nn.Module):
             bins = self.bands(torch.view_as_real(spectrum).square_().flatten(-2) if self.use_power else spectrum.abs())
             rows = out[:, block.first : block.last]
             rows[..., self._bins] = bins.clamp_(min=EPSILON).log_() if self.use_log_fbank else bins
-            if self.use_energy:
+            if block.log_energy is not None:
                 rows[..., self._energy] = block.log_energy
         return out - out.mean(dim=1, keepdim=True) if self.subtract_mean else out
 

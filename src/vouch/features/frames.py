@@ -60,6 +60,8 @@ class Frames(nn.Module):
     VouchError : an option out of range, or an unknown window
     """
 
+    window: torch.Tensor
+
     def __init__(
         self,
         sample_rate: int,

@@ -53,6 +53,9 @@ class LogMel(nn.Module):
     VouchError : an option out of range, or more triangles than the spectrum resolves
     """
 
+    window: torch.Tensor
+    bands: nn.Module
+
     tiny: ClassVar = {"sample_rate": 8000, "num_mel_bins": 8, "n_fft": 256}
 
     def __init__(

@@ -41,13 +41,14 @@ class BandSums(nn.Module):
 
     def __init__(self, weights: torch.Tensor) -> None:
         super().__init__()
-        self._parts: list[slice] = []
+        # The buffer that has the weights of a group, and the points that they are for.
+        self._parts: list[tuple[str, slice]] = []
         self._bands = weights.shape[1]
         for first in range(0, self._bands, GROUP):
             group = weights[:, first : first + GROUP]
             used = group.sum(dim=1).nonzero()
             part = slice(int(used[0]), int(used[-1]) + 1)
-            self._parts.append(part)
+            self._parts.append((f"weights{first}", part))
             padded = nn.functional.pad(group[part], (0, GROUP - group.shape[1]))
             self.register_buffer(f"weights{first}", padded, persistent=False)
 
@@ -60,8 +61,8 @@ class BandSums(nn.Module):
         return self._sums(spectrum)
 
     def _sums(self, spectrum: torch.Tensor) -> torch.Tensor:
-        parts = zip(self._parts, self._buffers.values(), strict=True)
-        return torch.cat([spectrum[..., part] @ weights for part, weights in parts], dim=-1)[..., : self._bands]
+        sums = [spectrum[..., part] @ getattr(self, name) for name, part in self._parts]
+        return torch.cat(sums, dim=-1)[..., : self._bands]
 
 
 def check_sizes(sample_rate: int, bins: int | None, **samples: float) -> None:
