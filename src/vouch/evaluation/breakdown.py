@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,12 @@ from vouch.kaldi.lists.trials import Trials
 from vouch.kaldi.tables import read_lines, read_table
 
 # Which duration of a trial decides, from those of its two sides.
-SIDES = {"shorter": np.minimum, "longer": np.maximum, "enrol": lambda enrol, _: enrol, "test": lambda _, test: test}
+SIDES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "shorter": np.minimum,
+    "longer": np.maximum,
+    "enrol": lambda enrol, _: enrol,
+    "test": lambda _, test: test,
+}
 
 
 def scored_trials(trials: Trials, scores: Scores) -> Trials:
@@ -61,10 +66,11 @@ def speakers_of(
     of_test = {**numbers, **of_utterance}
     of_enrolment = dict(of_test)
     for name, words in (read_table(enrol_map) if enrol_map else {}).items():
-        found = {of_utterance.get(utterance, utterance) for utterance in words.split()}
-        unknown = [each for each in found if isinstance(each, str)]
+        utterances = words.split()
+        unknown = [utterance for utterance in utterances if utterance not in of_utterance]
         if unknown:
             raise Unfitting(f"{enrol_map}: '{min(unknown)}' of '{name}' is not in {utt2spk}")
+        found = {of_utterance[utterance] for utterance in utterances}
         if len(found) > 1:
             raise Unfitting(f"{enrol_map}: the utterances of '{name}' are of {len(found)} speakers in {utt2spk}")
         of_enrolment[name] = found.pop()

@@ -95,7 +95,7 @@ def feerci_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
         high_t = bisect.bisect_left(targets, np.float32(nontargets[high_n])) - 1
     else:
         low_n = bisect.bisect_right(nontargets, np.float32(targets[low_t]))
-    low, high = np.float32([low_t, high_t]) / np.float32(last_target)
+    low, high = np.array([low_t, high_t], np.float32) / np.float32(last_target)
     false_alarm = np.float32(1 - float(np.float32(low_n) / np.float32(last_nontarget)))
     crosses = false_alarm == high or (false_alarm - low) / (false_alarm - high) > 0
     return OperatingPoint(float(high if crosses else false_alarm), threshold)

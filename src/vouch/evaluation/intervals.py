@@ -203,9 +203,9 @@ class _Judge:
     def __init__(self, scores: np.ndarray, is_target: np.ndarray, costs: Sequence[Cost]) -> None:
         scores, is_target = checked_trials(scores, is_target)
         self._costs = costs
-        self._order = np.argsort(scores, kind="stable")
-        if np.array_equal(self._order, np.arange(len(scores))):
-            self._order = slice(None)
+        order = np.argsort(scores, kind="stable")
+        is_sorted = np.array_equal(order, np.arange(len(scores)))
+        self._order: np.ndarray | slice = slice(None) if is_sorted else order
         scores, self._is_target = scores[self._order], is_target[self._order]
         decisions = np.searchsorted(scores, [cost.bayes_threshold() for cost in costs])
         self._starts = _step_starts(scores, self._is_target, decisions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,8 +16,15 @@ from vouch.evaluation.metrics import Roc, roc
 from vouch.evaluation.pictures import COLOURS, DASHES, INK, new_figure, save_picture
 from vouch.evaluation.result import Result
 
+
+class _MarkerStyle(TypedDict):
+    markersize: float
+    markeredgecolor: str
+    markeredgewidth: float
+
+
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # EER, then one for each target prior
-_MARKER_STYLE = {"markersize": 7, "markeredgecolor": INK, "markeredgewidth": 0.8}
+_MARKER_STYLE: _MarkerStyle = {"markersize": 7, "markeredgecolor": INK, "markeredgewidth": 0.8}
 # Both axes of every DET picture, so that pictures can be laid side by side, and the rates that are marked on them.
 DET_LOW, DET_HIGH = 1e-4, 0.6
 _TICKS = (DET_LOW, 5e-4, 1e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, DET_HIGH)
@@ -72,10 +79,12 @@ def plot_det(path: str | Path, systems: Sequence[System]) -> None:
         x, y = _warped(curve, systems[number].result)
         axes.plot(x, y, color=colour, linestyle=DASHES[number % len(DASHES)], linewidth=1.8, zorder=3)
         for marker, rates in zip(_MARKERS, points, strict=False):
-            x, y = map(float, ndtri(np.clip(rates, DET_LOW, DET_HIGH)))
-            axes.plot(x, y, marker, **_MARKER_STYLE, markerfacecolor=colour, clip_on=False, zorder=4)
+            place = ndtri(np.clip(rates, DET_LOW, DET_HIGH))
+            axes.plot(*place, marker, **_MARKER_STYLE, markerfacecolor=colour, clip_on=False, zorder=4)
             if min(rates) < DET_LOW or max(rates) > DET_HIGH:
-                outside.append(_Outside((x, y), "{:.3g} / {:.3g} %".format(*(100 * rates)), colour))
+                outside.append(
+                    _Outside((float(place[0]), float(place[1])), "{:.3g} / {:.3g} %".format(*(100 * rates)), colour)
+                )
     _warp_axes(axes)
     _write_rates(axes, outside)
     axes.set_title("Detection error trade-off", pad=30)
@@ -159,9 +168,18 @@ def _write_rates(axes: Axes, outside: Sequence[_Outside]) -> None:
             row += 1
         taken.append((left, left + width, row, up))
         offset = 7 if right else -7, (5 + _LINE * row) * (1 if up else -1)
-        style = {"ha": "left" if right else "right", "va": "bottom" if up else "top", "fontsize": 8, "color": colour}
-        style["bbox"] = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5}
-        axes.annotate(text, place, offset, textcoords="offset points", **style, zorder=5)
+        axes.annotate(
+            text,
+            place,
+            offset,
+            textcoords="offset points",
+            ha="left" if right else "right",
+            va="bottom" if up else "top",
+            fontsize=8,
+            color=colour,
+            bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5},
+            zorder=5,
+        )
 
 
 def _warped(curve: Roc, result: Result) -> tuple[np.ndarray, np.ndarray]:
@@ -199,14 +217,17 @@ def _det_legends(axes: Axes, systems: Sequence[System]) -> None:
         Line2D([], [], linestyle="", marker=marker, markerfacecolor="white", **_MARKER_STYLE, label=name)
         for marker, name in zip(_MARKERS, names, strict=False)
     ]
-    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": min(4, len(key))}
-    axes.add_artist(axes.legend(handles=key, frameon=False, fontsize=9, **above))
+    columns = min(4, len(key))
+    above = axes.legend(
+        handles=key, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False, fontsize=9
+    )
+    axes.add_artist(above)
     lines = []
     for number, (result, _, _) in enumerate(systems):
         costs = " / ".join(f"{point.value:.3f}" for point in result.min_dcf.values())
         label = f"{_legible(result.system)}: EER {result.eer.value:.2f} %, minDCF {costs}"
-        style = {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
-        lines.append(Line2D([], [], linewidth=1.8, label=label, **style))
+        colour, dashes = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+        lines.append(Line2D([], [], linewidth=1.8, label=label, color=colour, linestyle=dashes))
     axes.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False, fontsize=9)
 
 

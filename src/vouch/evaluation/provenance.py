@@ -26,6 +26,8 @@ def provenance_section(path: str | Path) -> str:
     """
     record = read_json(path)
     try:
+        if not isinstance(record, Mapping):
+            raise TypeError("no table")
         rows = "".join(f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>\n" for name, value in _rows(record))
         picture = training_png(record.get("history", []), record["epoch"])
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -37,7 +38,8 @@ class Backend(Protocol):
     is_symmetric : whether the two sides of a trial can change places
     """
 
-    is_symmetric: bool
+    @property
+    def is_symmetric(self) -> bool: ...
 
     def load_sides(self, embedding_scp: str | Path, enrol_map: str | Path | None, average: str) -> Sides: ...
 
@@ -180,14 +182,18 @@ def cohort_scores(backend: Backend, sides: Sides, cohort: Cohort) -> CohortScore
         )
     everyone = slice(None)
     tests = backend.scorer(sides, cohort)
+    members = sides.members
 
     def of_rows(rows: np.ndarray) -> np.ndarray:
         return tests.matrix(rows, everyone)
 
-    def of_members(enrolments: np.ndarray) -> np.ndarray:
-        return np.stack([of_rows(sides.members[each]).mean(axis=0) for each in enrolments])
+    of_enrol: Callable[[np.ndarray], np.ndarray] = of_rows
+    if members is not None:
 
-    of_enrol = of_rows if sides.members is None else of_members
+        def of_members(enrolments: np.ndarray) -> np.ndarray:
+            return np.stack([of_rows(members[each]).mean(axis=0) for each in enrolments])
+
+        of_enrol = of_members
     if backend.is_symmetric:
         return CohortScores(len(cohort.unit), of_enrol, of_rows)
     models = backend.scorer(cohort, sides)

@@ -86,8 +86,8 @@ class Calibration(NamedTuple):
         for name, value in settings.items():
             fitted = self.settings.get(name, value)
             if fitted != value:
-                fitted, value = ("the default" if each is None else each for each in (fitted, value))
-                raise VouchError(f"the calibration was fitted with {name} {fitted}, not {value}; use the same")
+                then, now = ("the default" if each is None else each for each in (fitted, value))
+                raise VouchError(f"the calibration was fitted with {name} {then}, not {now}; use the same")
 
     def threshold(self, false_alarm: float) -> float:
         """Return the ratio from which on at most that share of the development non-targets lies.

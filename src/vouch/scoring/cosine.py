@@ -46,7 +46,7 @@ def normalize_length(embeddings: np.ndarray, names: Sequence[str]) -> np.ndarray
     return embeddings / length
 
 
-def mean_directions(unit: np.ndarray, groups: Sequence[Sequence[int]], names: Sequence[str]) -> np.ndarray:
+def mean_directions(unit: np.ndarray, groups: Sequence[Sequence[int] | np.ndarray], names: Sequence[str]) -> np.ndarray:
     """Average groups of length-normalised embeddings and scale the means to length 1.
 
     Each utterance counts the same, whatever the length of its embedding.

@@ -63,7 +63,7 @@ class _Repeated(Sequence[str]):
     def __len__(self) -> int:
         return len(self._names) * self._times
 
-    def __getitem__(self, index: int) -> str:
+    def __getitem__(self, index: int) -> str:  # type: ignore[override]  # nobody takes slices of it
         return self._names[index // self._times]
 
 

@@ -201,7 +201,7 @@ def group_speakers(names: Sequence[str], utt2spk: str | Path, embedding_scp: str
     return groups
 
 
-def _means(embeddings: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:
+def _means(embeddings: np.ndarray, groups: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
     return np.stack([embeddings[list(rows)].mean(axis=0) for rows in groups])
 
 

@@ -36,17 +36,17 @@ class Sources(NamedTuple):
 class Unknown(NamedTuple):
     """Trials with an id that has no embedding: how many, and line and id of the first."""
 
-    count: int = 0
+    trials: int = 0
     line: int = 0
     name: str = ""
 
     def add(self, other: Unknown) -> Unknown:
         """Add those of a later part of the list; the first one stays the first."""
-        return Unknown(self.count + other.count, *(self[1:] if self.count else other[1:]))
+        return Unknown(self.trials + other.trials, *(self[1:] if self.trials else other[1:]))
 
     def say(self, sources: Sources, known_in: str | Path) -> str:
         """Return a message that says how many there are and names the first."""
-        return f"{sources.trials}:{self.line}: '{shorten(self.name)}' is not in {known_in} ({self.count} such)"
+        return f"{sources.trials}:{self.line}: '{shorten(self.name)}' is not in {known_in} ({self.trials} such)"
 
 
 class Part(NamedTuple):
@@ -94,7 +94,7 @@ def score_file(
             scored, trials = scored + part.scored, trials + part.trials
             enrol, test = enrol.add(part.enrol), test.add(part.test)
         sides_and_tables = ((enrol, sources.enrol), (test, sources.test))
-        left_out = [unknown.say(sources, known_in) for unknown, known_in in sides_and_tables if unknown.count]
+        left_out = [unknown.say(sources, known_in) for unknown, known_in in sides_and_tables if unknown.trials]
         if left_out and not allow_missing:
             raise VouchError(left_out[0])
         if not scored:
@@ -124,8 +124,8 @@ class _BlockScorer:
             missing = np.flatnonzero(rows < 0).tolist()
             first = (before + missing[0] + 1, triples.word(missing[0], column)) if missing else ()
             unknown.append(Unknown(len(missing), *first))
-        known = slice(None)
-        if any(each.count for each in unknown):
+        known: slice | np.ndarray = slice(None)
+        if any(each.trials for each in unknown):
             known = (enrol >= 0) & (test >= 0)
             if not self._allow_missing:
                 self._is_lost.set()

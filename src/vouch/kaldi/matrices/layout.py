@@ -19,7 +19,7 @@ from vouch.base.errors import VouchError
 from vouch.base.rxfilename import Source, resolve_range
 from vouch.kaldi.matrices.compression import decode_columns, decode_marks
 
-FLOATS = {"F": np.dtype("<f4"), "D": np.dtype("<f8")}
+FLOATS: dict[str, np.dtype] = {"F": np.dtype("<f4"), "D": np.dtype("<f8")}
 # Of the two formats with one scale for the whole matrix: type and highest code.
 _LINEAR = {"CM2": (np.dtype("<u2"), 65535.0), "CM3": (np.dtype("u1"), 255.0)}
 _BYTES = {"F": 4, "D": 8, "CM": 1, "CM2": 2, "CM3": 1}
