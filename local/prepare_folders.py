@@ -66,8 +66,8 @@ def main() -> None:
     sets = {}
     for name, members in speakers.items():
         chosen = [recording for recording in recordings if recording.speaker in members]
-        trials = lists if name == "test" and lists else own_trials(name, chosen)
-        sets[name] = make_set(chosen, where, durations, trials)
+        lists_of_set = lists if name == "test" and lists else own_trials(name, chosen)
+        sets[name] = make_set(chosen, where, durations, lists_of_set)
     write_sets(options.data, sets)
 
 

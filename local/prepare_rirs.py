@@ -14,6 +14,7 @@ that of "real" has the responses of rir_list alone, without the isotropic noises
 import os
 import sys
 from argparse import Namespace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -50,14 +51,18 @@ def main() -> None:
     server = Server(options.url)
     sets = {}
     for part, path in options.parts.items():
-        inside = f"{path}/"
-        folder = obtain(Archive(NAME, MD5, path), options.root, server, lambda name, inside=inside: inside in name)
+        folder = obtain(Archive(NAME, MD5, path), options.root, server, partial(is_below, path))
         recordings = [name_recording(part, path) for path in find_responses(part, folder)]
         usable, durations, _ = drop_unreadable(folder, recordings, options.nj)
         where = {recording.utterance: folder / recording.path for recording in usable}
         sets[part] = make_set(usable, where, durations, {})
     write_sets(options.data, sets)
     print(f"impulse responses: {options.root / 'RIRS_NOISES'}")
+
+
+def is_below(folder: str, name: str) -> bool:
+    """Whether a member of the archive lies in a folder."""
+    return f"{folder}/" in name
 
 
 def parse_options() -> Namespace:

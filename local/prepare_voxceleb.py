@@ -104,7 +104,8 @@ def parse_options() -> Namespace:
 
 def write(options: Namespace, files: dict[str, Path], folders: dict[str, Path]) -> None:
     """Write the sets of the recordings in the folders "test", "dev" (VoxCeleb1) and "vox2"."""
-    parts, durations = {}, {}
+    parts: dict[str, Part] = {}
+    durations: dict[str, float | None] = {}
     for name, folder in folders.items():
         usable, seconds, left_out = drop_unreadable(folder, scan(folder), options.nj)
         parts[name] = Part(folder, usable, left_out)

@@ -67,10 +67,11 @@ def _read_manual(folder: Path, meetings: list[str]) -> dict[str, list[Turn]]:
     if not path.is_file():
         raise VouchError(f"{folder}: neither *.rttm files nor corpusResources/meetings.xml in it")
     speakers = {}
-    for meeting in _parse(path).iter("meeting"):
-        for speaker in meeting.iter("speaker"):
-            name = speaker.get("global_name") or f"{meeting.get('observation')}{speaker.get('nxt_agent')}"
-            speakers[meeting.get("observation"), speaker.get("nxt_agent")] = name
+    for element in _parse(path).iter("meeting"):
+        observation = element.get("observation")
+        for speaker in element.iter("speaker"):
+            agent = speaker.get("nxt_agent")
+            speakers[observation, agent] = speaker.get("global_name") or f"{observation}{agent}"
     turns: dict[str, list[Turn]] = {}
     for meeting in meetings:
         for table in sorted((folder / "segments").glob(f"{meeting}.*.segments.xml")):

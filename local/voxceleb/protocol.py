@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,7 +126,7 @@ def valid_speakers(train_on: str, speakers: Collection[str]) -> set[str]:
     """
     if train_on == "vox2":
         return set(hold_out(speakers, 0.0, min(len(VALID_SPEAKERS), max(2, len(speakers) // 10))))
-    found = VALID_SPEAKERS & set(speakers)
+    found = set(speakers) & VALID_SPEAKERS
     if len(found) < 2:
         raise VouchError(
             f"the training recordings have {len(found)} of the speakers id11199 to id11239, who are validated on;"
@@ -135,7 +135,7 @@ def valid_speakers(train_on: str, speakers: Collection[str]) -> set[str]:
     return found
 
 
-def check_apart(lists: Mapping[str, Trials], utt2spk: Mapping[str, str], trained: Collection[str]) -> None:
+def check_apart(lists: Mapping[str, Trials], utt2spk: Mapping[str, str], trained: Set[str]) -> None:
     """Refuse trials of speakers that are trained or validated on, and warn of labels that contradict the folders."""
     for name, trials in lists.items():
         speakers = [(utt2spk[enrol], utt2spk[test]) for enrol, test in zip(trials.enrol, trials.test, strict=True)]

@@ -8,13 +8,17 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple, NoReturn
+from typing import IO, TYPE_CHECKING, NamedTuple, NoReturn
 
 from tqdm import tqdm
 
 from vouch.base.errors import VouchError, is_out_of_memory, reason
 from vouch.base.files import open_own
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 BLOCK = 1 << 20
 # An archive that unpacks to more times its size holds no recordings.
@@ -57,7 +61,7 @@ class Pieces(io.RawIOBase):
         self._paths = list(paths)
         self._sizes = [path.stat().st_size for path in paths]
         self._position = 0
-        self._open: tuple[int, IO[bytes]] | None = None
+        self._open: tuple[int, io.FileIO] | None = None
 
     def readable(self) -> bool:
         return True
@@ -75,13 +79,13 @@ class Pieces(io.RawIOBase):
         self._position = origin + offset
         return self._position
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: WriteableBuffer) -> int:
         start = 0
         for number, size in enumerate(self._sizes):
             if self._position < start + size:
                 file = self._piece(number)
                 file.seek(self._position - start)
-                count = file.readinto(buffer)  # type: ignore[attr-defined]
+                count = file.readinto(buffer)
                 self._position += count
                 return count
             start += size
@@ -92,7 +96,7 @@ class Pieces(io.RawIOBase):
             self._open[1].close()
         super().close()
 
-    def _piece(self, number: int) -> IO[bytes]:
+    def _piece(self, number: int) -> io.FileIO:
         if self._open is None or self._open[0] != number:
             if self._open is not None:
                 self._open[1].close()
@@ -161,26 +165,26 @@ def unpack(
     return left_out
 
 
-def _members(name: str, file: io.BufferedReader) -> Iterator[Member]:
+def _members(name: str, file: IO[bytes]) -> Iterator[Member]:
     if name.endswith(".zip"):
-        with zipfile.ZipFile(file) as archive:
-            for info in archive.infolist():
+        with zipfile.ZipFile(file) as packed:
+            for info in packed.infolist():
                 _check_dictionary(file, info)
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 is_file = kind in (0, stat.S_IFREG) and not info.is_dir()
-                yield Member(info.filename, info.file_size, is_file, lambda info=info: archive.open(info))
+                yield Member(info.filename, info.file_size, is_file, partial(packed.open, info))
     elif name.endswith(TAR_SUFFIXES):
         with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Header) as archive:
-            for info in archive:
-                is_file = info.isreg() and not info.issparse()
-                folder = "/" if info.isdir() else ""
-                yield Member(info.name + folder, info.size, is_file, lambda info=info: archive.extractfile(info))
-                archive.members = []  # they would pile up
+            for entry in archive:
+                is_file = entry.isreg() and not entry.issparse()
+                folder = "/" if entry.isdir() else ""
+                yield Member(entry.name + folder, entry.size, is_file, partial(archive.extractfile, entry))
+                archive.members = []  # type: ignore[attr-defined]  # not in typeshed; they would pile up
     else:
         raise VouchError(f"{name}: neither .zip nor {', '.join(TAR_SUFFIXES)}")
 
 
-def _check_dictionary(file: io.BufferedReader, info: zipfile.ZipInfo) -> None:
+def _check_dictionary(file: IO[bytes], info: zipfile.ZipInfo) -> None:
     """Refuse a member whose LZMA header asks for a dictionary, and so for memory, far larger than its content.
 
     `zipfile` sets it aside unasked, and neither checksum nor directory covers the number. Where it stands: PKWARE's
@@ -204,7 +208,7 @@ class _Header(tarfile.TarInfo):
     """
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
         info = super().frombuf(buf, encoding, errors)
         if info.type in _NOTES and not 0 <= info.size <= LONGEST_NOTE:
             raise tarfile.HeaderError(f"a name or attributes of {info.size} bytes")

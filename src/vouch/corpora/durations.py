@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 
 from vouch.audio.reading import needs_ffmpeg, read_length
-from vouch.base.errors import VouchError, one_line
+from vouch.base.errors import VouchError, one_line, reason
 from vouch.base.numbers import plain_float
 from vouch.corpora.threads import in_threads
 
@@ -41,7 +41,7 @@ def read_duration(path: str) -> float | None:
     try:
         status = os.stat(path)
     except OSError as error:
-        raise VouchError(error.strerror) from None
+        raise VouchError(reason(error)) from None
     if not stat.S_ISREG(status.st_mode):
         raise VouchError("not a regular file")
     if not status.st_size:

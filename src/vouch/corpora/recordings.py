@@ -89,7 +89,8 @@ def make_set(
     """
     wav_scp = {recording.utterance: str(where[recording.utterance]) for recording in recordings}
     utt2spk = {recording.utterance: recording.speaker for recording in recordings}
-    utt2dur = None if None in durations.values() else {utterance: durations[utterance] for utterance in utt2spk}
+    known = {utterance: seconds for utterance, seconds in durations.items() if seconds is not None}
+    utt2dur = {utterance: known[utterance] for utterance in utt2spk} if len(known) == len(durations) else None
     return DataSet(wav_scp, utt2spk, utt2dur, trials)
 
 

@@ -65,7 +65,7 @@ class Server:
 
     def request(self, name: str) -> Request:
         """Make the request for a file, with the secrets that it takes; `VouchError` when those are nowhere."""
-        key = self._credentials.key() if self._wants_key else ""
+        key = self._credentials.key() if self._credentials is not None and self._wants_key else ""
         request = Request(self._template.format(name=quote(name), key=quote(key, safe="")))
         request.add_header("User-Agent", "vouch")
         request.add_header("Accept-Encoding", "identity")
@@ -89,8 +89,9 @@ class _Redirections(HTTPRedirectHandler):
         if urlsplit(newurl).scheme not in ("http", "https"):
             raise HTTPError(req.full_url, code, "redirected to something else than a web server", headers, fp)
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if new is not None and _origin(new) == _origin(req) and req.has_header("Authorization"):
-            new.add_unredirected_header("Authorization", req.get_header("Authorization"))
+        password = req.get_header("Authorization")
+        if new is not None and password is not None and _origin(new) == _origin(req):
+            new.add_unredirected_header("Authorization", password)
         return new
 
 

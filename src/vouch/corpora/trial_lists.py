@@ -46,7 +46,7 @@ class Names:
             if plain == path or plain in {prefix + path for prefix in self._prefixes}:
                 return f"'{name}' was left out: {reason}"
         # Only names of the same speaker are compared: comparing with all of a large corpus takes minutes.
-        speaker = re.match(r"[^/-]*", plain)[0]
+        speaker = re.split("[/-]", plain, maxsplit=1)[0]
         alike = [known for known in self._known if known.startswith(speaker)]
         if alike:
             hint = nearest(plain, difflib.get_close_matches(plain, alike, n=1))
@@ -92,7 +92,7 @@ def _split_pair(pair: str, names: Names, where: str) -> tuple[str, str]:
     """Split at the blank that leaves a known name on either side."""
     splits = [(pair[: blank.start()], pair[blank.end() :]) for blank in re.finditer(r"\s+", pair)]
     found = [(names.find(first), names.find(second)) for first, second in splits]
-    whole = [both for both in found if None not in both]
+    whole = [(first, second) for first, second in found if first is not None and second is not None]
     if len(whole) == 1:
         return whole[0]
     if len(whole) > 1:
