@@ -45,20 +45,27 @@ def main() -> None:
         check_outputs(options, "json")
 
     trials = read_trials(options.trials)
-    scores = [
+    first, second = (
         join_scores(trials, read_scores(path), options.trials, path)[0] for path in (options.first, options.second)
-    ]
+    )
     speakers, notes = known_speakers(options, trials)
     number = None if speakers is None else len(np.union1d(*speakers))
     if options.resample == "trials":
         speakers = None
     resampled = "trials" if speakers is None else "speakers"
     notes = [*remarks(resampled, number), *notes]
-    found = compare_systems(*scores, trials.is_target, speakers, options.priors, options.draws, options.seed)
+    found = compare_systems(first, second, trials.is_target, speakers, options.priors, options.draws, options.seed)
     if options.json:
-        record = {"first": str(options.first), "second": str(options.second)}
-        record |= {"resampled": resampled, "speakers": number, "notes": notes}
-        record |= {"draws": options.draws, "level": LEVEL, "figures": {each.name: figures(each) for each in found}}
+        record = {
+            "first": str(options.first),
+            "second": str(options.second),
+            "resampled": resampled,
+            "speakers": number,
+            "notes": notes,
+            "draws": options.draws,
+            "level": LEVEL,
+            "figures": {each.name: figures(each) for each in found},
+        }
         write_text(options.json, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     over = resampled if speakers is None else f"{number} speakers"
     heading = ("", "first", "second", f"difference [{100 * LEVEL:.0f} % interval over {over}]", "p")

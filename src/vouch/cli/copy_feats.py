@@ -62,7 +62,8 @@ def main() -> None:
         with open_output(args.target) as file:
             file.writelines(encoded)
         return
-    count, skipped = 0, []
+    count = 0
+    skipped: list[str] = []
     with open_entries(args.target, args.compress, args.text) as writer:
         for key, array in read_entries(args.source, args.holds, skipped):
             writer.write(key, convert(array))

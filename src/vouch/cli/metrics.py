@@ -22,6 +22,8 @@ from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from vouch.base.errors import VouchError, nearest
 from vouch.base.files import write_text
 from vouch.cli.bootstrap_options import add_bootstrap_options, known_speakers
@@ -47,8 +49,10 @@ def parse_options() -> Namespace:
     parser.add_argument("scores", type=Path, nargs="+", help="score files of these trials, in any order of lines")
     # Former command lines name it; in all other steps it is the last of the files and folders.
     is_named = any(word.partition("=")[0] == "--out-dir" for word in sys.argv[1:])
-    required = {"required": True} if is_named else {}
-    parser.add_argument("--out-dir" if is_named else "out_dir", type=Path, help="folder to write to", **required)
+    if is_named:
+        parser.add_argument("--out-dir", required=True, type=Path, help="folder to write to")
+    else:
+        parser.add_argument("out_dir", type=Path, help="folder to write to")
     parser.add_argument(
         "--name",
         action="append",
@@ -112,7 +116,7 @@ def judge(path: Path, name: str, trials: Trials, options: Namespace) -> System:
     if unscored:
         trials = scored_trials(trials, scores)
     speakers, unknown = known_speakers(options, trials)
-    groups = {}
+    groups: dict[str, np.ndarray] = {}
     if options.utt2dur:
         edges, side = options.duration_edges or (2.0, 4.0, 8.0), options.duration_of or "shorter"
         groups |= by_duration(trials, read_table(options.utt2dur), edges, side)

@@ -7,11 +7,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import IO, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from vouch.base.errors import VouchError, mishap, nearest
 from vouch.base.numbers import plain_float, plain_int
 from vouch.cli.startup import missing_package, say_interrupted
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -33,6 +36,7 @@ class Parser(argparse.ArgumentParser):
         self.register("type", int, plain_int)
         self.register("type", float, plain_float)
 
+    # No script gives a namespace of its own.
     def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
         known, unknown = self.parse_known_args(args, namespace)
         for word in unknown:
@@ -75,11 +79,13 @@ class Parser(argparse.ArgumentParser):
             self.epilog = describe(words, overrides)
         return self.parse_args(words), overrides
 
-    def print_help(self, file: IO[str] | None = None) -> None:
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         """Print the help; unlike argparse's own, it does not pass over a disk that is full."""
-        out = sys.stdout if file is None else file
-        out.write(self.format_help())
-        out.flush()
+        if file is not None:
+            file.write(self.format_help())
+            return
+        sys.stdout.write(self.format_help())
+        sys.stdout.flush()
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")

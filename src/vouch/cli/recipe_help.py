@@ -49,7 +49,9 @@ def _loss(options: Mapping[str, object]) -> Iterator[str]:
         return
     for part in parts:
         described = {"weight": "float: factor of this loss in the sum", **describe_parameters(LOSSES[part])}
-        yield from _options(f"loss.{part}", dict(options[part]), described)
+        values = options[part]
+        assert isinstance(values, Mapping)
+        yield from _options(f"loss.{part}", values, described)
 
 
 def _options(section: str, values: Mapping[str, object], described: Mapping[str, str]) -> Iterator[str]:

@@ -71,7 +71,8 @@ def check_outputs(options: Namespace, name: str, outputs: Iterable[Path] = ()) -
 
     The option `name` is the file to write, or where the files `outputs` are; the other paths are read.
     """
-    for output in filter(Path.exists, outputs or [getattr(options, name)]):
+    written: list[Path] = list(outputs) or [getattr(options, name)]
+    for output in filter(Path.exists, written):
         for other, value in vars(options).items():
             for path in value if isinstance(value, (list, tuple)) else [value]:
                 is_path = isinstance(path, Path) or (other == "mean" and path)

@@ -92,7 +92,7 @@ def examine(options: argparse.Namespace, report: Report) -> None:
         hours = sum(known.frames / known.rate for known in facts[0].values() if known.rate) / 3600
         print(f"{options.dir}: {len(facts[0])} recordings of {hours:.2f} h, {len(data.segments)} utterances")
     if other is not None:
-        judge_shared(data, other, *facts, report)
+        judge_shared(data, other, facts[0], facts[1], report)
     if options.audio:
         for record in records:
             record.unlink(missing_ok=True)
