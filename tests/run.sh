@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check and test everything: ruff, shellcheck, pytest. Arguments go to pytest (tests/run.sh -x tests/kaldi).
+# Check and test everything: ruff, mypy, shellcheck, pytest. Arguments go to pytest (tests/run.sh -x tests/kaldi).
 set -euo pipefail
 
 unset CDPATH # cd would follow it
@@ -13,6 +13,7 @@ fi
 
 python3 -m ruff check .
 python3 -m ruff format --check .
+python3 -m mypy
 
 shell_files=(run.sh path.sh tests/run.sh .ci/run)
 for file in egs/*/corpus.sh conf/protocols/*.sh; do
