@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -40,6 +41,15 @@ def _sliding_mean(centred: torch.Tensor, mask: torch.Tensor | None) -> torch.Ten
 NORMALIZATIONS = {"mean": _mean_only, "meanvar": _unit_variance, "sliding": _sliding_mean}
 
 
+class EncoderConfig(TypedDict):
+    """What an encoder is built from, resolved; the parameters of `Encoder` say what each means."""
+
+    model: dict[str, Any]
+    num_bins: int
+    normalization: str
+    feature: dict[str, Any] | None
+
+
 class Encoder(nn.Module):
     """From features (or waveforms) to embeddings.
 
@@ -72,19 +82,19 @@ class Encoder(nn.Module):
         resolved = resolve_model(model)
         waveform = waveform_feature(resolved)
         self.takes_waveforms = waveform is not None
-        feature = waveform if feature is None else resolve_feature(feature)
-        self.config = {
+        front_end = waveform if feature is None else resolve_feature(feature)
+        self.config: EncoderConfig = {
             "model": resolved,
             "num_bins": num_bins,
             "normalization": resolve_normalization(normalization, resolved),
-            "feature": feature,
+            "feature": front_end,
         }
-        if self.takes_waveforms and ({**feature, "channel": MEAN}, num_bins) != (waveform, 1):
+        if waveform is not None and front_end is not None and ({**front_end, "channel": MEAN}, num_bins) != (waveform, 1):
             raise VouchError(
                 f"{resolved['name']} takes waveforms of {waveform['sample_rate']} Hz, not features of {num_bins}"
-                f" dimensions from the front end '{feature['type']}' of {feature['sample_rate']} Hz"
+                f" dimensions from the front end '{front_end['type']}' of {front_end['sample_rate']} Hz"
             )
-        self.feature = None if feature is None else build_feature(feature)
+        self.feature = None if front_end is None else build_feature(front_end)
         if self.feature is not None and self.feature.dim != num_bins:
             raise VouchError(f"the front end gives {self.feature.dim} dimensions, the features have {num_bins}")
         self.model = build_network(resolved, num_bins)
@@ -92,7 +102,8 @@ class Encoder(nn.Module):
     @property
     def channel(self) -> int | str:
         """Channel of a recording that the front end was given in training, see `vouch.audio.reading.read_audio`."""
-        return MEAN if self.config["feature"] is None else self.config["feature"]["channel"]
+        feature = self.config["feature"]
+        return MEAN if feature is None else feature["channel"]
 
     @property
     def embedding_dim(self) -> int:
@@ -133,7 +144,7 @@ class Encoder(nn.Module):
         return {"format": FORMAT, "config": self.config, "weights": self.model.state_dict()}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, object], where: str | Path) -> Encoder:
+    def from_state(cls, state: object, where: str | Path) -> Encoder:
         """Rebuild an encoder from what `load_torch` gave; `VouchError` naming `where` when it is none.
 
         What is built takes no more memory than the weights that are there: see `network_without_memory`.
@@ -184,7 +195,7 @@ def network_without_memory(model: Mapping[str, object], num_bins: int) -> nn.Mod
     return build_without_memory(lambda: build_network(resolve_model(model), num_bins))
 
 
-def resolve_model(model: Mapping[str, object]) -> dict[str, object]:
+def resolve_model(model: Mapping[str, object]) -> dict[str, Any]:
     """Return a model configuration with all defaults filled in; `VouchError` on an unknown name or option."""
     name = str(model.get("name", ""))
     options = {key: value for key, value in model.items() if key != "name"}
@@ -194,7 +205,7 @@ def resolve_model(model: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def waveform_feature(model: Mapping[str, object]) -> dict[str, object] | None:
+def waveform_feature(model: Mapping[str, object]) -> dict[str, Any] | None:
     """Return the front end of a network that takes waveforms, from its resolved configuration; None for any other.
 
     Waveforms are features of one dimension with a frame a sample, at the sampling rate that the network is made for.

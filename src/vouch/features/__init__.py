@@ -11,17 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from vouch.base.channels import MEAN, parse_channel
 from vouch.base.errors import VouchError, pick
 from vouch.base.options import read_yaml, resolve_options
+from vouch.features.base import FrontEnd
 from vouch.features.fbank import Fbank
 from vouch.features.logmel import LogMel
 from vouch.features.mfcc import Mfcc
 from vouch.features.waveform import Waveform
 
-FEATURES = {"fbank": Fbank, "logmel": LogMel, "mfcc": Mfcc, "waveform": Waveform}
+FEATURES: dict[str, type[FrontEnd]] = {"fbank": Fbank, "logmel": LogMel, "mfcc": Mfcc, "waveform": Waveform}
 
 
 def resolve_feature(config: Mapping[str, object]) -> dict[str, Any]:
@@ -38,14 +37,13 @@ def resolve_feature(config: Mapping[str, object]) -> dict[str, Any]:
     return {"type": kind, **resolved, "channel": parse_channel(config.get("channel", MEAN))}
 
 
-def build_feature(config: Mapping[str, object]) -> nn.Module:
+def build_feature(config: Mapping[str, object]) -> FrontEnd:
     """Build the front end that a configuration such as `{"type": "fbank", "num_mel_bins": 40}` describes.
 
     Returns
     -------
-    nn.Module
-        `(batch, samples) float in [-1, 1] -> (batch, frames, dim)`, with `dim`, `sample_rate` (Hz) and
-        `num_frames(samples)`
+    FrontEnd
+        a module; it has no weights
     """
     resolved = resolve_feature(config)
     kind = str(resolved.pop("type"))

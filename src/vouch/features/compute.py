@@ -6,15 +6,15 @@ import zlib
 
 import numpy as np
 import torch
-from torch import nn
 
 from vouch.base.errors import VouchError
+from vouch.features.base import FrontEnd
 
 # Samples at the beginning of a recording that its dither follows from.
 SEED_SAMPLES = 16000
 
 
-def compute(feature: nn.Module, samples: np.ndarray) -> np.ndarray:
+def compute(feature: FrontEnd, samples: np.ndarray) -> np.ndarray:
     """Compute the features of one utterance; the same samples always give the same features.
 
     Parameters
@@ -32,7 +32,7 @@ def compute(feature: nn.Module, samples: np.ndarray) -> np.ndarray:
     """
     waves = torch.from_numpy(samples)[None]
     with torch.inference_mode():
-        if getattr(feature, "dither", 0):
+        if feature.dither:
             # A sequence of its own: the noise depends neither on jobs nor on what was computed before.
             seed = zlib.crc32(np.ascontiguousarray(samples[:SEED_SAMPLES]).data)
             matrix = feature(waves, torch.Generator().manual_seed(seed))[0].numpy()

@@ -6,14 +6,14 @@ import math
 from typing import ClassVar
 
 import torch
-from torch import nn
 
 from vouch.base.errors import VouchError
+from vouch.features.base import FrontEnd
 from vouch.features.frames import EPSILON, Frames
 from vouch.features.mel import BandSums, check_edges, check_sizes
 
 
-class Fbank(nn.Module):
+class Fbank(FrontEnd):
     """Log mel filterbank energies as Kaldi's compute-fbank-feats gives them (feature-fbank.cc).
 
     Every frame has its mean removed, is pre-emphasised and windowed; the power spectrum is summed under

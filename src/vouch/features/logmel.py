@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from vouch.base.errors import VouchError, pick
+from vouch.features.base import FrontEnd
 from vouch.features.mel import BLOCK_FRAMES, NORMS, SCALES, BandSums, blocks_of, check_sizes, triangles
 
 # Largest difference, of the largest weight, at which a stored window or mel matrix counts as one of ours: well above
@@ -15,7 +16,7 @@ from vouch.features.mel import BLOCK_FRAMES, NORMS, SCALES, BandSums, blocks_of,
 SAME = 1e-3
 
 
-class LogMel(nn.Module):
+class LogMel(FrontEnd):
     """Short-time spectra, summed under mel triangles, on a logarithmic scale if wanted.
 
     The defaults are the front end of voxceleb_trainer without pre-emphasis; other options give those of the GE2E

@@ -6,14 +6,14 @@ import math
 from typing import ClassVar
 
 import torch
-from torch import nn
 
 from vouch.base.errors import VouchError
+from vouch.features.base import FrontEnd
 from vouch.features.fbank import Fbank
 from vouch.features.mel import check_sizes
 
 
-class Mfcc(nn.Module):
+class Mfcc(FrontEnd):
     """Mel-frequency cepstral coefficients as Kaldi's compute-mfcc-feats gives them (feature-mfcc.cc).
 
     The orthonormal discrete cosine transform (DCT-II) of the log mel filterbank energies, with liftered coefficients.

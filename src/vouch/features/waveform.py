@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import nn
 
+from vouch.features.base import FrontEnd
 from vouch.features.mel import check_sizes
 
 
-class Waveform(nn.Module):
+class Waveform(FrontEnd):
     """The waveform as a feature of one dimension with one frame a sample.
 
     Parameters

@@ -1,0 +1,27 @@
+"""What all front ends have."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+class FrontEnd(nn.Module):
+    """A module that makes features of waveforms: `(batch, samples) float in [-1, 1] -> (batch, frames, dim)`.
+
+    Attributes
+    ----------
+    sample_rate : Hz
+    dim : dimensions of a frame
+    """
+
+    sample_rate: int
+    dim: int
+
+    @property
+    def dither(self) -> float:
+        """Standard deviation of the noise that is added to the samples; features are random where it is not 0."""
+        return 0.0
+
+    def num_frames(self, samples: int) -> int:
+        """Return the number of frames that `samples` samples give."""
+        raise NotImplementedError
