@@ -89,7 +89,11 @@ class Encoder(nn.Module):
             "normalization": resolve_normalization(normalization, resolved),
             "feature": front_end,
         }
-        if waveform is not None and front_end is not None and ({**front_end, "channel": MEAN}, num_bins) != (waveform, 1):
+        if (
+            waveform is not None
+            and front_end is not None
+            and ({**front_end, "channel": MEAN}, num_bins) != (waveform, 1)
+        ):
             raise VouchError(
                 f"{resolved['name']} takes waveforms of {waveform['sample_rate']} Hz, not features of {num_bins}"
                 f" dimensions from the front end '{front_end['type']}' of {front_end['sample_rate']} Hz"

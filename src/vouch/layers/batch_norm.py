@@ -28,12 +28,21 @@ class BatchNorm2d(nn.BatchNorm2d):
         if not (self.training and self.affine and self.track_running_stats and inexact and count > 1):
             return super().forward(x)
         y, mean, variance = _Normalisation.apply(x, self.weight, self.bias, self.eps)
+        assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             share = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
             self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), share)
         return y
+
+
+class _Context(FunctionCtx):
+    """What the forward pass leaves for the backward pass."""
+
+    saved_tensors: tuple[torch.Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+    eps: float
 
 
 class _Normalisation(torch.autograd.Function):
@@ -44,12 +53,12 @@ class _Normalisation(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+        ctx: _Context, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         frames = x.shape[3]
         # Running statistics that nobody reads: their type is that of the results, float32 for bfloat16 images.
-        unread = _repeated(x, torch.zeros_like(weight), torch.ones_like(weight))
-        means, variances = torch.batch_norm_update_stats(_wide(x), *unread, 0.0)
+        zeros, ones = _repeated(x, torch.zeros_like(weight), torch.ones_like(weight))
+        means, variances = torch.batch_norm_update_stats(_wide(x), zeros, ones, 0.0)
         means, variances = means.double().view(frames, -1), variances.double().view(frames, -1)
         mean = means.mean(dim=0)
         variance = (variances + (means - mean).square()).mean(dim=0)
@@ -61,7 +70,7 @@ class _Normalisation(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: FunctionCtx, dy: torch.Tensor, *_: torch.Tensor
+        ctx: _Context, dy: torch.Tensor, *_: torch.Tensor
     ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, None]:
         x, weight, mean, variance = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)

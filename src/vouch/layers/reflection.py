@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import nn
 from torch.nn import functional
+
+# What a convolution sees beyond the ends of an utterance.
+PaddingMode = Literal["zeros", "reflect"]
 
 
 def reflect_frames(x: torch.Tensor, reach: int, mask: torch.Tensor) -> torch.Tensor:
@@ -52,5 +57,6 @@ def convolve(conv: nn.Conv1d | nn.Conv2d, x: torch.Tensor, mask: torch.Tensor | 
     """
     if mask is None or conv.padding_mode == "zeros" or conv.padding == (0,):
         return conv(x)
+    assert not isinstance(conv.padding, str)
     (reach,) = conv.padding
     return functional.conv1d(reflect_frames(x, reach, mask), conv.weight, conv.bias, dilation=conv.dilation)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from vouch.base.errors import VouchError
 from vouch.layers.batch_norm import BatchNorm2d
 from vouch.layers.inputs import clear_computed
-from vouch.layers.reflection import convolve
+from vouch.layers.reflection import PaddingMode, convolve
 
 
 class _Res2Conv(nn.Module):
@@ -29,7 +29,7 @@ class _Res2Conv(nn.Module):
         dilation: int = 1,
         bias: bool = True,
         relu_first: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
     ) -> None:
         super().__init__()
         if scale < 2 or channels < scale or channels % scale:
@@ -58,6 +58,7 @@ class _Res2Conv(nn.Module):
         *groups, last = x.chunk(len(self.convs) + 1, dim=1)
         outputs: list[torch.Tensor] = []
         for group, conv, bn in zip(groups, self.convs, self.bns, strict=True):
+            assert isinstance(conv, (nn.Conv1d, nn.Conv2d))
             out = convolve(conv, outputs[-1] + group if outputs else group, mask)
             out = bn(functional.relu(out, inplace=True)) if self.relu_first else functional.relu(bn(out), inplace=True)
             outputs.append(clear_computed(out, mask))

@@ -54,6 +54,9 @@ class SincFilters(nn.Module):
         An even kernel, no band, or no room between the lowest edge and half the sampling rate.
     """
 
+    times: torch.Tensor
+    window: torch.Tensor
+
     def __init__(
         self,
         num_bands: int,
