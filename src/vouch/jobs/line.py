@@ -48,7 +48,7 @@ class JobArray:
 
     def check_logs(self) -> None:
         """Raise `VouchError` when several tasks would write the same log."""
-        if len(self.tasks) > 1 and self.name not in self.log:
+        if self.name is not None and len(self.tasks) > 1 and self.name not in self.log:
             raise VouchError(f"{len(self.tasks)} jobs would share the log {self.log}; put {self.name} into its name")
 
     def number(self, option: str, default: int, least: int = 1) -> int:

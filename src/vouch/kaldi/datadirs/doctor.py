@@ -46,7 +46,9 @@ class Places:
     def of(self, name: str, key: str) -> tuple[Path, int]:
         """Return file and line of a key of a table."""
         if name not in self._lines:
-            tables = {"utt2spk": self._data.utt2spk, "wav.scp": self._data.wav_scp, "segments": self._data.segments}
+            data = self._data
+            tables: dict[str, Mapping[str, object]]
+            tables = {"utt2spk": data.utt2spk, "wav.scp": data.wav_scp, "segments": data.segments}
             self._lines[name] = {key: line for line, key in enumerate(tables[name], start=1)}
         return self._data.path / name, self._lines[name][key]
 
@@ -217,10 +219,10 @@ def judge_trials(data: DataDir, enrol_map: Path | None, report: Report) -> None:
             report.error("trials", path, 0, str(error).removeprefix(f"{path}:").strip())
             continue
         labels = set()
-        for number, line in enumerate(lines, start=1):
-            fields = line.split()
+        for number, text in enumerate(lines, start=1):
+            fields = text.split()
             if len(fields) != 3 or fields[2] not in LABELS:
-                report.error("trials", path, number, f"'{line.strip()}' is not '<enrol-id> <test-id> target|nontarget'")
+                report.error("trials", path, number, f"'{text.strip()}' is not '<enrol-id> <test-id> target|nontarget'")
                 continue
             labels.add(fields[2])
             for side, name, known in (("enrolment", fields[0], enrol), ("test", fields[1], data.utt2spk)):

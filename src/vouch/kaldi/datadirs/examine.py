@@ -99,7 +99,7 @@ def _measure(samples: np.ndarray) -> Piece:
     finite = _finite(samples)
     peak = float(max(finite.max(), -finite.min())) if finite.size else 0.0
     clipped = int(np.count_nonzero(np.abs(finite) >= FULL_SCALE)) if peak >= FULL_SCALE else 0
-    digest = hashlib.blake2b(np.ascontiguousarray(samples), digest_size=DIGEST_BYTES).hexdigest()
+    digest = hashlib.blake2b(np.ascontiguousarray(samples).data, digest_size=DIGEST_BYTES).hexdigest()
     return Piece(len(samples), peak, clipped / samples.size, digest)
 
 
@@ -156,7 +156,7 @@ def examine_audio(
                 source = _fingerprint(rxfilename, wanted[recording])
                 facts = known.get(recording)
                 is_new = facts is None or facts.source != source
-                if is_new:
+                if facts is None or is_new:
                     facts = examine_recording(rxfilename, wanted[recording], source)
                 with lock:
                     done[recording] = facts

@@ -234,14 +234,18 @@ def _keep_recordings(kept: Mapping[str, Table], keep: Keep) -> None:
             keep(name, lambda recording, value: recording in used, "not in segments")
 
 
+def _has_key(table: Table) -> Callable[[str, str], bool]:
+    return lambda key, value: key in table
+
+
+def _has_value(table: Table) -> Callable[[str, str], bool]:
+    return lambda key, value: value in table
+
+
 def _keep_speakers(kept: Mapping[str, Table], keep: Keep, by_speaker: Collection[str]) -> None:
     for name in ("cmvn.scp", "spk2gender"):
         if name in kept:
-            keep(
-                "utt2spk",
-                lambda utterance, speaker, table=kept[name]: speaker in table,
-                f"the speaker is not in {name}",
-            )
+            keep("utt2spk", _has_value(kept[name]), f"the speaker is not in {name}")
     speakers = set(kept["utt2spk"].values())
     for name in by_speaker:
         if name in kept:
@@ -265,7 +269,7 @@ def _keep_utterances(kept: Mapping[str, Table], keep: Keep, by_utterance: Collec
             keep(name, lambda utterance, value: 0 < parse_number(value) < math.inf, "not a number above 0")
     for name in (*DECISIVE, *(("wav.scp",) if "segments" not in kept else ())):
         if name in kept:
-            keep("utt2spk", lambda utterance, speaker, table=kept[name]: utterance in table, f"not in {name}")
+            keep("utt2spk", _has_key(kept[name]), f"not in {name}")
     for name in by_utterance:
         if name in kept:
             keep(name, lambda utterance, value: utterance in kept["utt2spk"], "not in utt2spk")

@@ -63,7 +63,7 @@ def _by_width(lengths: np.ndarray) -> list[tuple[int, np.ndarray | slice]]:
 
 def _words(text: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
     """Return (n, width) uint64: the ids, with zeros after their last byte."""
-    pieces = np.ndarray(len(text) - 8 * width + 1, f"V{8 * width}", text, strides=(1,))
+    pieces: np.ndarray = np.ndarray(len(text) - 8 * width + 1, f"V{8 * width}", text, strides=(1,))
     words = pieces[starts].view("<u8").reshape(-1, width)
     words[:, -1] &= np.uint64(2**64 - 1) >> ((8 * width - lengths) << 3).astype(np.uint64)
     return words

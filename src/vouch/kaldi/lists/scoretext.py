@@ -39,6 +39,8 @@ def _copy(source: np.ndarray, at: np.ndarray, target: np.ndarray, to: np.ndarray
     """Copy pieces of bytes, all of one length together."""
     for length in np.flatnonzero(np.bincount(lengths)):
         # Overlapping pieces, one from each byte on; only those asked for are touched.
+        pieces: np.ndarray
+        places: np.ndarray
         pieces, places = (np.ndarray(len(a) - length + 1, f"V{length}", a, strides=(1,)) for a in (source, target))
         which = np.flatnonzero(lengths == length)
         places[to[which]] = pieces[at[which]]

@@ -78,7 +78,7 @@ def parse_trials(block: bytes, before: int, path: str | Path) -> Triples:
 
 def _labels(triples: Triples, path: str | Path) -> np.ndarray:
     """Return (lines,) bool, whether each is a target trial."""
-    words = np.ndarray(len(triples.text) - 7, "<u8", triples.text, strides=(1,))
+    words: np.ndarray = np.ndarray(len(triples.text) - 7, "<u8", triples.text, strides=(1,))
     blank, end = triples.ends[:, 1], triples.ends[:, 2]
     is_target = words[blank] == _TARGET
     others = np.flatnonzero(~is_target)

@@ -93,7 +93,10 @@ def parse_triples(block: bytes, before: int, path: str | Path, form: Form) -> Tr
     VouchError : see `iterate_triples`
     """
     found = _find_fields(block, before)
-    return found or _find_fields(_single_blanks(block, before, path, form), before, only_ascii=False)
+    if found is None:
+        found = _find_fields(_single_blanks(block, before, path, form), before, only_ascii=False)
+        assert found is not None
+    return found
 
 
 def _find_fields(block: bytes, before: int, only_ascii: bool = True) -> Triples | None:

@@ -64,18 +64,18 @@ def compress(matrix: np.ndarray, method: str) -> bytes:
     """
     if method == "auto":
         method = "8bit" if len(matrix) > _FEW_ROWS else "16bit"
-    token, low, span = METHODS[method]
+    token, fixed_low, fixed_span = METHODS[method]
     lowest, highest = matrix.min(), matrix.max()
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise VouchError("NaN or infinite values cannot be compressed")
-    if low is None:
-        low, high = lowest, highest
-        if low == high:
-            high = low + (1 + abs(low))
-        if float(high) - float(low) > _LARGEST_SPAN:
+    if fixed_low is None:
+        if lowest == highest:
+            highest = lowest + (1 + abs(lowest))
+        if float(highest) - float(lowest) > _LARGEST_SPAN:
             raise VouchError("values as far apart as these cannot be compressed")
-        span = high - low
-    low, span = np.float32(low), np.float32(span)
+        low, span = np.float32(lowest), np.float32(highest - lowest)
+    else:
+        low, span = np.float32(fixed_low), np.float32(fixed_span)
     header = token.encode() + b" " + struct.pack("<ffii", low, span, *matrix.shape)
     if token == "CM2":
         return header + _to_integers(matrix, low, span, 65535).astype("<u2").tobytes()
@@ -120,7 +120,7 @@ def decode_columns(columns: np.ndarray, marks: np.ndarray, out: np.ndarray) -> N
     offsets = np.arange(cols, dtype=small)
     for first in range(0, rows, _BLOCK_ROWS):
         # Turned while each code takes one byte.
-        index = np.ascontiguousarray(columns[:, first : first + _BLOCK_ROWS].T).astype(small)
+        index: np.ndarray = np.ascontiguousarray(columns[:, first : first + _BLOCK_ROWS].T).astype(small)
         index *= small(cols)
         index += offsets
         # "wrap", which never happens, is faster than a check of each index.

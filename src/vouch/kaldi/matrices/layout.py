@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vouch.base.errors import VouchError
 from vouch.base.rxfilename import Source, resolve_range
@@ -21,7 +22,7 @@ from vouch.kaldi.matrices.compression import decode_columns, decode_marks
 
 FLOATS: dict[str, np.dtype] = {"F": np.dtype("<f4"), "D": np.dtype("<f8")}
 # Of the two formats with one scale for the whole matrix: type and highest code.
-_LINEAR = {"CM2": (np.dtype("<u2"), 65535.0), "CM3": (np.dtype("u1"), 255.0)}
+_LINEAR: dict[str, tuple[np.dtype, float]] = {"CM2": (np.dtype("<u2"), 65535.0), "CM3": (np.dtype("u1"), 255.0)}
 _BYTES = {"F": 4, "D": 8, "CM": 1, "CM2": 2, "CM3": 1}
 # Type token to kind, number of axes, and what follows it: sizes as a byte 4 and an integer, or a compressed header.
 HEADERS = {
@@ -121,7 +122,7 @@ def decode_header(token: bytes, rest: bytes, position: int, where: str) -> tuple
         marked, sizes = fields[::2], fields[1::2]
         is_sound = all(number == 4 for number in marked)
     else:
-        low, span, *sizes = fields
+        (low, span), sizes = fields[:2], fields[2:]
         # Of an empty matrix Kaldi leaves the range uninitialised.
         is_sound = sizes[0] == 0 or (math.isfinite(low) and span >= 0 and abs(low) + span < _LARGEST)
     height, width = sizes if axes == 2 else (1, sizes[0])
@@ -131,7 +132,7 @@ def decode_header(token: bytes, rest: bytes, position: int, where: str) -> tuple
     return Layout(kind, position + form.size, height, width, height, width, 0, 0, low, span), axes == 1
 
 
-def to_float32(array: np.ndarray) -> np.ndarray:
+def to_float32(array: ArrayLike) -> np.ndarray:
     """Return `array` as float32; numbers too large for it become infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(array).astype(np.float32, copy=False)

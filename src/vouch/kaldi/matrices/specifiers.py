@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 from vouch.base.errors import VouchError, nearest
 from vouch.base.files import atomic_write
@@ -155,7 +155,7 @@ def opened(path: str) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def open_output(wxfilename: str) -> Iterator[BinaryIO]:
+def open_output(wxfilename: str) -> Iterator[IO[bytes]]:
     """Open a file, `| command` or `-` (standard output) for writing; files appear whole or not at all.
 
     Raises
