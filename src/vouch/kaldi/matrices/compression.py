@@ -88,7 +88,7 @@ def compress(matrix: np.ndarray, method: str) -> bytes:
     return b"".join((header, marks.T.astype("<u2").tobytes(), codes.data))
 
 
-def decode_marks(marks: np.ndarray, low: float, span: float) -> np.ndarray:
+def decode_marks(marks: np.ndarray, low: float | np.float32, span: float | np.float32) -> np.ndarray:
     """Return the float32 values that 16-bit marks stand for, of the same shape."""
     return np.float32(low) + np.float32(span) * np.float32(1 / 65535) * marks.astype(np.float32)
 

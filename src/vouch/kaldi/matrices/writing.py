@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 from urllib.parse import quote
 
 import numpy as np
@@ -155,7 +155,7 @@ def open_ark(ark_path: str | Path, scp_path: str | Path, compression: str = "non
 class EntryWriter:
     """Writes a table entry by entry; see `open_entries`."""
 
-    def __init__(self, table: Wspecifier, compression: str, ark: BinaryIO | None, scp: BinaryIO | None) -> None:
+    def __init__(self, table: Wspecifier, compression: str, ark: IO[bytes] | None, scp: IO[bytes] | None) -> None:
         self._table, self._compression = table, compression
         self._ark, self._scp = ark, scp
         self._targets: dict[str, str] = {}
