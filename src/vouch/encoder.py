@@ -18,6 +18,7 @@ from vouch.features import build_feature, resolve_feature
 from vouch.features.cmvn import sliding_cmvn
 from vouch.layers.inputs import length_mask
 from vouch.models import MODELS
+from vouch.models.base import SpeakerNetwork
 from vouch.models.shapes import build_without_memory
 
 FORMAT = "vouch-encoder-1"
@@ -178,14 +179,14 @@ class Encoder(nn.Module):
         return encoder
 
 
-def build_network(model: Mapping[str, object], num_bins: int) -> nn.Module:
+def build_network(model: Mapping[str, object], num_bins: int) -> SpeakerNetwork:
     """Build a network from its resolved configuration; `num_bins` counts only for one that takes features."""
     options = {name: value for name, value in model.items() if name != "name"}
     dimensions = () if waveform_feature(model) is not None else (num_bins,)
     return MODELS[str(model["name"])](*dimensions, **options)
 
 
-def network_without_memory(model: Mapping[str, object], num_bins: int) -> nn.Module:
+def network_without_memory(model: Mapping[str, object], num_bins: int) -> SpeakerNetwork:
     """Build a network whose tensors have shapes but no memory, to compare weights with before they are believed.
 
     A file is not to be trusted: in a few bytes it can ask for a network of any size.

@@ -8,6 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -22,6 +23,8 @@ MAX_BYTES = 2**34
 MAX_OPTIONS, MAX_DEPTH, MAX_TEXT, MAX_INTEGER = 1000, 4, 1000, 10**6
 # A file that any program can run, and which torch.load would refuse without saying what it is.
 TORCHSCRIPT = "constants.pkl"
+
+Key = TypeVar("Key")
 
 
 def save_torch(content: Mapping[str, object], path: str | Path) -> None:
@@ -67,20 +70,26 @@ def load_torch(path: str | Path) -> dict[str, object]:
     return state
 
 
-def check_tensors(tensors: Mapping[object, object]) -> None:
+def check_tensors(tensors: Mapping[Key, object]) -> dict[Key, torch.Tensor]:
     """Check a state dict before anything is made of its shapes.
 
     A tensor of a few bytes can pose as one of any size, and many tensors can share their memory: a network of such
     shapes would need memory that the file does not have.
 
+    Returns
+    -------
+    the same keys and tensors
+
     Raises
     ------
     VouchError : a value is no plain tensor, or the tensors stand for more bytes than they hold
     """
+    plain: dict[Key, torch.Tensor] = {}
     claimed, held = 0, {}
     for key, value in tensors.items():
         if not isinstance(value, torch.Tensor) or not _is_plain(value):
             raise VouchError(f"'{shorten(str(key))}' is no plain tensor, so this is not a state dict")
+        plain[key] = value
         claimed += value.numel() * value.element_size()
         storage = value.untyped_storage()
         held[storage.data_ptr()] = storage.nbytes()
@@ -89,6 +98,7 @@ def check_tensors(tensors: Mapping[object, object]) -> None:
             f"its tensors stand for {claimed} bytes, of which it holds {sum(held.values())}: damaged, or made to fill"
             f" the memory"
         )
+    return plain
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:

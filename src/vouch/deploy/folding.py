@@ -50,8 +50,9 @@ def fold_batch_norm(encoder: Encoder) -> Encoder:
         torch.backends.cudnn.allow_tf32 = False
     folded = copy.deepcopy(encoder).requires_grad_(False)
     for conv, norm in find_pairs(encoder):
-        fused = fuse_conv_bn_eval(folded.get_submodule(conv), folded.get_submodule(norm))
-        folded.set_submodule(conv, fused)
+        convolution, normalisation = folded.get_submodule(conv), folded.get_submodule(norm)
+        assert isinstance(convolution, CONVOLUTIONS) and isinstance(normalisation, NORMALISATIONS)
+        folded.set_submodule(conv, fuse_conv_bn_eval(convolution, normalisation))
         folded.set_submodule(norm, nn.Identity())
     return folded
 
@@ -87,7 +88,7 @@ def _pairs_seen(encoder: Encoder, example: torch.Tensor, lengths: torch.Tensor |
     names = {module: name for name, module in encoder.named_modules()}
     calls: Counter[nn.Module] = Counter()
     # The node of the graph that stands for the output of a convolution, and that for the input of a normalisation.
-    made: dict[Node | None, nn.Module] = {}
+    made: dict[Node, nn.Module] = {}
     normalised: dict[nn.Module, Node | None] = {}
 
     def before_norm(module: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
@@ -96,7 +97,8 @@ def _pairs_seen(encoder: Encoder, example: torch.Tensor, lengths: torch.Tensor |
 
     def after_conv(module: nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         calls[module] += 1
-        made[output.grad_fn] = module
+        if output.grad_fn is not None:
+            made[output.grad_fn] = module
 
     hooks = []
     for module in names:
@@ -110,7 +112,7 @@ def _pairs_seen(encoder: Encoder, example: torch.Tensor, lengths: torch.Tensor |
     finally:
         for hook in hooks:
             hook.remove()
-    pairs = [(made[node], norm) for norm, node in normalised.items() if node in made and reads[node] == 1]
+    pairs = [(made[node], norm) for norm, node in normalised.items() if node and node in made and reads[node] == 1]
     return [(names[conv], names[norm]) for conv, norm in pairs if calls[conv] == calls[norm] == 1]
 
 

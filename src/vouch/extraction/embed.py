@@ -11,6 +11,7 @@ import torch
 from vouch.base.errors import VouchError
 from vouch.encoder import Encoder
 from vouch.extraction.pieces import MAX_FRAMES, Cut
+from vouch.features.base import FrontEnd
 from vouch.features.compute import compute
 from vouch.stores.waves import Store
 
@@ -197,7 +198,7 @@ def embed_samples(encoder: Encoder, samples: np.ndarray) -> np.ndarray:
     return embed_matrices(encoder, [compute(front_end_of(encoder), samples)])[0]
 
 
-def front_end_of(encoder: Encoder) -> torch.nn.Module:
+def front_end_of(encoder: Encoder) -> FrontEnd:
     """Return a copy of the encoder's front end on the CPU, where features are computed."""
     if encoder.feature is None:
         raise VouchError("this model was trained on features of an unknown front end; give it features, not audio")

@@ -112,4 +112,6 @@ def check_cut(cut: Cut, encoder: Encoder) -> None:
 
 def frame_rows(encoder: Encoder) -> int:
     """Return how many rows of an encoder's input stand for a frame of 10 ms: one, or of waveforms its samples."""
-    return encoder.feature.sample_rate // 100 if encoder.takes_waveforms else 1
+    if encoder.feature is None or not encoder.takes_waveforms:
+        return 1
+    return encoder.feature.sample_rate // 100

@@ -42,8 +42,7 @@ class Weights:
         self.dropped: dict[str, int] = {}
         self._tensors: dict[str, torch.Tensor] = {}
         state = _state_dict(content)
-        check_tensors(state)
-        for original, value in state.items():
+        for original, value in check_tensors(state).items():
             key = re.sub(r"(^|\.)module\.", r"\1", str(original))
             if key in self._tensors:
                 raise VouchError(f"'{key}' is there twice, once with 'module.' in its name")
@@ -180,7 +179,9 @@ def _state_dict(content: Mapping[str, object]) -> Mapping[str, object]:
     if len(found) > 1:
         raise VouchError(f"state dicts under {' and '.join(found)}: which one counts is not clear")
     if found:
-        return content[found[0]]
+        state = content[found[0]]
+        assert isinstance(state, Mapping)
+        return state
     if any(isinstance(value, torch.Tensor) for value in content.values()):
         return content
     inside = ", ".join(repr(name) for name in list(content)[:NAMED]) or "nothing"

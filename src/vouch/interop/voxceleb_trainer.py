@@ -7,9 +7,9 @@ are what the weights were trained with, and count more than what a version of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -69,10 +69,10 @@ class Options(NamedTuple):
 class Parts(NamedTuple):
     """An encoder's configuration, and how the keys of its network are translated."""
 
-    model: dict[str, object]
+    model: Mapping[str, object]
     num_bins: int
     normalization: str
-    feature: dict[str, object]
+    feature: Mapping[str, Any]
     translate: Translate
 
 
@@ -143,8 +143,8 @@ def _resnet(name: str, weights: Weights, options: Options, stem: str) -> Parts:
     }
     if name == "ResNetSE34":
         log_input = False if options.log_input is None else options.log_input
-        feature = {**SPECTROGRAM, **_levels(log_input, INT16 if options.input_scale is None else options.input_scale)}
-        return Parts(model, 257, "meanvar", feature, renamed(vouch_key))
+        levels = _levels(log_input, INT16 if options.input_scale is None else options.input_scale)
+        return Parts(model, 257, "meanvar", {**SPECTROGRAM, **levels}, renamed(vouch_key))
     feature = _mel(weights, "torchfb.", options, stem)
     if options.input_scale is None and (feature["window_type"] == "hann" or channels == HALF_CHANNELS):
         # The Hann window and the wide network were gone before waveforms were read as anything but 16-bit integers.
@@ -249,7 +249,7 @@ def rawnet3_key(voxceleb_trainer_key: str) -> str | None:
     return f"{head}.{rest.replace('residual.0.', 'residual.')}"
 
 
-def _mel(weights: Weights, prefix: str, options: Options, stem: str) -> dict[str, object]:
+def _mel(weights: Weights, prefix: str, options: Options, stem: str) -> dict[str, Any]:
     """Take window and mel matrix out of the weights and return the front end that has them."""
     window, mel = (weights.take(prefix + key) for key in ("spectrogram.window", "mel_scale.fb"))
     scale = options.input_scale

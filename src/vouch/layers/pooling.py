@@ -52,7 +52,19 @@ def mean_and_variance(
     return mean, centred.square().sum(dim=2) / (count - correction).clamp(min=1)
 
 
-class SelfAttentivePooling(nn.Module):
+class Pooling(nn.Module):
+    """Base of the poolings.
+
+    Attributes
+    ----------
+    out_channels : int
+        Size of the utterance vector.
+    """
+
+    out_channels: int
+
+
+class SelfAttentivePooling(Pooling):
     """Weighted mean over time with one attention weight per frame ("sap").
 
     The weight of frame t is softmax_t(a . tanh(W x_t + b)). Source: Cai, Chen and Li, "Exploring the encoding
@@ -112,7 +124,7 @@ class AttentiveStatisticsPooling(SelfAttentivePooling):
         return weighted_statistics(x, self.weights(x, mask))
 
 
-class AveragePooling(nn.Module):
+class AveragePooling(Pooling):
     """Plain mean over time ("tap"); `out_channels` equals `channels`.
 
     Parameters
@@ -130,7 +142,7 @@ class AveragePooling(nn.Module):
         return x.mean(dim=2) if mask is None else x.sum(dim=2) / mask.sum(dim=1, keepdim=True)
 
 
-class MaxPooling(nn.Module):
+class MaxPooling(Pooling):
     """Largest value over time ("max"); `out_channels` equals `channels`.
 
     Parameters
@@ -148,7 +160,7 @@ class MaxPooling(nn.Module):
         return (x if mask is None else x.masked_fill(~mask[:, None], -torch.inf)).amax(dim=2)
 
 
-class StatisticsPooling(nn.Module):
+class StatisticsPooling(Pooling):
     """Mean and unbiased standard deviation over time, side by side ("stats").
 
     A single frame has standard deviation 0. Source: Snyder et al., "X-vectors: robust DNN embeddings for
@@ -176,7 +188,7 @@ class StatisticsPooling(nn.Module):
         return torch.cat([mean, deviation], dim=1)
 
 
-class TemporalStatisticsPooling(nn.Module):
+class TemporalStatisticsPooling(Pooling):
     """Mean and root of unbiased variance plus 1e-7, side by side ("tstp").
 
     Source: WeSpeaker's pooling of this name (Wang et al., "Wespeaker: a research and production oriented speaker
@@ -202,7 +214,7 @@ class TemporalStatisticsPooling(nn.Module):
         return torch.cat([mean, (variance + ADDED_VARIANCE).sqrt()], dim=1)
 
 
-class ChannelAttentiveStatisticsPooling(nn.Module):
+class ChannelAttentiveStatisticsPooling(Pooling):
     """Weighted mean and standard deviation, with weights for each channel ("local_astp").
 
     The weights of channel c are softmax_t(V tanh(W x_t + b) + d)_c: each frame's follow from that frame alone. The
@@ -276,7 +288,7 @@ class ContextAttentiveStatisticsPooling(ChannelAttentiveStatisticsPooling):
         return functional.conv1d(x, frame_weight) + functional.conv1d(context, context_weight, self.linear1.bias)
 
 
-POOLINGS: dict[str, type[nn.Module]] = {
+POOLINGS: dict[str, type[Pooling]] = {
     "sap": SelfAttentivePooling,
     "asp": AttentiveStatisticsPooling,
     "tap": AveragePooling,

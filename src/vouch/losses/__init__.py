@@ -8,6 +8,7 @@ A new loss is one file beside this one and one line in `LOSSES`. Each is built a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from vouch.base.errors import VouchError, pick
 from vouch.base.options import convert, resolve_options
@@ -46,7 +47,7 @@ _GIVEN = ("embedding_dim", "num_speakers")
 __all__ = ["LOSSES", "LossOutput", "SpeakerLoss", "build_loss", "resolve_loss"]
 
 
-def resolve_loss(config: Mapping[str, object]) -> dict[str, object]:
+def resolve_loss(config: Mapping[str, object]) -> dict[str, Any]:
     """Return the configuration of a loss with all defaults filled in.
 
     Parameters
@@ -71,7 +72,7 @@ def resolve_loss(config: Mapping[str, object]) -> dict[str, object]:
     return {"name": name, **{part: _resolve_part(part, options.get(part, {})) for part in parts}}
 
 
-def _resolve_part(name: str, options: object) -> dict[str, object]:
+def _resolve_part(name: str, options: object) -> dict[str, Any]:
     if not isinstance(options, Mapping):
         raise VouchError(f"'{name}' in the configuration of the loss must hold 'option: value' lines, not {options!r}")
     own = {key: value for key, value in options.items() if key != "weight"}

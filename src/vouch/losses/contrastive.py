@@ -64,7 +64,8 @@ class Contrastive(GroupedLoss):
         The target is 1 for pairs of one speaker, 0 for others.
         """
         matrix = self.distance.pairwise(self.grouped(embeddings, labels).flatten(0, 1))
-        first, second = torch.triu_indices(*matrix.shape, offset=1, device=matrix.device)
+        rows, columns = matrix.shape
+        first, second = torch.triu_indices(rows, columns, offset=1, device=matrix.device)
         same = first // self.utterances_per_speaker == second // self.utterances_per_speaker
         distance = matrix[first, second]
         shortfall = (self.margin - distance).clamp(min=MIN_SHORTFALL)

@@ -9,6 +9,7 @@ replaces the softmax that it is made of.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch.autograd.function import FunctionCtx
@@ -108,12 +109,22 @@ def _loss_and_gradient(
     return loss, gradient
 
 
+class _Context(FunctionCtx):
+    """What the forward pass leaves for the backward pass."""
+
+    saved_tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
+
+    if TYPE_CHECKING:  # torch takes None too
+
+        def save_for_backward(self, *tensors: torch.Tensor | None) -> None: ...
+
+
 class _WithGradient(torch.autograd.Function):
     """A loss whose derivative with respect to the products of queries and unit vectors is known already."""
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: _Context,
         queries: torch.Tensor,
         vectors: torch.Tensor,
         loss: torch.Tensor,
@@ -127,7 +138,7 @@ class _WithGradient(torch.autograd.Function):
         return loss.clone()
 
     @staticmethod
-    def backward(ctx: FunctionCtx, factor: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: _Context, factor: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         if torch.is_grad_enabled():  # create_graph: the gradient would be taken for a constant
             raise RuntimeError("cross-entropy over cosines can be differentiated once only")
         # What is saved stays as it is, so that a graph that is kept may be gone through again.

@@ -5,6 +5,8 @@ Source: Wan et al., "Generalized end-to-end loss for speaker verification" (ICAS
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.nn import functional
 
@@ -26,7 +28,7 @@ def _contrast(similarity: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
 
 
 VARIANTS = {"softmax": _softmax, "contrast": _contrast}
-REDUCTIONS = {"mean": torch.mean, "sum": torch.sum}
+REDUCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"mean": torch.mean, "sum": torch.sum}
 
 
 class GE2E(ScaledCosineLoss):

@@ -17,7 +17,7 @@ from vouch.losses.cosine_cross_entropy import cosine_cross_entropy
 SQUARED_SINE_FLOOR = 1e-14
 
 
-def resolve_scale(scale: float | Literal["auto"], num_speakers: int) -> float:
+def resolve_scale(scale: float | str, num_speakers: int) -> float:
     """Return the factor on the cosines; "auto" is sqrt(2) ln(num_speakers - 1).
 
     The rule is the fixed scale of Zhang et al., "AdaCos: adaptively scaling cosine logits for effectively learning

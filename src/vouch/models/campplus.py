@@ -237,8 +237,9 @@ class CAMPPlus(SpeakerNetwork):
             self.xvector[f"transit{number}"] = Transition(channels)
             channels //= 2
         self.xvector["out_nonlinear"] = NormReLU(channels)
-        self.xvector["stats"] = pick(POOLINGS, pooling, "pooling")(channels)
-        self.xvector["dense"] = EmbeddingLayer(self.xvector["stats"].out_channels, embedding_dim)
+        stats = pick(POOLINGS, pooling, "pooling")(channels)
+        self.xvector["stats"] = stats
+        self.xvector["dense"] = EmbeddingLayer(stats.out_channels, embedding_dim)
 
         for module in self.modules():
             if isinstance(module, (nn.Conv1d, nn.Linear)):
@@ -252,7 +253,9 @@ class CAMPPlus(SpeakerNetwork):
         mask = strided_mask(mask, TIME_STRIDE)
         segments = find_segments(x, mask)
         for number in range(1, len(DENSE_BLOCKS) + 1):
-            for layer in self.xvector[f"block{number}"].values():
+            block = self.xvector[f"block{number}"]
+            assert isinstance(block, nn.ModuleDict)
+            for layer in block.values():
                 x = torch.cat([x, layer(x, segments, mask)], dim=1)
             x = self.xvector[f"transit{number}"](x)
         return self.xvector["dense"](self.xvector["stats"](self.xvector["out_nonlinear"](x), mask))

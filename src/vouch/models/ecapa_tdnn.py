@@ -16,7 +16,7 @@ from torch.nn import functional
 from vouch.base.errors import VouchError, pick
 from vouch.layers.inputs import clear_computed, clear_padding
 from vouch.layers.pooling import ContextAttentiveStatisticsPooling, mean_and_variance
-from vouch.layers.reflection import convolve
+from vouch.layers.reflection import PaddingMode, convolve
 from vouch.layers.res2 import Res2Conv1d
 from vouch.layers.se import SqueezeExcitation
 from vouch.models.base import SpeakerNetwork
@@ -30,7 +30,9 @@ SE_CHANNELS = 128
 class FrameLayer(nn.Module):
     """Convolution over time that keeps the number of frames, ReLU, batch normalisation."""
 
-    def __init__(self, in_channels: int, channels: int, kernel_size: int = 1, padding_mode: str = "zeros") -> None:
+    def __init__(
+        self, in_channels: int, channels: int, kernel_size: int = 1, padding_mode: PaddingMode = "zeros"
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv1d(in_channels, channels, kernel_size, padding=kernel_size // 2, padding_mode=padding_mode)
         self.bn = nn.BatchNorm1d(channels)
@@ -43,7 +45,7 @@ class FrameLayer(nn.Module):
 class SERes2Block(nn.Module):
     """Frame layer, Res2 convolution, frame layer, squeeze and excitation; with a shortcut."""
 
-    def __init__(self, channels: int, dilation: int, padding_mode: str) -> None:
+    def __init__(self, channels: int, dilation: int, padding_mode: PaddingMode) -> None:
         super().__init__()
         self.se_res2block = nn.ModuleList(
             [
@@ -99,7 +101,7 @@ class Variant:
 
     aggregation_channels: int
     aggregation_norm: bool
-    padding_mode: str
+    padding_mode: PaddingMode
     pooling: type[ContextAttentiveStatisticsPooling]
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
+
+from vouch.models.base import SpeakerNetwork
 
 # Two seconds of input.
 FRAMES, SAMPLES = 200, 32000
@@ -56,7 +57,7 @@ class ModelInfo(NamedTuple):
     embedding_dim: int
 
 
-def describe(model: nn.Module) -> ModelInfo:
+def describe(model: SpeakerNetwork) -> ModelInfo:
     """Collect the facts of a network of `vouch.models.MODELS`, which stays as it is."""
     return ModelInfo(
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
@@ -68,7 +69,7 @@ def describe(model: nn.Module) -> ModelInfo:
     )
 
 
-def count_macs(model: nn.Module) -> int:
+def count_macs(model: SpeakerNetwork) -> int:
     """Multiply-accumulates of all convolutions and matrix products for two seconds, as they are carried out.
 
     A product that the network does once for the utterance counts once, even if publications count it for each frame;
@@ -81,7 +82,7 @@ def count_macs(model: nn.Module) -> int:
     return counter.get_total_flops() // 2
 
 
-def receptive_field(model: nn.Module) -> Window | None:
+def receptive_field(model: SpeakerNetwork) -> Window | None:
     """Part of the input that one frame depends on at the input of the network's pooling over time.
 
     What every frame knows of the whole utterance (gates of squeeze and excitation, context-aware masks, instance
@@ -96,13 +97,13 @@ def receptive_field(model: nn.Module) -> Window | None:
     for name, module in network.named_modules():
         if name.split(".")[-1] in POOLING_NAMES:
             module.register_forward_pre_hook(lambda module, inputs: seen.append(_window(inputs[0])))
-    x.window = Window(1, 0, 0)
+    _set_window(x, Window(1, 0, 0))
     with torch.no_grad(), _Tracker():
         network(x)
     return seen[-1] if seen else None
 
 
-def _copy_and_input(model: nn.Module) -> tuple[nn.Module, torch.Tensor]:
+def _copy_and_input(model: SpeakerNetwork) -> tuple[SpeakerNetwork, torch.Tensor]:
     """Copy a network in evaluation mode, and two seconds of input, without numbers: shapes are all that comes out.
 
     Waveform networks keep their numbers: what switches autocast off, as their filters do, needs a real device.
@@ -110,6 +111,10 @@ def _copy_and_input(model: nn.Module) -> tuple[nn.Module, torch.Tensor]:
     if model.input_kind == "features":
         return copy.deepcopy(model).to("meta").eval(), torch.empty(1, FRAMES, model.num_bins, device="meta")
     return copy.deepcopy(model).to("cpu").eval(), torch.zeros(1, SAMPLES)
+
+
+def _set_window(tensor: torch.Tensor, window: Window | None) -> None:
+    vars(tensor)["window"] = window
 
 
 def _window(value: object) -> Window | None:
@@ -128,7 +133,7 @@ class _Tracker(TorchFunctionMode):
         if window is not None:
             window = _through(function.__name__, window, args, kwargs)
         for tensor in _tensors([result]):
-            tensor.window = window
+            _set_window(tensor, window)
         return result
 
 
@@ -158,6 +163,7 @@ def _through(name: str, window: Window, args: Sequence[Any], kwargs: dict[str, A
         return _slide(window, args[1].shape[-1], stride or 1, padding or 0, dilation or 1)
     if name in WINDOW_POOLINGS:
         size, stride, padding = _settings(args, kwargs, {"kernel_size": 1, "stride": 2, "padding": 3})
+        assert size is not None
         return _slide(window, size, stride or size, padding or 0, 1)
     if name == "__getitem__" and isinstance(args[1], tuple) and isinstance(args[1][-1], slice):
         return _slide(window, 1, args[1][-1].step or 1, 0, 1)

@@ -17,11 +17,11 @@ from vouch.layers.batch_norm import BatchNorm2d
 from vouch.layers.inputs import clear_computed
 from vouch.layers.res2 import Res2Conv2d
 from vouch.layers.se import SqueezeExcitation
-from vouch.models.resnetse import SE_REDUCTION, shortcut
+from vouch.models.resnetse import SE_REDUCTION, StridedBlock, shortcut
 from vouch.models.resnetse34v2 import FullResolutionResNet
 
 
-class SERes2Block(nn.Module):
+class SERes2Block(StridedBlock):
     """Convolution to `channels`, Res2 convolution, 1x1 convolution, a gate and a shortcut.
 
     The first convolution is 1x1, or 3x3 where it is strided so that no position goes unseen.

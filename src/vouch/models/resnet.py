@@ -177,9 +177,10 @@ class ResNet(SpeakerNetwork):
         x = clear_computed(functional.relu(self.bn1(self.conv1(x)), inplace=True), mask)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:
+                assert isinstance(block, (BasicBlock, Bottleneck))
                 x = block(x, mask)
                 mask = strided_mask(mask, block.time_stride)
         embeddings = self.seg_1(self.pool(x.flatten(1, 2), mask))
-        if self.seg_2 is None:
+        if self.seg_bn_1 is None or self.seg_2 is None:
             return embeddings
         return self.seg_2(self.seg_bn_1(functional.relu(embeddings)))

@@ -14,6 +14,7 @@ from torch import nn
 from vouch.base.errors import VouchError
 from vouch.layers.batch_norm import BatchNorm2d
 from vouch.layers.inputs import as_image, clear_computed, strided_mask
+from vouch.layers.pooling import Pooling
 from vouch.layers.se import SqueezeExcitation
 from vouch.layers.shortcut import shortcut_convolution
 from vouch.models.base import SpeakerNetwork
@@ -32,7 +33,13 @@ def shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential | No
     )
 
 
-class SEBasicBlock(nn.Module):
+class StridedBlock(nn.Module):
+    """Base of the blocks of these networks; `stride` is that over frames."""
+
+    stride: int
+
+
+class SEBasicBlock(StridedBlock):
     """Two 3x3 convolutions, a gate and a shortcut; the first ReLU stands before its batch normalisation."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
@@ -59,7 +66,7 @@ class SEBasicBlock(nn.Module):
         return self.relu(self.se(out, mask, residual))
 
 
-Block = Callable[[int, int, int], nn.Module]
+Block = Callable[[int, int, int], StridedBlock]
 
 
 def check_channels(channels: Sequence[int]) -> None:
@@ -98,12 +105,12 @@ class ResNetSE(SpeakerNetwork):
         The stem's convolution, of one input channel.
     stages : four nn.ModuleList
         See `build_stages`.
-    pooling : nn.Module
+    pooling : Pooling
         Pools the output of `sequence`.
     """
 
     def __init__(
-        self, num_bins: int, embedding_dim: int, conv1: nn.Conv2d, stages: Sequence[nn.ModuleList], pooling: nn.Module
+        self, num_bins: int, embedding_dim: int, conv1: nn.Conv2d, stages: Sequence[nn.ModuleList], pooling: Pooling
     ) -> None:
         super().__init__()
         self.num_bins, self.embedding_dim = num_bins, embedding_dim
@@ -130,6 +137,7 @@ class ResNetSE(SpeakerNetwork):
         x = self.stem(x, mask)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:
+                assert isinstance(block, StridedBlock)
                 mask = strided_mask(mask, block.stride)
                 x = block(x, mask)
         return self.fc(self.pooling(self.sequence(x), mask))

@@ -15,7 +15,7 @@ from torch import nn
 
 from vouch.base.errors import VouchError, pick
 from vouch.layers.inputs import clear_computed, clear_padding
-from vouch.layers.pooling import weighted_mean, weighted_statistics
+from vouch.layers.pooling import Pooling, weighted_mean, weighted_statistics
 from vouch.models.resnetse import Block, ResNetSE, SEBasicBlock, build_stages, check_channels
 
 STRIDES = (1, 2, 2, 2)
@@ -24,7 +24,7 @@ BINS_REDUCTION = 8
 ATTENTION_HIDDEN = 128
 
 
-class ChannelAttentivePooling(nn.Module):
+class ChannelAttentivePooling(Pooling):
     """Pooling over time with one attention weight per channel and frame.
 
     The weights are the softmax over time of two affine maps with ReLU and batch normalisation between them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +15,9 @@ from vouch.base.errors import VouchError
 
 # Tensors and modules of a network; the deepest known here has 2600.
 MAX_PARTS = 6000
+
+
+Built = TypeVar("Built", bound=nn.Module)
 
 
 class _ShapesOnly(TorchFunctionMode):
@@ -38,7 +42,7 @@ class _ShapesOnly(TorchFunctionMode):
         return function(*args, **options)
 
 
-def build_without_memory(build: Callable[[], nn.Module]) -> nn.Module:
+def build_without_memory(build: Callable[[], Built]) -> Built:
     """Call `build`, and return a network on torch's meta device: its tensors have shapes but no values.
 
     Raises

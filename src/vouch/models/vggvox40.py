@@ -83,7 +83,7 @@ class VGGVox40(SpeakerNetwork):
         self.pooling = pick(POOLINGS, pooling, "pooling")(c6)
         self.fc = nn.Linear(self.pooling.out_channels, embedding_dim)
         # The layers take over this layout, in which their kernels are faster on CPUs and on tensor cores.
-        self.netcnn.to(memory_format=torch.channels_last)
+        self.netcnn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has no such overload
 
     def embed(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         x = as_image(features, mask)

@@ -97,6 +97,6 @@ class XVector(SpeakerNetwork):
             x = layer(x)
         # Nothing is padded inside, so the first outputs see real frames only; pooling takes just those.
         embeddings = self.segment6(self.pooling(x, strided_mask(mask, 1, CONTEXT_FRAMES)))
-        if self.segment7 is None:
+        if self.segment6_bn is None or self.segment7 is None:
             return embeddings
         return self.segment7(self.segment6_bn(torch.relu(embeddings)))

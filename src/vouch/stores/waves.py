@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -199,7 +199,7 @@ class WaveStore:
 Store = FeatureStore | WaveStore
 
 
-def open_store(path: str | Path, feature: Mapping[str, object] | None) -> tuple[DataDir, Store]:
+def open_store(path: str | Path, feature: Mapping[str, Any] | None) -> tuple[DataDir, Store]:
     """Open the input of a network in a data directory.
 
     Parameters

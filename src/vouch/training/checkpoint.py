@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -17,6 +18,8 @@ from vouch.losses.base import SpeakerLoss
 
 FORMAT = "vouch-training-1"
 _PROBLEM, _ADVICE = "damaged, or of another version of Vouch", "remove it to train anew from the beginning"
+
+Kind = TypeVar("Kind")
 
 
 @dataclass
@@ -111,12 +114,14 @@ def restore_checkpoint(state: TrainingState, path: Path) -> None:
     """
     content = _load(path)
     with about_file(path, _PROBLEM, _ADVICE):
-        progress = Progress(**_of_type(content["progress"], dict, "progress"))
-        if len(content["progress"]) < len(vars(progress)) - 1:  # checkpoints of the first version have no history
+        entries = _of_type(content["progress"], dict, "progress")
+        progress = Progress(**entries)
+        if len(entries) < len(vars(progress)) - 1:  # checkpoints of the first version have no history
             raise ValueError("'progress' is not complete")
-        state.encoder.model.load_state_dict(content["encoder"]["weights"])
-        state.loss.load_state_dict(content["loss"])
-        _restore_optimizer(state.optimizer, content["optimizer"])
+        encoder = _of_type(content["encoder"], dict, "encoder")
+        state.encoder.model.load_state_dict(encoder["weights"])
+        state.loss.load_state_dict(_of_type(content["loss"], dict, "loss"))
+        _restore_optimizer(state.optimizer, _of_type(content["optimizer"], dict, "optimizer"))
     state.progress = progress
 
 
@@ -147,7 +152,7 @@ def _load(path: Path) -> dict[str, object]:
         raise VouchError(f"{error}; {_ADVICE}") from None
 
 
-def _of_type(value: object, kind: type, name: str) -> object:
+def _of_type(value: object, kind: type[Kind], name: str) -> Kind:
     if not isinstance(value, kind):
         raise TypeError(f"'{name}' is not a {kind.__name__}")
     return value

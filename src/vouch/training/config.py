@@ -65,10 +65,10 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
     train = file.get("train", {})
     if not isinstance(train, Mapping):
         raise VouchError("section 'train' of the configuration must hold 'option: value' lines")
-    sections = {"model": model, "loss": loss, "train": dict(train)}
+    sections: dict[str, dict[str, object]] = {"model": model, "loss": loss, "train": dict(train)}
     normalization = file.get("normalization", "mean")
-    for name, section in (("model", model), ("loss", loss)):
-        if overrides.get(name, section["name"]) != section["name"]:
+    for name in ("model", "loss"):
+        if overrides.get(name, sections[name]["name"]) != sections[name]["name"]:
             sections[name] = {"name": overrides[name]}
     for key, value in overrides.items():
         section, dot, option = key.partition(".")

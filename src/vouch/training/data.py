@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -159,7 +159,7 @@ def find_not_finite(
     data: TrainingSet, batches: np.ndarray, first: int, last: int, frames: int, seed: tuple[int, ...]
 ) -> list[str]:
     """Return the utterances whose crops in `batches[first:last]`, drawn as by `prefetch`, hold NaN or infinity."""
-    found = {}
+    found: dict[str, None] = {}
     for number in range(first, last):
         features = data.gather(batches[number], frames, np.random.default_rng((*seed, number))).features
         bad = ~torch.isfinite(features).flatten(1).all(dim=1)
@@ -205,7 +205,7 @@ def describe_unreadable(store: Store) -> str:
     return f"{store.path}: {len(store.failed)} utterances that cannot be read left out: {failures}"
 
 
-def frames_per_second(feature: Mapping[str, object] | None) -> float:
+def frames_per_second(feature: Mapping[str, Any] | None) -> float:
     """Return how many frames of a front end, given by its configuration, a second of audio has."""
     if feature is None:
         return FRAMES_PER_SECOND

@@ -46,10 +46,14 @@ def load_start(path: Path) -> Start:
     content = load_torch(path)
     encoder = Encoder.from_state(content.get("encoder", content), path)
     loss, speakers = content.get("loss", {}), content.get("speakers", [])
-    is_loss = isinstance(loss, Mapping) and all(isinstance(value, torch.Tensor) for value in loss.values())
-    is_list = isinstance(speakers, (list, tuple)) and all(isinstance(speaker, str) for speaker in speakers)
     name = content.get("loss_name", "")
-    if not (is_loss and is_list and isinstance(name, str)):
+    if not (
+        isinstance(loss, Mapping)
+        and all(isinstance(value, torch.Tensor) for value in loss.values())
+        and isinstance(speakers, (list, tuple))
+        and all(isinstance(speaker, str) for speaker in speakers)
+        and isinstance(name, str)
+    ):
         raise VouchError(
             f"{path}: its loss or its speakers are damaged, or of another version of Vouch; start from the final.pt"
             " beside it, which has the network alone"

@@ -144,10 +144,10 @@ def build_optimizer(
         {"params": list(encoder.parameters()), "lr": rate.clone(), "share": options.trunk_rate},
         {"params": list(loss.parameters()), "lr": rate.clone(), "share": 1.0},
     ]
-    shared = {"weight_decay": options.weight_decay, "fused": is_fused or None}
+    decay, fused = options.weight_decay, is_fused or None
     if options.optimizer == "adam":
-        return torch.optim.Adam(groups, rate, **shared)
-    return torch.optim.SGD(groups, rate, momentum=SGD_MOMENTUM, **shared)
+        return torch.optim.Adam(groups, rate, weight_decay=decay, fused=fused)
+    return torch.optim.SGD(groups, rate, momentum=SGD_MOMENTUM, weight_decay=decay, fused=fused)
 
 
 def check_networks(config: Config) -> None:
@@ -192,7 +192,7 @@ def _about(options: Mapping[str, object], section: str) -> Iterator[None]:
 def check_crops(encoder: Encoder, options: TrainOptions) -> None:
     """Raise `VouchError` when the crops are shorter than the network's minimum."""
     if options.crop_frames < encoder.min_frames:
-        rate = encoder.feature.sample_rate if encoder.takes_waveforms else 0
+        rate = encoder.feature.sample_rate if encoder.feature is not None and encoder.takes_waveforms else 0
         unit = f"; it counts samples here, {2 * rate} are 2 s" if rate else ""
         raise VouchError(
             f"train.crop_frames {options.crop_frames} is below the network's minimum {encoder.min_frames}{unit}"

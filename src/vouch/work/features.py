@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from torch import nn
-
 from vouch.base.channels import MEAN
 from vouch.base.errors import VouchError, attempt
+from vouch.features.base import FrontEnd
 from vouch.features.compute import compute
 from vouch.jobs.results import Result
 from vouch.kaldi.datadirs.datadir import DataDir
@@ -26,7 +25,7 @@ class FeatureExtraction:
     channel : of the recordings, see `vouch.audio.reading.read_audio`
     """
 
-    def __init__(self, data: DataDir, feature: nn.Module, min_seconds: float, channel: int | str = MEAN) -> None:
+    def __init__(self, data: DataDir, feature: FrontEnd, min_seconds: float, channel: int | str = MEAN) -> None:
         self._data, self._feature = data, feature
         self._min_seconds, self._channel = min_seconds, channel
 

@@ -6,11 +6,11 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from torch import nn
 
 from vouch.augment.noise import NoiseFolder
 from vouch.base.channels import MEAN
 from vouch.base.errors import VouchError, attempt
+from vouch.features.base import FrontEnd
 from vouch.features.compute import compute
 from vouch.jobs.results import Result
 from vouch.kaldi.datadirs.datadir import DataDir
@@ -33,7 +33,7 @@ class NoisyCopies:
     def __init__(
         self,
         data: DataDir,
-        feature: nn.Module,
+        feature: FrontEnd,
         noises: NoiseFolder,
         originals: Mapping[str, tuple[str, str]],
         seed: int,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class VoiceActivity:
     options : of `vouch.features.vad.energy_vad`
     """
 
-    def __init__(self, data: DataDir, options: Mapping[str, float]) -> None:
+    def __init__(self, data: DataDir, options: Mapping[str, Any]) -> None:
         self._features, self._options = _Features(data), options
 
     def __call__(self, utterances: Sequence[str]) -> Iterator[Result]:
@@ -115,4 +116,5 @@ class _Features:
 
     def _speaker_stats(self, speaker: str) -> np.ndarray:
         positions = [self._positions[utterance] for utterance in self._utterances[speaker]]
-        return sum(cmvn_stats(self._store.matrix(index)) for index in positions if self._store.num_frames[index])
+        stats = (cmvn_stats(self._store.matrix(index)) for index in positions if self._store.num_frames[index])
+        return functools.reduce(np.add, stats)
