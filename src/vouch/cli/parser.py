@@ -36,8 +36,9 @@ class Parser(argparse.ArgumentParser):
         self.register("type", int, plain_int)
         self.register("type", float, plain_float)
 
-    # No script gives a namespace of its own.
-    def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
+    def parse_args(  # type: ignore[override]  # no script gives a namespace of its own
+        self, args: Sequence[str] | None = None, namespace: None = None
+    ) -> argparse.Namespace:
         known, unknown = self.parse_known_args(args, namespace)
         for word in unknown:
             if word.startswith("-"):

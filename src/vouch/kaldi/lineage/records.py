@@ -95,7 +95,9 @@ def _check(output: Path) -> list[str]:
         return []
     record = read_json(path)
     try:
-        wanted, by, models, inputs = (record[name] for name in ("output", "by", "models", "inputs"))  # type: ignore[index]
+        if not isinstance(record, dict):
+            raise TypeError
+        wanted, by, models, inputs = (record[name] for name in ("output", "by", "models", "inputs"))
         inputs, models = dict(inputs), [str(model) for model in models]
     except (KeyError, TypeError, ValueError):
         raise VouchError(f"{path}: damaged, or of another version; remove it, or make {output} again") from None
