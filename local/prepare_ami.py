@@ -27,10 +27,11 @@ from ami.annotations import Turn, read_turns
 from ami.meetings import SETS
 from vouch.base.errors import VouchError, pick
 from vouch.cli.corpus_options import parse_common
+from vouch.cli.messages import warn
 from vouch.cli.parser import Parser, run_main
 from vouch.corpora.download import fetch
 from vouch.corpora.prepared import DataSet, check_free
-from vouch.corpora.recordings import drop_unreadable, make_set, warn, write_sets
+from vouch.corpora.recordings import drop_unreadable, make_set, write_sets
 from vouch.corpora.server import Server
 from vouch.corpora.tree import Recording
 

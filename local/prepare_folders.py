@@ -30,9 +30,10 @@ guard_imports(__name__)
 
 from folders.protocol import LEAST, check_list, choose_speakers, name_lists, read_speakers
 from vouch.base.errors import VouchError
+from vouch.cli.messages import warn
 from vouch.cli.parser import Parser, run_main
 from vouch.corpora.prepared import check_free
-from vouch.corpora.recordings import drop_unreadable, make_set, warn, write_sets
+from vouch.corpora.recordings import drop_unreadable, make_set, write_sets
 from vouch.corpora.splits import make_trials
 from vouch.corpora.tree import Recording, scan
 from vouch.corpora.trial_lists import Names, read_trial_list

@@ -34,6 +34,7 @@ guard_imports(__name__)
 
 from vouch.base.errors import VouchError
 from vouch.cli.corpus_options import parse_common
+from vouch.cli.messages import ask
 from vouch.cli.parser import Parser, run_main
 from vouch.corpora.credentials import Credentials
 from vouch.corpora.obtain import obtain
@@ -72,7 +73,7 @@ class Part(NamedTuple):
 def main() -> None:
     options = parse_options()
     check_free(options.data, SETS)
-    server = Server(options.url, Credentials("VOXCELEB", options.login))
+    server = Server(options.url, Credentials("VOXCELEB", options.login, ask))
     files = find_lists(options.trials, options.root, Server(options.meta_url, option="--meta-url"))
     folders = {"test": obtain(VOX1_TEST, options.root, server)}
     # Lists of one's own may be of either half of VoxCeleb1.

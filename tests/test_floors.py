@@ -120,6 +120,16 @@ def test_scripts_import_the_library_and_no_other_script(folder):
             assert top in own or not (others or top in adapters), f"{path.name} imports {name}, which is a script"
 
 
+def test_the_library_neither_parses_options_nor_prints():
+    """But for the room of the scripts' own parts; what others have to say they return, raise or log."""
+    for path in sorted(LIBRARY.rglob("*.py")):
+        if path.relative_to(LIBRARY).parts[0] == "cli":
+            continue
+        assert "argparse" not in imports(path), path
+        calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        assert "print" not in [call.id for call in calls if isinstance(call, ast.Name)], path
+
+
 def test_the_library_needs_no_script():
     known = set(sys.stdlib_module_names) | {"vouch"}
     scripts = {path.stem for folder in ("steps", "utils", "local") for path in (ROOT / folder).iterdir()}

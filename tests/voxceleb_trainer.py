@@ -65,14 +65,14 @@ def check_gradients(model, features, facts, tolerance=1e-3):
     """Train one step on mean squared embeddings, check the norms of all gradients, return embeddings and loss.
 
     `model` and `features : (batch, frames, bins)` are float32, and so are the embeddings that come back. Norms are held
-    to `tolerance` in float64, where nothing is rounded away, and to 3 % in float32: with a batch of two, a unit that
+    to `tolerance` in float64, where nothing is rounded away, and to 2 % in float32: with a batch of two, a unit that
     lies within rounding of zero falls on either side of its ReLU, and a maximum on either of two neighbours, by the
     processor and the number of threads. That happened to two of the recorded steps too, whose `tolerance` is larger.
     """
     exact = copy.deepcopy(model).double()
     check_norms(exact, exact.train()(features.double()), facts, tolerance)
     embeddings = model.train()(features)
-    return embeddings, check_norms(model, embeddings, facts, 3e-2)
+    return embeddings, check_norms(model, embeddings, facts, 2e-2)
 
 
 def check_norms(model, embeddings, facts, tolerance):

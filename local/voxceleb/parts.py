@@ -10,9 +10,9 @@ import shutil
 from pathlib import Path
 
 from vouch.base.errors import VouchError
+from vouch.cli.messages import warn
 from vouch.corpora.conversion import convert_tree
 from vouch.corpora.obtain import Archive, obtain
-from vouch.corpora.recordings import warn
 from vouch.corpora.server import Server
 
 URL = "https://cn01.mmai.io/download/voxceleb?file={name}&key={key}"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vouch.base.errors import VouchError, pick
+from vouch.cli.messages import warn
 from vouch.corpora.download import fetch
-from vouch.corpora.recordings import warn
 from vouch.corpora.server import Server
 from vouch.corpora.splits import hold_out
 from vouch.corpora.tree import Recording

@@ -26,9 +26,9 @@ from vouch.kaldi.datadirs.datadir import write_data_dir
 from vouch.kaldi.matrices.compression import compress
 
 SPEAKERS, BINS, ARCHIVES = 5994, 8, 32
-IMPORTS = (
-    "import sys; sys.path.insert(0, {src!r}); import vouch.training.data as b, vouch.kaldi.datadirs.datadir as d; "
-)
+IMPORTS = """import sys; sys.path.insert(0, {src!r})
+import vouch.training.data as b, vouch.kaldi.datadirs.datadir as d
+"""
 # Resident memory also counts the pages of libraries and mapped archives, which the system can take back at any time.
 ANONYMOUS = """
 kilobytes = [line.split()[1] for line in open('/proc/self/status') if line.startswith('RssAnon')]

@@ -13,6 +13,7 @@ from fileserver import FileServer
 import vouch.corpora.download as download
 from vouch.base.errors import VouchError
 from vouch.base.files import open_exclusive
+from vouch.cli.messages import ask
 from vouch.corpora.credentials import Credentials
 from vouch.corpora.download import fetch
 from vouch.corpora.server import Server
@@ -434,13 +435,13 @@ def test_secrets_from_the_keyboard(monkeypatch, capsys):
 
     monkeypatch.setattr("sys.stdin", Terminal)
     monkeypatch.setattr("getpass.getpass", lambda prompt: SECRET if "password" in prompt else "")
-    assert Credentials("NEW").login() == ("me", SECRET)
+    assert Credentials("NEW", ask=ask).login() == ("me", SECRET)
     with pytest.raises(VouchError, match=r"^the server wants an access key: set NEW_KEY, or give --login FILE$"):
-        Credentials("NEW").key()
+        Credentials("NEW", ask=ask).key()
     assert SECRET not in "".join(capsys.readouterr())
 
 
 def test_secrets_that_are_nowhere(monkeypatch):
     monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: SIM115
     with pytest.raises(VouchError, match=r"^the server wants a user: set NEW_USER, or give --login FILE$"):
-        Credentials("NEW").login()
+        Credentials("NEW", ask=ask).login()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vouch.base.errors import VouchError, mishap, nearest
 from vouch.base.numbers import plain_float, plain_int
+from vouch.cli.messages import show_reports
 from vouch.cli.startup import missing_package, say_interrupted
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def catch_stops(stop: Callable[[signal.Signals], None]) -> None:
 def run_main(main: Callable[[], None]) -> NoReturn:
     """Run a script's `main`; what the user can mend becomes one line on stderr and exit status 1."""
     program = os.path.basename(sys.argv[0])
+    show_reports()
     sys.excepthook = sys.__excepthook__
     received: list[signal.Signals] = []
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,10 +19,12 @@ class Credentials:
     ----------
     prefix : of the environment variables <prefix>_KEY, <prefix>_USER and <prefix>_PASSWORD
     file : one line, a key, or two, user and password; None for the environment or the keyboard
+    ask : given what to ask for and whether it must not be seen, returns what somebody types; "" where nobody does
     """
 
     prefix: str
     file: Path | None = None
+    ask: Callable[[str, bool], str] = lambda prompt, secret: ""
     _known: dict[str, str] = field(default_factory=dict, repr=False)
 
     def key(self) -> str:
@@ -58,9 +59,4 @@ class Credentials:
         if variable in os.environ:
             # Taken out: programs that are started later need not inherit it.
             return os.environ.pop(variable)
-        if not sys.stdin.isatty():
-            return ""
-        if what == "USER":
-            print(f"{self.prefix} user: ", end="", file=sys.stderr, flush=True)
-            return sys.stdin.readline()
-        return getpass.getpass(f"{self.prefix} {words.partition(' ')[2]} (not shown): ")
+        return self.ask(f"{self.prefix} {words.partition(' ')[2]}", what != "USER")

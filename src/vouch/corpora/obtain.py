@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,10 +13,10 @@ from vouch.base.errors import VouchError
 from vouch.base.files import open_exclusive
 from vouch.corpora.archives import unpack
 from vouch.corpora.download import fetch
-from vouch.corpora.recordings import warn
 from vouch.corpora.server import Server
 
 ARCHIVES = "archives"
+_LOG = logging.getLogger(__name__)
 
 
 class Archive(NamedTuple):
@@ -74,5 +75,5 @@ def obtain(archive: Archive, root: Path, server: Server, wanted: Callable[[str],
         os.sync()  # before the folder counts as complete
         unfinished.unlink()
     if left_out:
-        warn(f"{archive.name}: {len(left_out)} links or devices left out, the first is {left_out[0]!a}")
+        _LOG.warning(f"{archive.name}: {len(left_out)} links or devices left out, the first is {left_out[0]!a}")
     return folder

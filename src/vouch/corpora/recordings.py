@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,10 +15,7 @@ from vouch.corpora.prepared import DataSet, write_data_sets
 from vouch.corpora.tree import Recording
 from vouch.kaldi.lists.trials import Trials
 
-
-def warn(text: str) -> None:
-    """Print a warning in the name of the script."""
-    print(f"{Path(sys.argv[0]).name}: warning: {text}", file=sys.stderr)
+_LOG = logging.getLogger(__name__)
 
 
 def check_ffmpeg(paths: Sequence[str], root: Path) -> None:
@@ -34,7 +31,7 @@ def check_ffmpeg(paths: Sequence[str], root: Path) -> None:
 def drop_unreadable(
     root: Path, recordings: Sequence[Recording], threads: int
 ) -> tuple[list[Recording], dict[str, float | None], dict[str, str]]:
-    """Leave out what is not readable as audio, with a warning for each.
+    """Leave out what is not readable as audio, and log a warning for each.
 
     Parameters
     ----------
@@ -62,10 +59,10 @@ def drop_unreadable(
             f" {describe_failures(left_out)}; mend or remove them"
         )
     for path, reason in left_out.items():
-        warn(f"{root / path}: left out: {reason}")
+        _LOG.warning(f"{root / path}: left out: {reason}")
     unknown = [path for path, seconds in found.items() if seconds is None]
     if unknown:
-        warn(
+        _LOG.warning(
             f"{len(unknown)} durations are not known, so utt2dur is not written; the first is of {unknown[0]} (which"
             " takes ffprobe)"
         )
@@ -95,10 +92,10 @@ def make_set(
 
 
 def write_sets(data: Path, sets: Mapping[str, DataSet]) -> None:
-    """Write data sets (`write_data_sets`) and print a line on each."""
+    """Write data sets (`write_data_sets`) and log a line on each."""
     write_data_sets(data, sets)
     for name, made in sets.items():
-        print(describe(data / name, made))
+        _LOG.info(describe(data / name, made))
 
 
 def describe(folder: Path, made: DataSet) -> str:

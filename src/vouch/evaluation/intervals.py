@@ -124,8 +124,7 @@ def bootstrap(
     Raises
     ------
     VouchError : see `vouch.evaluation.metrics.roc` and `figure_names`; or there is less than one draw, or more than
-    `MOST_DRAWS`;
-        or the seed is negative
+        `MOST_DRAWS`; or the seed is negative
     """
     if draws < 1:
         raise VouchError(f"the bootstrap needs draws >= 1, not {draws}")

@@ -115,8 +115,7 @@ def evaluate(
     Raises
     ------
     VouchError : see `vouch.evaluation.metrics.roc`; or a setting is impossible, the name is not one line, or a score
-    is beyond
-        `MAX_SCORE`
+        is beyond `MAX_SCORE`
     """
     settings = settings or Settings()
     if not system.strip() or system.splitlines() != [system]:

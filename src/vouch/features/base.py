@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from torch import nn
 
 
-class FrontEnd(nn.Module):
+class FrontEnd(nn.Module, ABC):
     """A module that makes features of waveforms: `(batch, samples) float in [-1, 1] -> (batch, frames, dim)`.
 
     Attributes
@@ -22,6 +24,6 @@ class FrontEnd(nn.Module):
         """Standard deviation of the noise that is added to the samples; features are random where it is not 0."""
         return 0.0
 
+    @abstractmethod
     def num_frames(self, samples: int) -> int:
         """Return the number of frames that `samples` samples give."""
-        raise NotImplementedError

@@ -62,7 +62,7 @@ class WaveReader:
         Raises
         ------
         VouchError : the recording cannot be read (see `vouch.audio.reading.read_audio`), or ends before the segment
-        does
+            does
         """
         segment = self._data.segments[utterance]
         # Segments of one recording follow each other in the sorted table: it is decoded once.

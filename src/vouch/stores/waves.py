@@ -28,8 +28,8 @@ class WaveStore:
     """The recordings that a `wav.scp` lists, as if their samples were features: one frame a sample, of one dimension.
 
     It is used like `vouch.stores.features.FeatureStore`. Of files without lossy compression at the right rate a crop
-    reads
-    its own samples only; pipes, other formats and other rates are read whole each time. Threads may share a store.
+    reads its own samples only; pipes, other formats and other rates are read whole each time. Threads may share a
+    store.
 
     Parameters
     ----------

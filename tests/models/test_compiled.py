@@ -1,0 +1,23 @@
+"""Networks as a compiler sees them: one graph each."""
+
+import pytest
+import torch
+from corpus import tiny_encoder
+
+from vouch.models import MODELS
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_graph(name):
+    """In training mode, with the normalisation of the features.
+
+    Dynamo leaves torch's own LSTM to its kernels unless it is told to trace it too.
+    """
+    torch._dynamo.reset()
+    encoder = tiny_encoder(name).train()
+    width = 1 if encoder.takes_waveforms else encoder.model.num_bins
+    x = torch.randn(2, encoder.min_frames + 8, width)
+    with torch._dynamo.config.patch(allow_rnn=True):
+        explained = torch._dynamo.explain(encoder)(x)
+    assert explained.graph_break_count == 0, explained.break_reasons
+    assert explained.graph_count == 1
