@@ -9,11 +9,7 @@ from torch import nn
 
 from vouch.base.errors import VouchError, pick
 from vouch.features.base import FrontEnd
-from vouch.features.mel import BLOCK_FRAMES, NORMS, SCALES, BandSums, blocks_of, check_sizes, triangles
-
-# Largest difference, of the largest weight, at which a stored window or mel matrix counts as one of ours: well above
-# the rounding of single (or half) precision, well below the step from a periodic to a symmetric window.
-SAME = 1e-3
+from vouch.features.mel import BLOCK_FRAMES, BandSums, blocks_of, check_sizes, triangles
 
 
 class LogMel(FrontEnd):
@@ -172,53 +168,6 @@ class LogMel(FrontEnd):
 
     def _emphasised(self, samples: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
         return torch.sub(samples, previous, alpha=self.preemphasis) if self.preemphasis else samples
-
-
-def recognise_options(window: torch.Tensor, mel: torch.Tensor, sample_rate: int = 16000) -> dict[str, object]:
-    """Find the options of `LogMel` for the window and mel matrix that a checkpoint of another toolkit carries.
-
-    Such a checkpoint overrides the window of the program that loads it, and windows have changed between versions:
-    what counts is what the file holds. Shift, padding, pre-emphasis, logarithm and scale are not in these two.
-
-    Parameters
-    ----------
-    window : (window_size,) float
-    mel : (n_fft // 2 + 1, num_mel_bins) float
-    sample_rate : Hz
-
-    Returns
-    -------
-    sample_rate, n_fft, frame_length, window_type, num_mel_bins, mel_scale and mel_norm
-
-    Raises
-    ------
-    VouchError : not a window, or not mel triangles up to half the sampling rate, that `LogMel` can make
-    """
-    if window.ndim != 1 or mel.ndim != 2 or min(len(window), len(mel)) < 2 or mel.shape[1] < 1:
-        raise VouchError(f"no window and mel matrix: their shapes are {tuple(window.shape)} and {tuple(mel.shape)}")
-    n_fft, bands = 2 * (len(mel) - 1), mel.shape[1]
-    names = [name for name, make in WINDOWS.items() if _same(window, make(len(window)))]
-    if not names:
-        raise VouchError(f"the window of {len(window)} samples is no periodic {' or '.join(WINDOWS)} window")
-    for scale in SCALES:
-        for norm in NORMS:
-            if _same(mel, triangles(bands, n_fft, sample_rate, 0.0, sample_rate / 2, scale, norm)):
-                return {
-                    "sample_rate": sample_rate,
-                    "n_fft": n_fft,
-                    "frame_length": 1000 * len(window) / sample_rate,
-                    "window_type": names[0],
-                    "num_mel_bins": bands,
-                    "mel_scale": scale,
-                    "mel_norm": norm,
-                }
-    raise VouchError(
-        f"the mel matrix of {bands} bands is none of {' or '.join(SCALES)} from 0 to {sample_rate / 2:g} Hz"
-    )
-
-
-def _same(found: torch.Tensor, own: torch.Tensor) -> bool:
-    return bool((found.float() - own).abs().max() <= SAME * own.abs().max())
 
 
 def _reflected(place: torch.Tensor, length: int) -> torch.Tensor:

@@ -15,8 +15,8 @@ import torch
 
 from vouch.base.errors import VouchError, pick
 from vouch.encoder import Encoder
-from vouch.features.logmel import recognise_options
 from vouch.interop.keys import Translate, Weights, build_encoder, renamed
+from vouch.interop.mel import recognise_options
 from vouch.models import rawnet3
 
 INT16 = 32768.0
