@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from vouch.base.errors import VouchError
+from vouch.cli.messages import reports_shown
 
 
 class Done(NamedTuple):
@@ -25,7 +26,8 @@ def run(module, *words):
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(messages):
         patch.setattr(sys, "argv", [f"{module.__name__}.py", *map(str, words)])
         try:
-            module.main()
+            with reports_shown():
+                module.main()
         except VouchError as refusal:
             error = str(refusal)
         except SystemExit:

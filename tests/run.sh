@@ -21,4 +21,5 @@ for file in egs/*/corpus.sh conf/protocols/*.sh; do
 done
 "$(python3 -c 'import sysconfig; print(sysconfig.get_path("scripts"))')/shellcheck" --external-sources "${shell_files[@]}"
 
-python3 -m pytest -q "$@"
+# One process per processor; a file stays together, since its tests may share what is slow to make.
+python3 -m pytest -q -n auto --dist loadfile "$@"

@@ -19,6 +19,7 @@ import prepare_folders
 import vouch.corpora.prepared as prepared
 from vouch.audio.reading import read_audio
 from vouch.base.errors import VouchError
+from vouch.cli.messages import reports_shown
 from vouch.corpora.durations import read_duration, read_durations
 from vouch.corpora.prepared import DataSet, write_data_sets
 from vouch.corpora.tree import safe, scan
@@ -60,7 +61,8 @@ def run(data, *options):
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(messages):
         patch.setattr(sys, "argv", [str(SCRIPT), str(data), *map(str, options)])
         try:
-            prepare_folders.main()
+            with reports_shown():
+                prepare_folders.main()
         except VouchError as refusal:
             error = str(refusal)
         except SystemExit:

@@ -6,6 +6,8 @@ import getpass
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def warn(text: str) -> None:
@@ -13,13 +15,20 @@ def warn(text: str) -> None:
     print(f"{os.path.basename(sys.argv[0])}: warning: {text}", file=sys.stderr)
 
 
-def show_reports() -> None:
+@contextmanager
+def reports_shown() -> Iterator[None]:
     """Print what modules of the library log: warnings on stderr, what they report of their work on stdout."""
-    log = logging.getLogger("vouch")
-    if not any(isinstance(handler, _Printer) for handler in log.handlers):
-        log.addHandler(_Printer())
-        log.setLevel(logging.INFO)
-        log.propagate = False
+    log, printer = logging.getLogger("vouch"), _Printer()
+    level, propagate = log.level, log.propagate
+    log.addHandler(printer)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(printer)
+        log.setLevel(level)
+        log.propagate = propagate
 
 
 class _Printer(logging.Handler):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vouch.base.errors import VouchError, mishap, nearest
 from vouch.base.numbers import plain_float, plain_int
-from vouch.cli.messages import show_reports
+from vouch.cli.messages import reports_shown
 from vouch.cli.startup import missing_package, say_interrupted
 
 if TYPE_CHECKING:
@@ -120,7 +120,6 @@ def catch_stops(stop: Callable[[signal.Signals], None]) -> None:
 def run_main(main: Callable[[], None]) -> NoReturn:
     """Run a script's `main`; what the user can mend becomes one line on stderr and exit status 1."""
     program = os.path.basename(sys.argv[0])
-    show_reports()
     sys.excepthook = sys.__excepthook__
     received: list[signal.Signals] = []
 
@@ -132,7 +131,8 @@ def run_main(main: Callable[[], None]) -> NoReturn:
 
     catch_stops(stop)
     try:
-        main()
+        with reports_shown():
+            main()
         sys.stdout.flush()
     except VouchError as error:
         sys.exit(f"{program}: error: {error}")

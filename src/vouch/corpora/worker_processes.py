@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +18,7 @@ from vouch.base.lifetime import end_with
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+CHUNK = 4  # items that a process is sent at a time
 
 
 def in_processes(work: Callable[[Item], Result], items: Sequence[Item], processes: int, what: str) -> Iterator[Result]:
@@ -37,8 +39,15 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], processe
     """
     pool = ProcessPoolExecutor(processes, initializer=_begin, initargs=(os.getpid(),))
     try:
-        results = pool.map(work, items, chunksize=4)
-        yield from tqdm(results, total=len(items), unit="file", desc=what, mininterval=1.0, disable=None)
+        # Not pool.map: it cancels what is left when a process is killed, while the pool tells the same futures of it,
+        # and a pool that meets a future cancelled under its hands lets its other processes live for ever.
+        parts = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+        futures = deque(pool.submit(_each, work, part) for part in parts)
+        with tqdm(total=len(items), unit="file", desc=what, mininterval=1.0, disable=None) as bar:
+            while futures:
+                for result in futures.popleft().result():
+                    bar.update()
+                    yield result
     except BrokenProcessPool:
         raise VouchError(
             f"{what}: one of {processes} processes was killed, as the system does when memory is short; fewer"
@@ -51,6 +60,10 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], processe
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [work(item) for item in items]
 
 
 def _begin(parent: int) -> None:
