@@ -52,13 +52,14 @@ def resolve_loss(config: Mapping[str, object]) -> dict[str, Any]:
 
     Parameters
     ----------
-    config
+    config : mapping of str to object
         "name" and options. A name such as "aamsoftmax+angleproto" is the sum of both losses; each has its options, and
-        its "weight" in the sum, under its own name: `{"name": "softmax+triplet", "triplet": {"weight": 0.5}}`
+        its "weight" in the sum, under its own name: `{"name": "softmax+triplet", "triplet": {"weight": 0.5}}`.
 
     Raises
     ------
-    VouchError : an unknown name or option, or an option of the wrong type
+    VouchError
+        An unknown name or option, or an option of the wrong type.
     """
     name = str(config["name"])
     options = {key: value for key, value in config.items() if key != "name"}
@@ -85,7 +86,8 @@ def build_loss(config: Mapping[str, object], embedding_dim: int, num_speakers: i
 
     Raises
     ------
-    VouchError : an unknown name or option, an impossible value, or parts of a sum that need different batches
+    VouchError
+        An unknown name or option, an impossible value, or parts of a sum that need different batches.
     """
     resolved = resolve_loss(config)
     name = str(resolved.pop("name"))

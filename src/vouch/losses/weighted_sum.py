@@ -21,10 +21,10 @@ class WeightedSum(SpeakerLoss):
     ----------
     embedding_dim, num_speakers : int
         See `SpeakerLoss`; those of the parts.
-    parts : mapping of names to losses
-        At least one.
-    weights : mapping of the same names to float
-        Positive.
+    parts : mapping of str to SpeakerLoss
+        At least one loss, by name.
+    weights : mapping of str to float
+        Positive factor of each part.
 
     Raises
     ------
