@@ -63,7 +63,8 @@ def strided_mask(mask: torch.Tensor | None, stride: int, consumed: int = 0) -> t
 
     Returns
     -------
-    (batch, (frames - consumed - 1) // stride + 1) bool; None without a mask
+    (batch, (frames - consumed - 1) // stride + 1) bool
+        None without a mask.
 
     Examples
     --------

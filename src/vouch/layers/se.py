@@ -39,12 +39,13 @@ class SqueezeExcitation(nn.Module):
             Where there is a mask, its padded frames hold zeros (see `vouch.layers.inputs.clear_padding`).
         mask : (batch, frames) bool, optional
             True on real frames.
-        residual : like `x`, optional
+        residual : (batch, channels, frames) or (batch, channels, bins, frames) float, optional
+            Added after the gate; of the shape of `x`.
 
         Returns
         -------
-        gated : like `x`
-            Without a residual zero where `x` is.
+        gated : (batch, channels, frames) or (batch, channels, bins, frames) float
+            Of the shape of `x`; without a residual it is zero where `x` is zero.
         """
         over = tuple(range(2, x.ndim))
         frames = x.shape[-1] if mask is None else mask.sum(dim=1, keepdim=True)
