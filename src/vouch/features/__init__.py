@@ -43,7 +43,7 @@ def build_feature(config: Mapping[str, object]) -> FrontEnd:
     Returns
     -------
     FrontEnd
-        a module; it has no weights
+        A module; it has no weights.
     """
     resolved = resolve_feature(config)
     kind = str(resolved.pop("type"))
@@ -63,9 +63,12 @@ def check_same_feature(wanted: Mapping[str, object] | None, found: Mapping[str, 
 
     Parameters
     ----------
-    wanted : the model's resolved configuration; None: not known
-    found : the features' resolved configuration; None: not known
-    where : file that says how the features were made, for the message
+    wanted : mapping of str to object or None
+        The model's resolved configuration; None: not known.
+    found : mapping of str to object or None
+        The features' resolved configuration; None: not known.
+    where : str
+        File that says how the features were made, for the message.
     """
     if wanted is None or found is None:
         return

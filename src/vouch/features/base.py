@@ -12,8 +12,10 @@ class FrontEnd(nn.Module, ABC):
 
     Attributes
     ----------
-    sample_rate : Hz
-    dim : dimensions of a frame
+    sample_rate : int
+        In Hz.
+    dim : int
+        Dimensions of a frame.
     """
 
     sample_rate: int

@@ -29,19 +29,25 @@ def sliding_cmvn(
     ----------
     features : (batch, frames, dim) float
     lengths : (batch,) int64, optional
-        real frames of each utterance where shorter ones are padded; the padding stays meaningless
-    window : frames
-    min_window : frames, of windows that are not centred
-    center : the window reaches as far after the frame as before it
-    norm_vars : divide by the standard deviation over the window too; of a single frame the result is 0
+        Real frames of each utterance where shorter ones are padded; the padding stays meaningless.
+    window : int
+        In frames.
+    min_window : int
+        In frames, of windows that are not centred.
+    center : bool
+        The window reaches as far after the frame as before it.
+    norm_vars : bool
+        Divide by the standard deviation over the window too; of a single frame the result is 0.
 
     Returns
     -------
-    (batch, frames, dim), of the type of `features`; computed in double precision
+    (batch, frames, dim)
+        Of the type of `features`; computed in double precision.
 
     Raises
     ------
-    VouchError : a window without frames
+    VouchError
+        A window without frames.
     """
     if window < 1 or min_window < 1:
         raise VouchError(f"sliding normalisation needs windows of at least one frame, not {window} and {min_window}")
@@ -90,7 +96,7 @@ def cmvn_stats(matrix: np.ndarray) -> np.ndarray:
     Returns
     -------
     (2, dim + 1) float64 ndarray
-        sums and number of frames; sums of squares and 0
+        Sums and number of frames; sums of squares and 0.
     """
     values = matrix.astype(np.float64)
     return np.stack([np.append(values.sum(axis=0), len(values)), np.append((values * values).sum(axis=0), 0.0)])
@@ -102,8 +108,10 @@ def apply_cmvn(matrix: np.ndarray, stats: np.ndarray, norm_vars: bool = False) -
     Parameters
     ----------
     matrix : (frames, dim) ndarray
-    stats : (2, dim + 1) float64 ndarray, see `cmvn_stats`
-    norm_vars : divide by the standard deviation too
+    stats : (2, dim + 1) float64 ndarray
+        See `cmvn_stats`.
+    norm_vars : bool
+        Divide by the standard deviation too.
 
     Returns
     -------
@@ -111,7 +119,8 @@ def apply_cmvn(matrix: np.ndarray, stats: np.ndarray, norm_vars: bool = False) -
 
     Raises
     ------
-    VouchError : the statistics are of other dimensions, or of no frames
+    VouchError
+        The statistics are of other dimensions, or of no frames.
     """
     if stats.shape != (2, matrix.shape[1] + 1):
         raise VouchError(f"statistics of shape {stats.shape} are not for features of {matrix.shape[1]} dimensions")

@@ -19,7 +19,8 @@ def compute(feature: FrontEnd, samples: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    feature : a front end, see `vouch.features`
+    feature : FrontEnd
+        A front end, see `vouch.features`.
     samples : (samples,) float32 in [-1, 1]
 
     Returns
@@ -28,7 +29,8 @@ def compute(feature: FrontEnd, samples: np.ndarray) -> np.ndarray:
 
     Raises
     ------
-    VouchError : shorter than one frame
+    VouchError
+        Shorter than one frame.
     """
     waves = torch.from_numpy(samples)[None]
     with torch.inference_mode():

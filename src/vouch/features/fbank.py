@@ -21,35 +21,53 @@ class Fbank(FrontEnd):
 
     Parameters
     ----------
-    sample_rate : Hz
-    num_mel_bins : number of triangles
-    low_freq : lower edge of the first triangle, Hz
-    high_freq : upper edge of the last triangle, Hz; 0 or less is counted down from half the sampling rate
-    frame_length, frame_shift : milliseconds
+    sample_rate : int
+        In Hz.
+    num_mel_bins : int
+        Number of triangles.
+    low_freq : float
+        Lower edge of the first triangle, Hz.
+    high_freq : float
+        Upper edge of the last triangle, Hz; 0 or less is counted down from half the sampling rate.
+    frame_length, frame_shift : float
+        In milliseconds.
     window_type : "povey", "hamming", "hanning", "blackman", "sine" or "rectangular"
-    blackman_coeff : the constant term of the Blackman window
-    preemphasis : coefficient of the previous sample
-    remove_dc_offset : subtract each frame's mean
-    round_to_power_of_two : pad frames with zeros to the next power of two before the Fourier transform
-    snip_edges : only frames that lie wholly inside the signal; otherwise one a frame shift, mirrored at the ends
-    dither
-        standard deviation of the Gaussian noise that is added to the scaled samples, so that by default 1 is the step
+    blackman_coeff : float
+        The constant term of the Blackman window.
+    preemphasis : float
+        Coefficient of the previous sample.
+    remove_dc_offset : bool
+        Subtract each frame's mean.
+    round_to_power_of_two : bool
+        Pad frames with zeros to the next power of two before the Fourier transform.
+    snip_edges : bool
+        Only frames that lie wholly inside the signal; otherwise one a frame shift, mirrored at the ends.
+    dither : float
+        Standard deviation of the Gaussian noise that is added to the scaled samples, so that by default 1 is the step
         of 16-bit integers. A sample gets one number, where Kaldi draws one for each of the frames that share it: the
-        noise in a frame is distributed alike
-    use_power : the power spectrum; otherwise its root
-    use_log_fbank : take the logarithm
-    use_energy : one more dimension, the first, with the logarithm of the frame's energy
-    raw_energy : that of the frame before pre-emphasis and window; otherwise after them
-    energy_floor : energies of the scaled samples are at least this
-    htk_compat : the energy is the last dimension instead of the first
-    subtract_mean : subtract each dimension's mean over the utterance
-    input_scale
-        factor of the samples before anything else: 32768, as Kaldi reads 16-bit integers, or 1, as programs that give
-        torchaudio samples in [-1, 1]. It shifts logarithms, and moves the floor (1.2e-7) that quiet bands rest on
+        noise in a frame is distributed alike.
+    use_power : bool
+        The power spectrum; otherwise its root.
+    use_log_fbank : bool
+        Take the logarithm.
+    use_energy : bool
+        One more dimension, the first, with the logarithm of the frame's energy.
+    raw_energy : bool
+        That of the frame before pre-emphasis and window; otherwise after them.
+    energy_floor : float
+        Energies of the scaled samples are at least this.
+    htk_compat : bool
+        The energy is the last dimension instead of the first.
+    subtract_mean : bool
+        Subtract each dimension's mean over the utterance.
+    input_scale : float
+        Factor of the samples before anything else: 32768, as Kaldi reads 16-bit integers, or 1, as programs that give
+        torchaudio samples in [-1, 1]. It shifts logarithms, and moves the floor (1.2e-7) that quiet bands rest on.
 
     Raises
     ------
-    VouchError : an option out of range, or more triangles than the spectrum resolves
+    VouchError
+        An option out of range, or more triangles than the spectrum resolves.
     """
 
     tiny: ClassVar = {"sample_rate": 8000, "num_mel_bins": 8}
@@ -122,7 +140,8 @@ class Fbank(FrontEnd):
         Parameters
         ----------
         samples : (batch, samples) float32 in [-1, 1]
-        generator : of the dither, on the device of the samples; None: torch's own
+        generator : torch.Generator, optional
+            Of the dither, on the device of the samples; None: torch's own.
 
         Returns
         -------
@@ -145,9 +164,12 @@ def mel_weights(bins: int, fft_size: int, sample_rate: float, low: float, high: 
 
     Parameters
     ----------
-    bins : number of triangles
-    fft_size : points of the Fourier transform
-    sample_rate, low, high : Hz
+    bins : int
+        Number of triangles.
+    fft_size : int
+        Points of the Fourier transform.
+    sample_rate, low, high : float
+        In Hz.
 
     Returns
     -------
@@ -155,7 +177,8 @@ def mel_weights(bins: int, fft_size: int, sample_rate: float, low: float, high: 
 
     Raises
     ------
-    VouchError : the edges are out of order, or a triangle covers no point of the spectrum
+    VouchError
+        The edges are out of order, or a triangle covers no point of the spectrum.
     """
     check_edges(low, high, sample_rate)
     low_mel, high_mel = (1127.0 * math.log(1.0 + edge / 700.0) for edge in (low, high))

@@ -23,11 +23,12 @@ class FrameBlock(NamedTuple):
 
     Attributes
     ----------
-    first, last : which ones; `last` is exclusive
-    windowed
-        (batch, last - first, fft_size) float32, times `input_scale` and padded with zeros; overwritten by the next
-        block
-    log_energy : (batch, last - first, 1) float32, or None where nobody asked for it
+    first, last : int
+        Which ones; `last` is exclusive.
+    windowed : (batch, last - first, fft_size) float32
+        Times `input_scale` and padded with zeros; overwritten by the next block.
+    log_energy : (batch, last - first, 1) float32 or None
+        None if it was not asked for.
     """
 
     first: int
@@ -41,8 +42,10 @@ class _Cut(NamedTuple):
 
     Attributes
     ----------
-    plain, emphasised : (batch, frames, window_size) float32, before and after pre-emphasis
-    means : (batch, frames, 1) float32, what is to be subtracted from the plain ones
+    plain, emphasised : (batch, frames, window_size) float32
+        Before and after pre-emphasis.
+    means : (batch, frames, 1) float32
+        What is to be subtracted from the plain ones.
     """
 
     plain: torch.Tensor
@@ -57,7 +60,8 @@ class Frames(nn.Module):
 
     Raises
     ------
-    VouchError : an option out of range, or an unknown window
+    VouchError
+        An option out of range, or an unknown window.
     """
 
     window: torch.Tensor
@@ -112,8 +116,10 @@ class Frames(nn.Module):
         Parameters
         ----------
         samples : (batch, samples) float32 in [-1, 1]
-        needs_energy : whether to compute the energies of the frames
-        generator : of the dither, on the device of the samples; None: torch's own
+        needs_energy : bool
+            Whether to compute the energies of the frames.
+        generator : torch.Generator or None
+            Of the dither, on the device of the samples; None: torch's own.
         """
         frames = self.num_frames(samples.shape[-1])
         padded = samples.new_empty(len(samples), min(frames, BLOCK_FRAMES), self.fft_size)

@@ -21,33 +21,49 @@ class LogMel(FrontEnd):
 
     Parameters
     ----------
-    sample_rate : Hz
-    num_mel_bins : number of triangles; None: the spectrum as it is, n_fft // 2 + 1 points
-    n_fft : points of the Fourier transform
-    low_freq : lower edge of the first triangle, Hz
-    high_freq : upper edge of the last triangle, Hz; 0 or less is counted down from half the sampling rate
-    frame_length : length of the window in milliseconds; it stands in the middle of the n_fft points
-    frame_shift : milliseconds
-    window_type : "hann" or "hamming", periodic
-    padding
-        how the signal goes on for n_fft // 2 samples beyond its ends, so that frame t is centred on sample
-        t * shift: "reflect" (x[-i] = x[i], again and again where the signal is shorter than that) or "zeros";
-        "none": only frames of n_fft samples that lie wholly inside the signal
-    preemphasis : coefficient of the previous sample; that of the first sample is the second (reflection)
-    input_scale : factor of the samples; 32768 for networks that were trained on 16-bit integers
+    sample_rate : int
+        In Hz.
+    num_mel_bins : int or None
+        Number of triangles; None: the spectrum as it is, n_fft // 2 + 1 points.
+    n_fft : int
+        Points of the Fourier transform.
+    low_freq : float
+        Lower edge of the first triangle, Hz.
+    high_freq : float
+        Upper edge of the last triangle, Hz; 0 or less is counted down from half the sampling rate.
+    frame_length : float
+        Length of the window in milliseconds; it stands in the middle of the n_fft points.
+    frame_shift : float
+        In milliseconds.
+    window_type : str
+        "hann" or "hamming", periodic.
+    padding : str
+        How the signal goes on for n_fft // 2 samples beyond its ends, so that frame t is centred on sample t * shift:
+        "reflect" (x[-i] = x[i], again and again where the signal is shorter than that) or "zeros"; "none": only frames
+        of n_fft samples that lie wholly inside the signal.
+    preemphasis : float
+        Coefficient of the previous sample; that of the first sample is the second (reflection).
+    input_scale : float
+        Factor of the samples; 32768 for networks that were trained on 16-bit integers.
     spectrum : "power" or "magnitude"
     mel_scale : "htk" or "slaney"
-    mel_norm : "none" or "area", see `vouch.features.mel.triangles`
-    mel_falling : "corner" or "mirror", see there
+    mel_norm : str
+        "none" or "area", see `vouch.features.mel.triangles`.
+    mel_falling : str
+        "corner" or "mirror", see there.
     log : "natural", "log10", "decibel" (10 log10) or "none"
-    log_offset : added before the logarithm; with 0, silence is kept finite
-    log_floor : smallest value whose logarithm is taken
-    dynamic_range : on the scale of the logarithm; what is further below the utterance's largest value is raised to
-        that distance. None: nothing is
+    log_offset : float
+        Added before the logarithm; with 0, silence is kept finite.
+    log_floor : float
+        Smallest value whose logarithm is taken.
+    dynamic_range : float, optional
+        On the scale of the logarithm; what is further below the utterance's largest value is raised to that distance.
+        None: nothing is.
 
     Raises
     ------
-    VouchError : an option out of range, or more triangles than the spectrum resolves
+    VouchError
+        An option out of range, or more triangles than the spectrum resolves.
     """
 
     window: torch.Tensor

@@ -36,7 +36,8 @@ class BandSums(nn.Module):
 
     Parameters
     ----------
-    weights : (points, bands) float32; fixed by options, so not stored with a model's weights
+    weights : (points, bands) float32
+        Fixed by options, so not stored with a model's weights.
     """
 
     def __init__(self, weights: torch.Tensor) -> None:
@@ -70,9 +71,12 @@ def check_sizes(sample_rate: int, bins: int | None, **samples: float) -> None:
 
     Parameters
     ----------
-    sample_rate : Hz
-    bins : number of triangles; None where there are none
-    samples : lengths in samples, by the name of the option that they follow from
+    sample_rate : int
+        In Hz.
+    bins : int or None
+        Number of triangles; None where there are none.
+    samples : float
+        Lengths in samples, by the name of the option that they follow from.
     """
     if not 1 <= sample_rate <= MAX_RATE:
         raise VouchError(f"sample_rate must be from 1 to {MAX_RATE} Hz, not {sample_rate}")
@@ -105,15 +109,19 @@ def triangles(
 
     Parameters
     ----------
-    bands : number of triangles
-    n_fft : points of the Fourier transform
-    sample_rate, low, high : Hz
-    scale
-        "htk": mel = 2595 log10(1 + f / 700); "slaney": f / (200/3) up to 1000 Hz, then ln(6.4) / 27 a step
-    norm
-        "none": peaks of 1; "area": each triangle is divided by half its width in Hz
-    falling
-        "corner": a triangle ends at the peak of the next one; "mirror": it falls as steeply as it rises
+    bands : int
+        Number of triangles.
+    n_fft : int
+        Points of the Fourier transform.
+    sample_rate : int
+    low, high : float
+        Edges of the first and the last triangle; all in Hz.
+    scale : str
+        "htk": mel = 2595 log10(1 + f / 700); "slaney": f / (200/3) up to 1000 Hz, then ln(6.4) / 27 a step.
+    norm : str
+        "none": peaks of 1; "area": each triangle is divided by half its width in Hz.
+    falling : str
+        "corner": a triangle ends at the peak of the next one; "mirror": it falls as steeply as it rises.
 
     Returns
     -------
@@ -121,8 +129,8 @@ def triangles(
 
     Raises
     ------
-    VouchError : unknown scale, norm or falling side, edges out of order, or a triangle that covers no point of the
-        spectrum
+    VouchError
+        Unknown scale, norm or falling side, edges out of order, or a triangle that covers no point of the spectrum.
     """
     to_mel, to_hz = pick(SCALES, scale, "mel_scale")
     pick(NORMS, norm, "mel_norm")

@@ -17,24 +17,30 @@ class Mfcc(FrontEnd):
     """Mel-frequency cepstral coefficients as Kaldi's compute-mfcc-feats gives them (feature-mfcc.cc).
 
     The orthonormal discrete cosine transform (DCT-II) of the log mel filterbank energies, with liftered coefficients.
+    Parameters that are not listed below are those of `vouch.features.fbank.Fbank`.
 
     Source: Davis and Mermelstein, "Comparison of parametric representations for monosyllabic word recognition in
     continuously spoken sentences", IEEE Transactions on Acoustics, Speech, and Signal Processing 28 (4), 1980.
 
     Parameters
     ----------
-    num_mel_bins : number of triangles
-    num_ceps : number of coefficients, the first included
-    cepstral_lifter : coefficient k is multiplied by 1 + L/2 sin(pi k / L); 0: it is not
-    use_energy : the first coefficient is replaced by the logarithm of the frame's energy
-    htk_compat : that energy or coefficient is the last dimension instead of the first; the coefficient times sqrt(2)
-    subtract_mean : subtract each dimension's mean over the utterance
-
-    The others are those of `vouch.features.fbank.Fbank`.
+    num_mel_bins : int
+        Number of triangles.
+    num_ceps : int
+        Number of coefficients, the first included.
+    cepstral_lifter : float
+        Coefficient k is multiplied by 1 + L/2 sin(pi k / L); 0: it is not.
+    use_energy : bool
+        The first coefficient is replaced by the logarithm of the frame's energy.
+    htk_compat : bool
+        The energy, or else the first coefficient times sqrt(2), is the last dimension instead of the first.
+    subtract_mean : bool
+        Subtract each dimension's mean over the utterance.
 
     Raises
     ------
-    VouchError : an option out of range, more triangles than the spectrum resolves, or more coefficients than triangles
+    VouchError
+        An option out of range, more triangles than the spectrum resolves, or more coefficients than triangles.
     """
 
     tiny: ClassVar = {"sample_rate": 8000, "num_mel_bins": 8, "num_ceps": 5}
@@ -109,7 +115,8 @@ class Mfcc(FrontEnd):
         Parameters
         ----------
         samples : (batch, samples) float32 in [-1, 1]
-        generator : of the dither, on the device of the samples; None: torch's own
+        generator : torch.Generator, optional
+            Of the dither, on the device of the samples; None: torch's own.
 
         Returns
         -------
@@ -132,7 +139,7 @@ def dct_matrix(bins: int, coefficients: int) -> torch.Tensor:
     Returns
     -------
     (bins, coefficients) float64
-        column k is sqrt(2 / bins) cos(pi k (n + 1/2) / bins), and sqrt(1 / bins) for k = 0
+        Column k is sqrt(2 / bins) cos(pi k (n + 1/2) / bins), and sqrt(1 / bins) for k = 0.
     """
     angle = (torch.arange(bins, dtype=torch.float64)[:, None] + 0.5) * torch.arange(coefficients) * (math.pi / bins)
     matrix = torch.cos(angle) * math.sqrt(2 / bins)

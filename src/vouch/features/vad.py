@@ -22,9 +22,9 @@ def energy_vad(
 
     Parameters
     ----------
-    log_energy
-        (frames,) float32 ndarray: natural logarithms of energies on the scale of 16-bit integers, which are the first
-        dimension of MFCC, and of filterbanks with use_energy
+    log_energy : (frames,) float32 ndarray
+        Natural logarithms of energies on the scale of 16-bit integers, which are the first dimension of MFCC, and of
+        filterbanks with use_energy.
 
     Returns
     -------
@@ -32,7 +32,8 @@ def energy_vad(
 
     Raises
     ------
-    VouchError : an option out of range
+    VouchError
+        An option out of range.
     """
     if energy_mean_scale < 0 or frames_context < 0 or not 0 < proportion_threshold < 1:
         raise VouchError(
@@ -59,11 +60,13 @@ def select_voiced(matrix: np.ndarray, voiced: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     matrix : (frames, dim) ndarray
-    voiced : (frames,) ndarray; not 0 where a frame is voiced
+    voiced : (frames,) ndarray
+        Not 0 where a frame is voiced.
 
     Raises
     ------
-    VouchError : the numbers of frames differ, or no frame is voiced
+    VouchError
+        The numbers of frames differ, or no frame is voiced.
     """
     if len(matrix) != len(voiced):
         raise VouchError(f"{len(matrix)} frames of features, {len(voiced)} of voice activity")

@@ -15,11 +15,13 @@ class Waveform(FrontEnd):
 
     Parameters
     ----------
-    sample_rate : Hz
+    sample_rate : int
+        In Hz.
 
     Raises
     ------
-    VouchError : a sample rate out of range
+    VouchError
+        A sample rate out of range.
     """
 
     dim = 1
