@@ -35,7 +35,8 @@ class Backend(Protocol):
 
     Attributes
     ----------
-    is_symmetric : whether the two sides of a trial can change places
+    is_symmetric : bool
+        Whether the two sides of a trial can change places.
     """
 
     @property
@@ -72,8 +73,10 @@ class PldaBackend(NamedTuple):
 
     Attributes
     ----------
-    path : where the model was read, for messages
-    length : see `vouch.scoring.plda.Plda.project`
+    path : str or Path
+        Where the model was read, for messages.
+    length : str
+        See `vouch.scoring.plda.Plda.project`.
     """
 
     prepare: Preparation
@@ -95,7 +98,8 @@ class PldaBackend(NamedTuple):
 
         Raises
         ------
-        VouchError : the model is for embeddings of another dimension
+        VouchError
+            The model is for embeddings of another dimension.
         """
         try:
             projected = [
@@ -142,14 +146,18 @@ def load_preparation(mean: str | None, lda: str | Path | None, embedding_scp: st
 
     Parameters
     ----------
-    mean : file of a vector; embedding.scp of others: their mean; "data": that of the embeddings themselves; None: no
-        centring
-    lda : file of a matrix; None: none
-    embedding_scp : the embeddings that "data" means
+    mean : str or None
+        File of a vector; embedding.scp of others: their mean; "data": that of the embeddings themselves; None: no
+        centring.
+    lda : str or Path or None
+        File of a matrix; None: none.
+    embedding_scp : str or Path
+        The embeddings that "data" means.
 
     Raises
     ------
-    VouchError : a file cannot be read, or holds values that are not finite
+    VouchError
+        A file cannot be read, or holds values that are not finite.
     """
     vector = None
     if mean is not None:
@@ -172,7 +180,8 @@ def cohort_scores(backend: Backend, sides: Sides, cohort: Cohort) -> CohortScore
 
     Raises
     ------
-    VouchError : the cohort has another dimension
+    VouchError
+        The cohort has another dimension.
     """
     dims = cohort.unit.shape[-1], sides.unit.shape[-1]
     if dims[0] != dims[1]:

@@ -36,17 +36,21 @@ class Calibration(NamedTuple):
 
     Attributes
     ----------
-    systems : number of score files
-    measures : names of the quality measures
-    weights
-        (systems + 2 measures,) float64 ndarray: of the scores, then of the smaller and of the larger value of the two
-        sides for each measure
-    offset : added to the weighted sum
-    prior : probability of a target trial that the fit was weighted for
-    false_alarms : (points, 2) float64 ndarray of rates, descending, and of the ratios from which on at most that share
-        of the development non-targets lies
-    settings
-        how the measures were made, by name, such as top-n: None stands for the default; what is not named is unknown
+    systems : int
+        Number of score files.
+    measures : tuple of str
+        Names of the quality measures.
+    weights : (systems + 2 measures,) float64 ndarray
+        Of the scores, then of the smaller and of the larger value of the two sides for each measure.
+    offset : float
+        Added to the weighted sum.
+    prior : float
+        Probability of a target trial that the fit was weighted for.
+    false_alarms : ndarray
+        (points, 2) float64 ndarray of rates, descending, and of the ratios from which on at most that share of the
+        development non-targets lies.
+    settings : mapping of str to int or None
+        How the measures were made, by name, such as top-n: None stands for the default; what is not named is unknown.
     """
 
     systems: int
@@ -63,15 +67,18 @@ class Calibration(NamedTuple):
         Parameters
         ----------
         scores : (trials, systems) float array
-        measures : (trials, 2) float array of each measure, of the two sides in any order
+        measures : mapping of str to ndarray
+            (trials, 2) float array of each measure, of the two sides in any order.
 
         Returns
         -------
-        (trials,) float64 ndarray, natural logarithms
+        (trials,) float64 ndarray
+            Natural logarithms.
 
         Raises
         ------
-        VouchError : more or fewer score files or measures than the calibration was fitted with
+        VouchError
+            More or fewer score files or measures than the calibration was fitted with.
         """
         if scores.shape[1] != self.systems:
             raise VouchError(f"the calibration is for {self.systems} score files, not {scores.shape[1]}")
@@ -96,7 +103,8 @@ class Calibration(NamedTuple):
 
         Raises
         ------
-        VouchError : the development trials were too few to tell, or the rate is above 0.5
+        VouchError
+            The development trials were too few to tell, or the rate is above 0.5.
         """
         rates, ratios = self.false_alarms.T
         if not len(rates) or not rates[-1] <= false_alarm <= rates[0]:
@@ -124,15 +132,17 @@ def fit_calibration(
     Parameters
     ----------
     scores : (trials, systems) float array
-    measures : (trials, 2) float array of each quality measure, of the two sides in any order
+    measures : mapping of str to ndarray
+        (trials, 2) float array of each quality measure, of the two sides in any order.
     is_target : (trials,) bool array
-    prior : probability of a target trial for which the ratios are to be best
+    prior : float
+        Probability of a target trial for which the ratios are to be best.
 
     Raises
     ------
     VouchError
-        there are no targets or no non-targets, the prior is out of range, the fit does not converge, or the scores of
-        the only system are lower for targets
+        There are no targets or no non-targets, the prior is out of range, the fit does not converge, or the scores of
+        the only system are lower for targets.
     """
     targets = int(np.count_nonzero(is_target))
     if not 0 < targets < len(is_target):

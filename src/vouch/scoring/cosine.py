@@ -19,7 +19,8 @@ def normalize_length(embeddings: np.ndarray, names: Sequence[str]) -> np.ndarray
     Parameters
     ----------
     embeddings : (n, dim) float array
-    names : (n,) of str, whose they are
+    names : sequence of str
+        (n,) of str, whose they are.
 
     Returns
     -------
@@ -27,7 +28,8 @@ def normalize_length(embeddings: np.ndarray, names: Sequence[str]) -> np.ndarray
 
     Raises
     ------
-    VouchError : an embedding is zero and so has no direction; its name is given
+    VouchError
+        An embedding is zero and so has no direction; its name is given.
     """
     # Squares of very large and very small numbers leave the range of single precision.
     with np.errstate(over="ignore"):
@@ -53,9 +55,12 @@ def mean_directions(unit: np.ndarray, groups: Sequence[Sequence[int] | np.ndarra
 
     Parameters
     ----------
-    unit : (n, dim) float array of length 1 each
-    groups : rows of `unit` in each group, at least one
-    names : of the groups, for the message
+    unit : ndarray
+        (n, dim) float array of length 1 each.
+    groups : sequence of sequence of int or ndarray
+        Rows of `unit` in each group, at least one.
+    names : sequence of str
+        Of the groups, for the message.
 
     Returns
     -------
@@ -63,7 +68,8 @@ def mean_directions(unit: np.ndarray, groups: Sequence[Sequence[int] | np.ndarra
 
     Raises
     ------
-    VouchError : the embeddings of a group cancel out
+    VouchError
+        The embeddings of a group cancel out.
     """
     means = np.stack([unit[list(rows)].mean(axis=0) for rows in groups])
     return normalize_length(means, names)
@@ -75,13 +81,14 @@ def score_trials(unit: np.ndarray, enrol_index: np.ndarray, test_index: np.ndarr
     Parameters
     ----------
     unit : (n, dim) float array
-        embeddings of length 1 (`normalize_length`), each once
+        Embeddings of length 1 (`normalize_length`), each once.
     enrol_index, test_index : (trials,) int array
-        rows of `unit`
+        Rows of `unit`.
 
     Returns
     -------
-    (trials,) array of the same type, from -1 to 1
+    (trials,) array of the same type
+        From -1 to 1.
     """
     return dot_trials(unit, unit, enrol_index, test_index)
 
@@ -92,7 +99,8 @@ def dot_trials(enrol: np.ndarray, test: np.ndarray, enrol_index: np.ndarray, tes
     Parameters
     ----------
     enrol, test : (n, dim) and (m, dim) float array
-    enrol_index, test_index : (trials,) int array, rows of these
+    enrol_index, test_index : (trials,) int array
+        Rows of these.
 
     Returns
     -------
@@ -115,7 +123,8 @@ class Cosine(NamedTuple):
 
     Attributes
     ----------
-    enrol, test : (n, dim) and (m, dim) float array of length 1 each
+    enrol, test : ndarray
+        (n, dim) and (m, dim) float array of length 1 each.
     """
 
     enrol: np.ndarray

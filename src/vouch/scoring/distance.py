@@ -26,17 +26,21 @@ def load_crops(embedding_scp: str | Path, normalize: bool = True) -> tuple[list[
 
     Parameters
     ----------
-    embedding_scp : table of `utterance file.ark:offset`, of (crops, dim) matrices; a vector is one crop
-    normalize : False: leave their lengths, as voxceleb_trainer does for networks trained with the prototypical loss
+    embedding_scp : str or Path
+        Table of `utterance file.ark:offset`, of (crops, dim) matrices; a vector is one crop.
+    normalize : bool
+        False: leave their lengths, as voxceleb_trainer does for networks trained with the prototypical loss.
 
     Returns
     -------
-    names : list of str, in file order
+    names : list of str
+        In file order.
     embeddings : (n, crops, dim) float32 ndarray
 
     Raises
     ------
-    VouchError : a matrix cannot be read, has another number of crops than the first, NaN, or a crop that is zero
+    VouchError
+        A matrix cannot be read, has another number of crops than the first, NaN, or a crop that is zero.
     """
     store = FeatureStore(embedding_scp, vectors=True)
     crops = int(store.num_frames[0])

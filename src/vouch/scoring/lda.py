@@ -20,19 +20,23 @@ def train_lda(
     Parameters
     ----------
     vectors : (n, size) float array
-    groups : rows of `vectors` of each speaker, at least one; rows in no group are not used
-    dim : how many dimensions are kept
-    total_covariance_factor
-        share of the total covariance in the one that becomes the identity; the rest is that within speakers
+    groups : sequence of sequence of int
+        Rows of `vectors` of each speaker, at least one; rows in no group are not used.
+    dim : int
+        How many dimensions are kept.
+    total_covariance_factor : float
+        Share of the total covariance in the one that becomes the identity; the rest is that within speakers.
 
     Returns
     -------
-    (dim, size + 1) float64 ndarray, whose last column is the offset; see `apply_affine`
+    (dim, size + 1) float64 ndarray
+        Whose last column is the offset; see `apply_affine`.
 
     Raises
     ------
-    VouchError : `dim` is larger than the embeddings' dimension or than the number of speakers less one, which is how
-        many directions tell these apart; the factor is out of range, too few utterances, or no speaker with two of them
+    VouchError
+        `dim` is larger than the embeddings' dimension or than the number of speakers less one, which is how many
+        directions tell these apart; the factor is out of range, too few utterances, or no speaker with two of them.
     """
     size = vectors.shape[1]
     rows = np.concatenate([np.asarray(group, np.intp) for group in groups])
@@ -80,7 +84,8 @@ def apply_affine(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
     Raises
     ------
-    VouchError : the numbers of dimensions do not fit
+    VouchError
+        The numbers of dimensions do not fit.
     """
     size = vectors.shape[1]
     if matrix.shape[1] not in (size, size + 1):

@@ -31,15 +31,21 @@ def check_cohort(
 
     Parameters
     ----------
-    cohort : what is to stand for other speakers
-    ids : of the enrolment and test sides of the trials
-    listed_in : where the ids come from, for messages
-    enrol_map : table of `enrol-id utterance ...`; without it enrolment ids are utterance ids
-    utt2spk : whose the utterances of the trials are; without it only those that `cohort.utt2spk` lists are known
+    cohort : CohortFiles
+        What is to stand for other speakers.
+    ids : iterable of str
+        Of the enrolment and test sides of the trials.
+    listed_in : str or Path
+        Where the ids come from, for messages.
+    enrol_map : str or Path, optional
+        Table of `enrol-id utterance ...`; without it enrolment ids are utterance ids.
+    utt2spk : str or Path, optional
+        Whose the utterances of the trials are; without it only those that `cohort.utt2spk` lists are known.
 
     Raises
     ------
-    VouchError : naming the utterance or the speaker
+    VouchError
+        Naming the utterance or the speaker.
     """
     members = read_table(cohort.embedding_scp)
     used = _utterances(ids, read_table(enrol_map) if enrol_map else {})

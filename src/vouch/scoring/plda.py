@@ -21,9 +21,9 @@ class Plda(NamedTuple):
     ----------
     mean : (dim,) float64 ndarray
     transform : (dim, dim) float64 ndarray
-        A with A W A' = identity and A B A' = diag(`psi`)
+        A with A W A' = identity and A B A' = diag(`psi`).
     psi : (dim,) float64 ndarray
-        between-speaker variances in units of the within-speaker ones, descending, none negative
+        Between-speaker variances in units of the within-speaker ones, descending, none negative.
     """
 
     mean: np.ndarray
@@ -36,9 +36,10 @@ class Plda(NamedTuple):
         Parameters
         ----------
         vectors : (n, dim) float array
-        utterances : (n,) int array, or one number for all
-            how many utterances each was averaged from
-        length : a name in `LENGTHS`
+        utterances : (n,) int array or int
+            Number of utterances that each embedding is the mean of; an int holds for all.
+        length : str
+            A name in `LENGTHS`.
 
         Returns
         -------
@@ -46,7 +47,8 @@ class Plda(NamedTuple):
 
         Raises
         ------
-        VouchError : embeddings of another dimension than the model's, or an unknown `length`
+        VouchError
+            Embeddings of another dimension than the model's, or an unknown `length`.
         """
         scale = pick(LENGTHS, length, "length normalisation")
         if vectors.shape[1] != len(self.mean):
@@ -90,10 +92,12 @@ class LikelihoodRatios(NamedTuple):
 
     Attributes
     ----------
-    enrol : (n, dim) float64 ndarray, weighted
+    enrol : (n, dim) float64 ndarray
+        Weighted.
     test : (m, dim) float64 ndarray
     of_enrol : (n,) float64 ndarray
-    kind : (n,) int ndarray, row of `of_test` for each enrolment
+    kind : (n,) int ndarray
+        Row of `of_test` for each enrolment.
     of_test : (kinds, m) float64 ndarray
     """
 
@@ -122,9 +126,12 @@ def likelihood_ratios(plda: Plda, enrol: np.ndarray, utterances: np.ndarray, tes
 
     Parameters
     ----------
-    enrol : (n, dim) float64 ndarray, from `Plda.project`
-    utterances : (n,) int array, how many utterances each enrolment was averaged from
-    test : (m, dim) float64 ndarray, from `Plda.project` of one utterance each
+    enrol : (n, dim) float64 ndarray
+        From `Plda.project`.
+    utterances : (n,) int array
+        How many utterances each enrolment was averaged from.
+    test : (m, dim) float64 ndarray
+        From `Plda.project` of one utterance each.
     """
     psi = plda.psi
     numbers, kind = np.unique(utterances, return_inverse=True)

@@ -25,7 +25,8 @@ def read_plda(path: str | Path) -> Plda:
 
     Raises
     ------
-    VouchError : the file is missing, damaged, or not a PLDA model
+    VouchError
+        The file is missing, damaged, or not a PLDA model.
     """
     try:
         data = Path(path).read_bytes()

@@ -24,13 +24,16 @@ def train_plda(vectors: np.ndarray, groups: Sequence[Sequence[int]], iterations:
     Parameters
     ----------
     vectors : (n, dim) float array
-    groups : rows of `vectors` of each speaker, at least one; rows in no group are not used
-    iterations : of EM, from identity matrices for both covariances
+    groups : sequence of sequence of int
+        Rows of `vectors` of each speaker, at least one; rows in no group are not used.
+    iterations : int
+        Of EM, from identity matrices for both covariances.
 
     Raises
     ------
-    VouchError : fewer than two speakers, fewer utterances than dimensions, no speaker with two utterances, or vectors
-        that lie in a subspace
+    VouchError
+        Fewer than two speakers, fewer utterances than dimensions, no speaker with two utterances, or vectors that lie
+        in a subspace.
     """
     dim = vectors.shape[1]
     counts = np.array([len(rows) for rows in groups])
@@ -94,12 +97,15 @@ def adapt_plda(
     Parameters
     ----------
     vectors : (n, dim) float array
-    within_scale, between_scale : share of the excess that goes to each covariance
-    mean_difference_scale : weight of the shift of the mean in the total covariance of the new data
+    within_scale, between_scale : float
+        Share of the excess that goes to each covariance.
+    mean_difference_scale : float
+        Weight of the shift of the mean in the total covariance of the new data.
 
     Raises
     ------
-    VouchError : vectors of another dimension than the model's
+    VouchError
+        Vectors of another dimension than the model's.
     """
     if vectors.shape[1] != len(plda.mean):
         raise VouchError(f"the PLDA model takes {len(plda.mean)} dimensions, the vectors have {vectors.shape[1]}")
@@ -123,7 +129,8 @@ def diagonalize(mean: np.ndarray, within: np.ndarray, between: np.ndarray) -> Pl
 
     Raises
     ------
-    VouchError : the covariance within speakers has no inverse
+    VouchError
+        The covariance within speakers has no inverse.
     """
     try:
         whiten = np.linalg.inv(np.linalg.cholesky((within + within.T) / 2))

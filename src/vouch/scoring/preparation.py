@@ -17,8 +17,10 @@ class Preparation(NamedTuple):
 
     Attributes
     ----------
-    mean : (dim,) float array, subtracted from each embedding; None: nothing is
-    lda : (kept, dim) or (kept, dim + 1) float array, see `vouch.scoring.lda.apply_affine`; None: no map
+    mean : (dim,) float array, optional
+        Subtracted from each embedding; None: nothing is.
+    lda : ndarray, optional
+        (kept, dim) or (kept, dim + 1) float array, see `vouch.scoring.lda.apply_affine`; None: no map.
     """
 
     mean: np.ndarray | None = None
@@ -29,7 +31,8 @@ class Preparation(NamedTuple):
 
         Raises
         ------
-        VouchError : the mean or the map is for another dimension, or what is left of an embedding is zero
+        VouchError
+            The mean or the map is for another dimension, or what is left of an embedding is zero.
         """
         if self.mean is not None:
             if len(self.mean) != embeddings.shape[1]:

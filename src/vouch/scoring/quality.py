@@ -23,8 +23,10 @@ class Quality(NamedTuple):
     Attributes
     ----------
     values : (n,) float64 ndarray
-    enrol, test : mapping from id to an index of `values`
-    enrol_source, test_source : where the ids come from, for messages
+    enrol, test : mapping of str to int
+        Mapping from id to an index of `values`.
+    enrol_source, test_source : str or Path
+        Where the ids come from, for messages.
     """
 
     values: np.ndarray
@@ -46,7 +48,8 @@ def load_log_durations(utt2dur: str | Path, enrol_map: str | Path | None = None)
 
     Raises
     ------
-    VouchError : naming file and line: a duration is not a positive number
+    VouchError
+        Naming file and line: a duration is not a positive number.
     """
     table = read_table(utt2dur)
     seconds = np.empty(len(table))

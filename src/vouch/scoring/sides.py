@@ -27,13 +27,15 @@ class Sides(NamedTuple):
 
     Attributes
     ----------
-    unit
-        (n, dim) float32 ndarray; for the distance of crops (n, crops, dim), whose lengths may have been kept
+    unit : (n, dim) float32 ndarray
+        For the distance of crops (n, crops, dim), whose lengths may have been kept.
     names : (n,) list of str
-    utterances : (n,) int64 ndarray, how many each was averaged from
-    enrol, test
-        mapping from id to row of `unit`; where scores are averaged `enrol` maps to an index of `members`
-    members : rows of `unit` of each enrolment, where scores are averaged; otherwise None
+    utterances : (n,) int64 ndarray
+        How many each was averaged from.
+    enrol, test : mapping of str to int
+        Mapping from id to row of `unit`; where scores are averaged `enrol` maps to an index of `members`.
+    members : sequence of ndarray, optional
+        Rows of `unit` of each enrolment, where scores are averaged; otherwise None.
     """
 
     unit: np.ndarray
@@ -49,8 +51,10 @@ class Cohort(NamedTuple):
 
     Attributes
     ----------
-    unit : as that of `Sides`
-    utterances : (members,) int64 ndarray, how many each was averaged from
+    unit : ndarray
+        As that of `Sides`.
+    utterances : (members,) int64 ndarray
+        How many each was averaged from.
     """
 
     unit: np.ndarray
@@ -67,14 +71,19 @@ def load_sides(
 
     Parameters
     ----------
-    embedding_scp : table of `utterance file.ark:offset`
-    enrol_map : table of `enrol-id utterance ...`; without it enrolment ids are utterance ids
-    average : one of `AVERAGES`, what stands for an enrolment of the map
-    prepare : None: scaling to length 1 alone
+    embedding_scp : str or Path
+        Table of `utterance file.ark:offset`.
+    enrol_map : str or Path, optional
+        Table of `enrol-id utterance ...`; without it enrolment ids are utterance ids.
+    average : str
+        One of `AVERAGES`, what stands for an enrolment of the map.
+    prepare : Preparation, optional
+        None: scaling to length 1 alone.
 
     Raises
     ------
-    VouchError : an embedding or a table cannot be read or used; an utterance of the map has no embedding
+    VouchError
+        An embedding or a table cannot be read or used; an utterance of the map has no embedding.
     """
     pick(dict.fromkeys(AVERAGES), average, "average")
     prepare = Preparation() if prepare is None else prepare
@@ -102,17 +111,22 @@ def read_enrolments(enrol_map: str | Path, rows: Mapping[str, int], embedding_sc
 
     Parameters
     ----------
-    enrol_map : table of `enrol-id utterance ...`
-    rows : row of each utterance that there is
-    embedding_scp : where the rows come from, for messages
+    enrol_map : str or Path
+        Table of `enrol-id utterance ...`.
+    rows : mapping of str to int
+        Row of each utterance that there is.
+    embedding_scp : str or Path
+        Where the rows come from, for messages.
 
     Returns
     -------
-    (utterances,) int ndarray of rows, by enrolment id
+    dict of str to ndarray
+        (utterances,) int ndarray of rows, by enrolment id.
 
     Raises
     ------
-    VouchError : naming file and line: an utterance is not there, or is listed twice for one enrolment
+    VouchError
+        Naming file and line: an utterance is not there, or is listed twice for one enrolment.
     """
     enrolments = {}
     for number, (name, words) in enumerate(read_table(enrol_map).items(), start=1):
@@ -136,9 +150,12 @@ def score_sides(
 
     Parameters
     ----------
-    members : see `Sides`
-    enrol_index, test_index : (trials,) int array, from `rows_of`
-    score : gives the score of each pair of rows, (pairs,) from two (pairs,) int arrays
+    members : sequence of ndarray or None
+        See `Sides`.
+    enrol_index, test_index : (trials,) int array
+        From `rows_of`.
+    score : callable
+        Gives the score of each pair of rows, (pairs,) from two (pairs,) int arrays.
 
     Returns
     -------
@@ -171,12 +188,15 @@ def load_cohort(
 
     Parameters
     ----------
-    embedding_scp : table of `utterance file.ark:offset`
-    utt2spk : table of `utterance speaker`
-        With it each speaker is one cohort member; without it each utterance is one. Utterances of the table that have
-        no embedding are passed over, so that a cohort can be a part of a set.
-    average : "mean" or "unit-mean", what stands for a speaker; see `AVERAGES`
-    prepare : None: scaling to length 1 alone
+    embedding_scp : str or Path
+        Table of `utterance file.ark:offset`.
+    utt2spk : str or Path, optional
+        Table of `utterance speaker`. With it each speaker is one cohort member; without it each utterance is one.
+        Utterances of the table that have no embedding are skipped, so that a cohort can be a part of a set.
+    average : str
+        "mean" or "unit-mean", what stands for a speaker; see `AVERAGES`.
+    prepare : Preparation, optional
+        None: scaling to length 1 alone.
     """
     pick({"mean": None, "unit-mean": None}, average, "average of a cohort")
     prepare = Preparation() if prepare is None else prepare

@@ -65,9 +65,12 @@ class CohortScores(NamedTuple):
 
     Attributes
     ----------
-    size : of the cohort
-    of_enrol : of embeddings as enrolments, against the cohort as test utterances
-    of_test : of embeddings as test utterances, against the cohort as enrolments; the same function if it is the same
+    size : int
+        Of the cohort.
+    of_enrol : callable
+        Of embeddings as enrolments, against the cohort as test utterances.
+    of_test : callable
+        Of embeddings as test utterances, against the cohort as enrolments; the same function if it is the same.
     """
 
     size: int
@@ -87,10 +90,14 @@ def trial_statistics(
 
     Parameters
     ----------
-    scores : of rows of the embeddings, whose `names` are (n,) of str
-    enrol_index, test_index : (trials,) int array, rows of the embeddings
-    top_n : as for `cohort_statistics`, which also says what is raised
-    enrol_names : names of enrolments, where these have rows of their own
+    scores : CohortScores
+        Of rows of the embeddings, whose `names` are (n,) of str.
+    enrol_index, test_index : (trials,) int array
+        Rows of the embeddings.
+    top_n : int, optional
+        As for `cohort_statistics`, which also says what is raised.
+    enrol_names : sequence of str, optional
+        Names of enrolments, where these have rows of their own.
     """
 
     def of_used(score: Callable[[np.ndarray], np.ndarray], index: np.ndarray, names: Sequence[str]) -> CohortStatistics:
@@ -116,13 +123,16 @@ def cohort_statistics(
 
     Parameters
     ----------
-    score : one of the functions of `CohortScores`
-    size : of the cohort
+    score : callable
+        One of the functions of `CohortScores`.
+    size : int
+        Of the cohort.
     rows : (n,) int array
-        embeddings, each once
+        Embeddings, each once.
     names : sequence of str
-        of all embeddings, by row, for the message
-    top_n : how many of the highest scores count; None counts all
+        Of all embeddings, by row, for the message.
+    top_n : int, optional
+        How many of the highest scores count; None counts all.
 
     Returns
     -------
@@ -131,7 +141,7 @@ def cohort_statistics(
     Raises
     ------
     VouchError
-        `top_n` is not between 2 and the size of the cohort, or the scores that count are all equal
+        `top_n` is not between 2 and the size of the cohort, or the scores that count are all equal.
     """
     if size < 2:
         raise VouchError(f"a cohort needs at least 2 embeddings to have a spread, this one has {size}")

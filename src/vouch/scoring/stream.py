@@ -71,20 +71,28 @@ def score_file(
 
     Parameters
     ----------
-    sources : the trial list, and where the ids of `sides` were read
-    scores_path : file to write
-    sides, scorer : rows of ids, and their scores
-    allow_missing : leave out trials with an id that has no row, instead of refusing them
-    threads : blocks of lines scored at once
+    sources : Sources
+        The trial list, and where the ids of `sides` were read.
+    scores_path : str or Path
+        File to write.
+    sides, scorer : Sides, Scorer
+        Rows of ids, and their scores.
+    allow_missing : bool
+        Leave out trials with an id that has no row, instead of refusing them.
+    threads : int
+        Blocks of lines scored at once.
 
     Returns
     -------
-    scored, trials : numbers of lines written and read
-    left_out : for each side of which ids are unknown a message that names the first
+    scored, trials : int
+        Numbers of lines written and read.
+    left_out : list of str
+        A message for each side that has unknown ids, which names the first of them.
 
     Raises
     ------
-    VouchError : naming file and line: a malformed trial, or an unknown id; or no trial can be scored
+    VouchError
+        Naming file and line: a malformed trial, or an unknown id; or no trial can be scored.
     """
     score = _BlockScorer(sources, sides, scorer, allow_missing)
     scored, trials, enrol, test = 0, 0, Unknown(), Unknown()

@@ -18,8 +18,10 @@ class Answer(NamedTuple):
 
     Attributes
     ----------
-    score : cosine of the angle between their embeddings
-    ratio : natural logarithm of the likelihood ratio; None without a calibration
+    score : float
+        Cosine of the angle between their embeddings.
+    ratio : float or None
+        Natural logarithm of the likelihood ratio; None without a calibration.
     """
 
     score: float
@@ -37,15 +39,21 @@ def verify_pair(
 
     Parameters
     ----------
-    embeddings : (2, dim) float array, as extracted
-    seconds : their durations
-    names : of the two, for messages
-    prepare : what embeddings are prepared with, as for the scores that were calibrated
-    calibration : of one system, with no other quality measures than durations and magnitudes
+    embeddings : (2, dim) float array
+        As extracted.
+    seconds : sequence of float
+        Their durations.
+    names : sequence of str
+        Of the two, for messages.
+    prepare : Preparation
+        What embeddings are prepared with, as for the scores that were calibrated.
+    calibration : Calibration or None
+        Of one system, with no other quality measures than durations and magnitudes.
 
     Raises
     ------
-    VouchError : an embedding is not usable, or the calibration needs more than two recordings tell
+    VouchError
+        An embedding is not usable, or the calibration needs more than two recordings tell.
     """
     for name, embedding in zip(names, embeddings, strict=True):
         if not np.isfinite(embedding).all():
