@@ -46,19 +46,25 @@ def speakers_of(
 
     Parameters
     ----------
-    trials : trial list
-    utt2spk : table of the utterances' speakers; an enrolment id that is one of the speakers stands for itself
-    enrol_map : table of `enrol-id utterance ...`, for enrolments that are called something else
+    trials : Trials
+        Trial list.
+    utt2spk : str or Path
+        Table of the utterances' speakers; an enrolment id that is one of the speakers stands for itself.
+    enrol_map : str or Path, optional
+        Table of `enrol-id utterance ...`, for enrolments that are called something else.
 
     Returns
     -------
-    enrol, test : (trials,) int arrays, the numbers of the speakers
+    enrol, test : (trials,) int array
+        Numbers of the speakers.
 
     Raises
     ------
-    Unfitting : naming an id whose speaker is not known, an enrolment of several speakers, or the first trial whose
-        label says something else than the table
-    VouchError : a table cannot be read
+    Unfitting
+        Naming an id whose speaker is not known, an enrolment of several speakers, or the first trial whose label says
+        something else than the table.
+    VouchError
+        A table cannot be read.
     """
     table = read_table(utt2spk)
     numbers = {speaker: number for number, speaker in enumerate(sorted(set(table.values())))}
@@ -100,18 +106,24 @@ def by_duration(
 
     Parameters
     ----------
-    trials : trial list
-    utt2dur : utterance to duration in seconds, as text
-    edges : durations in seconds at which a new range begins, ascending
-    side : a name in `SIDES`
+    trials : Trials
+        Trial list.
+    utt2dur : mapping of str to str
+        Utterance to duration in seconds, as text.
+    edges : sequence of float
+        Durations in seconds at which a new range begins, ascending.
+    side : str
+        A name in `SIDES`.
 
     Returns
     -------
-    (trials,) bool array by a name such as "2 s <= shorter < 4 s"; empty ranges are left out
+    dict of str to ndarray
+        (trials,) bool array by a name such as "2 s <= shorter < 4 s"; empty ranges are left out.
 
     Raises
     ------
-    VouchError : the edges are not positive, finite and ascending; an utterance has no duration
+    VouchError
+        The edges are not positive, finite and ascending; an utterance has no duration.
     """
     choose = pick(SIDES, side, "side of a trial")
     # Asked this way round because a NaN is neither above nor below anything.
@@ -136,11 +148,13 @@ def by_condition(trials: Trials, path: str | Path) -> dict[str, np.ndarray]:
 
     Returns
     -------
-    (trials,) bool array by `name=value`, in alphabetical order
+    dict of str to ndarray
+        (trials,) bool array by `name=value`, in alphabetical order.
 
     Raises
     ------
-    VouchError : naming the line that is malformed or contradicts an earlier one, or the trial without a line
+    VouchError
+        Naming the line that is malformed or contradicts an earlier one, or the trial without a line.
     """
     conditions: dict[tuple[str, str], list[str]] = {}
     for number, line in enumerate(read_lines(path), start=1):
@@ -171,8 +185,13 @@ def evaluate_groups(
 
     Parameters
     ----------
-    scores, is_target, settings, speakers : as for `vouch.evaluation.result.evaluate`
-    groups : (trials,) bool arrays by name
+    scores : (trials,) float array
+    is_target : (trials,) bool array
+    settings : Settings
+    speakers : tuple of ndarray and ndarray, optional
+        As for `vouch.evaluation.result.evaluate`.
+    groups : mapping of str to ndarray
+        (trials,) bool arrays by name.
     """
     parts, notes = [], list(result.notes)
     for name, chosen in groups.items():

@@ -37,16 +37,21 @@ def compare_systems(
 
     Parameters
     ----------
-    first, second : (trials,) float arrays of scores, larger for targets
+    first, second : ndarray
+        (trials,) float arrays of scores, larger for targets.
     is_target : (trials,) bool array
-    speakers : (trials,) arrays, names or numbers of the speakers of the enrolment and of the test sides, whom the
-        bootstrap resamples; None: it resamples trials
-    priors : target priors of the detection costs
-    draws, seed : of the bootstrap
+    speakers : tuple of ndarray and ndarray, optional
+        (trials,) arrays, names or numbers of the speakers of the enrolment and of the test sides, whom the bootstrap
+        resamples; None: it resamples trials.
+    priors : sequence of float
+        Target priors of the detection costs.
+    draws, seed : int
+        Of the bootstrap.
 
     Raises
     ------
-    VouchError : see `vouch.evaluation.metrics.roc`; or a setting is impossible
+    VouchError
+        See `vouch.evaluation.metrics.roc`; or a setting is impossible.
     """
     systems = [np.asarray(scores, np.float64) for scores in (first, second)]
     is_target = np.asarray(is_target, bool)

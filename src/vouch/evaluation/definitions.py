@@ -26,12 +26,14 @@ def voxceleb_trainer_eer(scores: np.ndarray, is_target: np.ndarray) -> Operating
 
     Parameters
     ----------
-    scores : (trials,) float array, larger for targets
+    scores : (trials,) float array
+        Larger for targets.
     is_target : (trials,) bool array
 
     Raises
     ------
-    VouchError : see `vouch.evaluation.metrics.roc`
+    VouchError
+        See `vouch.evaluation.metrics.roc`.
     """
     threshold, false_alarm, miss = _thinned_roc(scores, is_target)
     nearest = int(np.argmin(np.abs(miss - false_alarm)))
@@ -76,7 +78,8 @@ def feerci_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
 
     Raises
     ------
-    VouchError : also when the scores overlap and there are fewer than two trials of a kind
+    VouchError
+        Also when the scores overlap and there are fewer than two trials of a kind.
     """
     scores, is_target = checked_trials(scores, is_target)
     targets, nontargets = np.sort(scores[is_target]), np.sort(scores[~is_target])
@@ -126,7 +129,8 @@ def sequential_min_dcf(
 
     Returns
     -------
-    cost, and the highest score that is still rejected
+    OperatingPoint
+        Cost, and the highest score that is still rejected.
     """
     scores, is_target = checked_trials(scores, is_target)
     order = np.argsort(scores, kind="stable")

@@ -41,18 +41,24 @@ def write_report(
 
     Parameters
     ----------
-    folder : with `<name>.json`, and where there are any `<name>_det.png`, `<name>_hist.png` and `*_det.all.png`
-    title : heading
-    configuration : text file to show; None: none
-    provenance : record of the training to show, see `vouch.evaluation.provenance`; None: none
+    folder : str or Path
+        With `<name>.json`, and where there are any `<name>_det.png`, `<name>_hist.png` and `*_det.all.png`.
+    title : str
+        Heading.
+    configuration : str or Path, optional
+        Text file to show; None: none.
+    provenance : str or Path, optional
+        Record of the training to show, see `vouch.evaluation.provenance`; None: none.
 
     Returns
     -------
-    path of the report
+    Path
+        Path of the report.
 
     Raises
     ------
-    VouchError : the folder has no results, or a file cannot be read
+    VouchError
+        The folder has no results, or a file cannot be read.
     """
     folder = Path(folder)
     results = read_results(folder)

@@ -70,11 +70,13 @@ def over_speakers(is_target: np.ndarray, enrol: np.ndarray, test: np.ndarray) ->
     Parameters
     ----------
     is_target : (trials,) bool array
-    enrol, test : (trials,) names or numbers of the speakers of the two sides
+    enrol, test : ndarray
+        (trials,) names or numbers of the speakers of the two sides.
 
     Raises
     ------
-    VouchError : there are less than two speakers
+    VouchError
+        There are less than two speakers.
     """
     speakers, rows = np.unique(np.concatenate([enrol, test]), return_inverse=True)
     if len(speakers) < 2:
@@ -109,22 +111,29 @@ def bootstrap(
 
     Parameters
     ----------
-    systems : for each the (trials,) scores
+    systems : sequence of ndarray
+        For each the (trials,) scores.
     is_target : (trials,) bool array
-    resampling : `over_trials` or `over_speakers` of the same trials in the same order
-    costs : of the detection costs
-    draws : number of bootstrap samples
-    seed : of the random generator; the same seed gives the same samples
+    resampling : Resampling
+        `over_trials` or `over_speakers` of the same trials in the same order.
+    costs : sequence of Cost
+        Of the detection costs.
+    draws : int
+        Number of bootstrap samples.
+    seed : int
+        Of the random generator; the same seed gives the same samples.
 
     Returns
     -------
-    for each system, under "eer", "min_dcf(P)" and "act_dcf(P)" for each target prior P, "cllr" and "min_cllr", the
-    (draws,) values; costs and rates are shares, not percent
+    list of dict of str to ndarray
+        For each system, under "eer", "min_dcf(P)" and "act_dcf(P)" for each target prior P, "cllr" and "min_cllr", the
+        (draws,) values; costs and rates are shares, not percent.
 
     Raises
     ------
-    VouchError : see `vouch.evaluation.metrics.roc` and `figure_names`; or there is less than one draw, or more than
-        `MOST_DRAWS`; or the seed is negative
+    VouchError
+        See `vouch.evaluation.metrics.roc` and `figure_names`; or there is less than one draw, or more than
+        `MOST_DRAWS`; or the seed is negative.
     """
     if draws < 1:
         raise VouchError(f"the bootstrap needs draws >= 1, not {draws}")
@@ -148,7 +157,8 @@ def figure_names(costs: Sequence[Cost]) -> list[str]:
 
     Raises
     ------
-    VouchError : a target prior is not between 0 and 1, or two are the same, in the six digits that names have
+    VouchError
+        A target prior is not between 0 and 1, or two are the same, in the six digits that names have.
     """
     priors = [f"{cost.p_target:g}" for cost in costs]
     for cost, prior in zip(costs, priors, strict=True):
@@ -173,14 +183,18 @@ def paired_difference(value: float, first: np.ndarray, second: np.ndarray, level
 
     Parameters
     ----------
-    value : difference on the whole list
-    first, second : (draws,) the figure of both systems on the same resampled lists
-    level : probability of the interval
+    value : float
+        Difference on the whole list.
+    first, second : ndarray
+        (draws,) the figure of both systems on the same resampled lists.
+    level : float
+        Probability of the interval.
 
     Returns
     -------
-    the p-value is twice the share of draws on the rarer side of zero, draws of exactly zero counted in, with one added
-    to draws and to that share so that it is never 0 (Davison and Hinkley, 1997, chapter 4)
+    Difference
+        The p-value is twice the share of draws on the rarer side of zero, draws of exactly zero counted in, with one
+        added to draws and to that share so that it is never 0 (Davison and Hinkley, 1997, chapter 4).
     """
     differences = first - second
     rarer = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))

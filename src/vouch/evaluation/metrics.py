@@ -24,9 +24,12 @@ class Roc(NamedTuple):
 
     Attributes
     ----------
-    threshold : (points,) float64, the distinct scores in ascending order, then infinity
-    miss : (points,) float64, share of the targets that are rejected
-    false_alarm : (points,) float64, share of the non-targets that are accepted
+    threshold : (points,) float64
+        The distinct scores in ascending order, then infinity.
+    miss : (points,) float64
+        Share of the targets that are rejected.
+    false_alarm : (points,) float64
+        Share of the non-targets that are accepted.
     """
 
     threshold: np.ndarray
@@ -80,12 +83,14 @@ def roc(scores: np.ndarray, is_target: np.ndarray) -> Roc:
 
     Parameters
     ----------
-    scores : (trials,) float array, larger for targets
+    scores : (trials,) float array
+        Larger for targets.
     is_target : (trials,) bool array
 
     Raises
     ------
-    VouchError : the scores are not finite, or there are no targets or no non-targets
+    VouchError
+        The scores are not finite, or there are no targets or no non-targets.
     """
     counts = count_trials(scores, is_target)
     return Roc(np.append(counts.score, np.inf), *error_rates(counts.targets, counts.nontargets))
@@ -114,13 +119,17 @@ def min_dcf(
 
     Parameters
     ----------
-    scores, is_target : as for `roc`
-    p_target : prior probability of a target trial, between 0 and 1
-    c_miss, c_fa : costs of one error of each kind, positive
+    scores, is_target : ndarray
+        As for `roc`.
+    p_target : float
+        Prior probability of a target trial, between 0 and 1.
+    c_miss, c_fa : float
+        Costs of one error of each kind, positive.
 
     Returns
     -------
-    cost and the lowest threshold that reaches it, infinite for reject-all
+    OperatingPoint
+        Cost and the lowest threshold that reaches it, infinite for reject-all.
     """
     points = roc(scores, is_target)
     cost = Cost(p_target, c_miss, c_fa).normalized(points.miss, points.false_alarm)

@@ -23,8 +23,10 @@ def new_figure(width: float, height: float, panels: Sequence[float] = (1.0,)) ->
 
     Parameters
     ----------
-    width, height : in inches
-    panels : relative heights of the axes, which stand below each other and share the one that goes to the right
+    width, height : float
+        In inches.
+    panels : sequence of float
+        Relative heights of the axes, which stand below each other and share the one that goes to the right.
     """
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)

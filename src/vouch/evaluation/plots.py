@@ -62,7 +62,8 @@ def plot_det(path: str | Path, systems: Sequence[System]) -> None:
 
     Raises
     ------
-    VouchError : the systems have detection costs at different target priors, or at more than there are signs for
+    VouchError
+        The systems have detection costs at different target priors, or at more than there are signs for.
     """
     priors = {tuple(system.result.min_dcf) for system in systems}
     if len(priors) > 1 or len(next(iter(priors))) >= len(_MARKERS):
@@ -128,7 +129,8 @@ def count_bins(targets: np.ndarray, nontargets: np.ndarray) -> int:
 
     Parameters
     ----------
-    targets, nontargets : (trials of this kind,) scores, at least one of each
+    targets, nontargets : ndarray
+        (trials of this kind,) scores, at least one of each.
     """
     kinds = targets, nontargets
     spreads = [float(np.subtract(*np.quantile(scores, (0.75, 0.25)))) for scores in kinds]

@@ -18,11 +18,13 @@ def provenance_section(path: str | Path) -> str:
 
     Parameters
     ----------
-    path : provenance.json of an experiment, see `vouch.training.provenance`
+    path : str or Path
+        provenance.json of an experiment, see `vouch.training.provenance`.
 
     Raises
     ------
-    VouchError : the file is missing, or holds something else
+    VouchError
+        The file is missing, or holds something else.
     """
     record = read_json(path)
     try:

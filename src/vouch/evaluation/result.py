@@ -29,23 +29,43 @@ class Result:
 
     Attributes
     ----------
-    system : its name in tables and pictures
-    targets, nontargets : number of scored trials of each kind
-    unscored : trials of the list that were left out because they have no score
-    eer : equal error rate in percent and its threshold
-    min_dcf, act_dcf : for each target prior, the minimum and the actual detection cost (both errors cost 1) and where
-    cllr, min_cllr : cost of the scores, read as natural-logarithm likelihood ratios, and the least of any calibration
-    intervals : bootstrap intervals of probability `level` by the names of `vouch.evaluation.intervals.bootstrap`; EER
-        in percent
-    level, draws, resampled : of the bootstrap; what was drawn, "trials" or "speakers"
-    speakers : how many different ones the two sides of the trials have; None: it is not known whose the utterances are
-    other_eers : equal error rates in percent by definitions of other programs
-    other_min_dcfs : minimum detection costs by program and target prior, of the programs that define one
-    groups : the same for parts of the list, named in `system`
-    calibrated : whether the scores are said to be log-likelihood ratios; otherwise `act_dcf` and `cllr` mean nothing
-    notes : sentences about what the figures do not say by themselves
-    source : the score file; None: it is not known
-    outdated : why these are no longer the figures of that file, found when the result is read; None: they are
+    system : str
+        Its name in tables and pictures.
+    targets, nontargets : int
+        Number of scored trials of each kind.
+    unscored : int
+        Trials of the list that were left out because they have no score.
+    eer : OperatingPoint
+        Equal error rate in percent and its threshold.
+    min_dcf, act_dcf : dict of float to OperatingPoint
+        For each target prior, the minimum and the actual detection cost (both errors cost 1) and where.
+    cllr, min_cllr : float
+        Cost of the scores, read as natural-logarithm likelihood ratios, and the least of any calibration.
+    intervals : dict of str to Interval
+        Bootstrap intervals of probability `level` by the names of `vouch.evaluation.intervals.bootstrap`; EER in
+        percent.
+    level : float
+        Probability of the intervals.
+    draws : int
+        Number of bootstrap samples.
+    resampled : str
+        What the bootstrap drew, "trials" or "speakers".
+    speakers : int or None
+        How many different ones the two sides of the trials have; None: it is not known whose the utterances are.
+    other_eers : dict of str to float
+        Equal error rates in percent by definitions of other programs.
+    other_min_dcfs : dict of str to dict of float to float
+        Minimum detection costs by program and target prior, of the programs that define one.
+    groups : tuple of Result
+        The same for parts of the list, named in `system`.
+    calibrated : bool
+        Whether the scores are said to be log-likelihood ratios; otherwise `act_dcf` and `cllr` mean nothing.
+    notes : tuple of str
+        Sentences about what the figures do not say by themselves.
+    source : ScoreSource, optional
+        The score file; None: it is not known.
+    outdated : str, optional
+        Why these are no longer the figures of that file, found when the result is read; None: they are.
     """
 
     system: str
@@ -77,11 +97,16 @@ class Settings:
 
     Attributes
     ----------
-    draws, seed : of the bootstrap
-    priors : target priors of the detection costs
-    definitions : names in `vouch.evaluation.definitions.EQUAL_ERROR_RATES`
-    resample : what the bootstrap draws, of `UNITS`; speakers only where they are known, or else trials
-    calibrated : whether the scores are natural-logarithm likelihood ratios
+    draws, seed : int
+        Of the bootstrap.
+    priors : tuple of float
+        Target priors of the detection costs.
+    definitions : tuple of str
+        Names in `vouch.evaluation.definitions.EQUAL_ERROR_RATES`.
+    resample : str
+        What the bootstrap draws, of `UNITS`; speakers only where they are known, or else trials.
+    calibrated : bool
+        Whether the scores are natural-logarithm likelihood ratios.
     """
 
     draws: int = 1000
@@ -104,18 +129,24 @@ def evaluate(
 
     Parameters
     ----------
-    system : name
-    scores : (trials,) float array, larger for targets
+    system : str
+        Name.
+    scores : (trials,) float array
+        Larger for targets.
     is_target : (trials,) bool array
-    settings : what to compute; None: the defaults
-    speakers : (trials,) arrays, names or numbers of the speakers of the enrolment and of the test sides; None: they
-        are not known, and the bootstrap resamples trials whatever the settings say
-    unscored : trials that were left out, for the record
+    settings : Settings, optional
+        What to compute; None: the defaults.
+    speakers : tuple of ndarray and ndarray, optional
+        (trials,) arrays, names or numbers of the speakers of the enrolment and of the test sides; None: they are not
+        known, and the bootstrap resamples trials whatever the settings say.
+    unscored : int
+        Trials that were left out, for the record.
 
     Raises
     ------
-    VouchError : see `vouch.evaluation.metrics.roc`; or a setting is impossible, the name is not one line, or a score
-        is beyond `MAX_SCORE`
+    VouchError
+        See `vouch.evaluation.metrics.roc`; or a setting is impossible, the name is not one line, or a score is beyond
+        `MAX_SCORE`.
     """
     settings = settings or Settings()
     if not system.strip() or system.splitlines() != [system]:
@@ -175,8 +206,10 @@ def remarks(resampled: str, speakers: int | None) -> list[str]:
 
     Parameters
     ----------
-    resampled : what was drawn, of `UNITS`
-    speakers : how many the trials have; None: nobody knows
+    resampled : str
+        What was drawn, of `UNITS`.
+    speakers : int or None
+        How many the trials have; None: nobody knows.
     """
     found = []
     if resampled == "trials":

@@ -15,9 +15,11 @@ class ScoreSource(NamedTuple):
 
     Attributes
     ----------
-    path : relative to the folder of the result if the file is below the folder above that one, as all of an experiment
-        is, which may be moved as a whole; otherwise absolute
-    sha256 : digest of its bytes, in hexadecimal
+    path : str
+        Relative to the folder of the result if the file is below the folder above that one, as all of an experiment is,
+        which may be moved as a whole; otherwise absolute.
+    sha256 : str
+        Digest of its bytes, in hexadecimal.
     """
 
     path: str
@@ -29,7 +31,8 @@ def identify(scores: str | Path, folder: str | Path) -> ScoreSource | None:
 
     Raises
     ------
-    VouchError : the file cannot be read
+    VouchError
+        The file cannot be read.
     """
     if not Path(scores).is_file():
         return None  # what came through a pipe cannot be looked at again

@@ -26,13 +26,15 @@ _WHAT_IT_MARKS = (
 def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Row]:
     """Return the heading and a row for each result.
 
+    `OUTDATED` marks a result whose score file has changed since. Figures by the definitions of other programs are
+    shown whenever a result has them.
+
     Parameters
     ----------
-    results : of one or of several trial lists; a detection cost that only some of them have is `ABSENT` in the others
-    every_figure : also the actual costs, Cllr and minimum Cllr; `UNCALIBRATED` marks those that mean nothing
-
-    `OUTDATED` marks results that are not those of the score file as it is now.
-    Figures by the definitions of other programs are there whenever a result has them: somebody asked for them.
+    results : sequence of Result
+        Results on one or several trial lists; a detection cost that only some of them have is `ABSENT` in the others.
+    every_figure : bool
+        Whether to show the actual costs, Cllr and minimum Cllr too; `UNCALIBRATED` marks those that mean nothing.
     """
     priors = sorted({prior for result in results for prior in result.min_dcf})
     definitions = sorted({name for result in results for name in result.other_eers})

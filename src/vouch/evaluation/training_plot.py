@@ -21,12 +21,15 @@ def draw_training(history: Sequence[Mapping[str, float]], kept: int) -> Figure |
 
     Parameters
     ----------
-    history : of each epoch "epoch", "loss" and, where they are known, "eer", from 0 to 1, and "learning_rate"
-    kept : the epoch whose weights became the model; it is marked
+    history : sequence of mapping of str to float
+        Of each epoch "epoch", "loss" and, where they are known, "eer", from 0 to 1, and "learning_rate".
+    kept : int
+        The epoch whose weights became the model; it is marked.
 
     Raises
     ------
-    KeyError, TypeError, ValueError : the history is something else
+    KeyError, TypeError, ValueError
+        The history is something else.
     """
     kinds = {
         "training loss": _points(history, "loss"),
