@@ -33,21 +33,27 @@ class FeatureStore:
 
     Parameters
     ----------
-    feats_scp : table of `utterance file.ark:offset`, `utterance file.npy` or `utterance command |`, with ranges or not
-    table : its content, where it has been read already
-    vectors : whether vectors may be among the matrices, each as one frame; what is meant for features has none
+    feats_scp : str or Path
+        Table of `utterance file.ark:offset`, `utterance file.npy` or `utterance command |`, with ranges or not.
+    table : mapping of str to str, optional
+        Its content, where it has been read already.
+    vectors : bool
+        Whether vectors may be among the matrices, each as one frame; what is meant for features has none.
 
     Attributes
     ----------
-    utterances : list of str, in file order
-    num_frames : (utterances,) int64 ndarray; 0 where a matrix is empty, as Kaldi's are of too short recordings
-    dim : number of feature dimensions, the same for all
+    utterances : list of str
+        Ids, in file order.
+    num_frames : (utterances,) int64 ndarray
+        Frames of each matrix; 0 if it is empty, as Kaldi writes it for a recording shorter than one frame.
+    dim : int
+        Number of feature dimensions, the same for all.
 
     Raises
     ------
     VouchError
-        naming the utterance: an archive is missing or truncated, it holds vectors, or the dimensions differ; or no
-        matrix has a frame
+        An archive is missing or truncated, it holds vectors, or the dimensions differ (the utterance is named); or no
+        matrix has a frame.
     """
 
     def __init__(self, feats_scp: str | Path, table: Mapping[str, str] | None = None, vectors: bool = False) -> None:

@@ -23,9 +23,12 @@ class Reading(NamedTuple):
 
     Attributes
     ----------
-    utterance : its id
-    samples : (samples,) float32 in [-1, 1], or the reason why it cannot be read
-    notes : what happened to its recording, see `WaveReader`
+    utterance : str
+        Its id.
+    samples : (samples,) float32 in [-1, 1]
+        Or the reason why it cannot be read.
+    notes : Counter
+        What happened to its recording, see `WaveReader`.
     """
 
     utterance: str
@@ -38,13 +41,17 @@ class WaveReader:
 
     Parameters
     ----------
-    data : loaded with "wav.scp"
-    sample_rate : Hz; recordings at other rates are resampled
-    channel : of recordings with several, see `vouch.audio.reading.read_audio`
+    data : DataDir
+        Loaded with "wav.scp".
+    sample_rate : int
+        In Hz; recordings at other rates are resampled.
+    channel : int or str
+        Of recordings with several, see `vouch.audio.reading.read_audio`.
 
     Attributes
     ----------
-    notes : how many recordings were resampled from which rate, or averaged over or taken out of how many channels
+    notes : Counter
+        How many recordings were resampled from which rate, or averaged over or taken out of how many channels.
     """
 
     def __init__(self, data: DataDir, sample_rate: int, channel: int | str = MEAN) -> None:
@@ -61,8 +68,8 @@ class WaveReader:
 
         Raises
         ------
-        VouchError : the recording cannot be read (see `vouch.audio.reading.read_audio`), or ends before the segment
-            does
+        VouchError
+            The recording cannot be read (see `vouch.audio.reading.read_audio`), or ends before the segment does.
         """
         segment = self._data.segments[utterance]
         # Segments of one recording follow each other in the sorted table: it is decoded once.

@@ -33,26 +33,32 @@ class WaveStore:
 
     Parameters
     ----------
-    data : loaded with "wav.scp"
-    sample_rate : Hz; recordings at other rates are resampled
-    channel : of recordings with several, see `vouch.audio.reading.read_audio`
+    data : DataDir
+        Loaded with "wav.scp".
+    sample_rate : int
+        In Hz; recordings at other rates are resampled.
+    channel : int or str
+        Of recordings with several, see `vouch.audio.reading.read_audio`.
 
     Attributes
     ----------
-    path : wav.scp, for messages
-    utterances : list of str, in file order
-    num_frames
-        (utterances,) int64 ndarray, samples. Those of segments follow from `segments`, others from utt2num_samples or
-        utt2dur where there is one (a recording that turns out a little shorter or longer does no harm), else from the
-        headers of the files.
-    dim : 1
-    failed
-        utterance to reason, of those that turned out not to be readable when lengths were counted, silence was looked
-        for, or later; at most 5 %
+    path : Path
+        The wav.scp, for messages.
+    utterances : list of str
+        Ids, in file order.
+    num_frames : (utterances,) int64 ndarray
+        Lengths in samples. The length of a segment follows from `segments`; that of a whole recording from
+        utt2num_samples or utt2dur where there is one (a recording that turns out a little shorter or longer does no
+        harm), else from the header of its file.
+    dim : int
+        Always 1.
+    failed : dict of str to str
+        Reason for each utterance that proved unreadable, at any time; at most 5 % of all.
 
     Raises
     ------
-    VouchError : a table of lengths is malformed, or without one more than 5 % of the utterances are not readable
+    VouchError
+        A table of lengths is malformed, or without one more than 5 % of the utterances are not readable.
     """
 
     dim = 1
@@ -105,7 +111,8 @@ class WaveStore:
 
         Raises
         ------
-        VouchError : more than 5 % of the utterances are not readable
+        VouchError
+            More than 5 % of the utterances are not readable.
         """
 
         def is_silent(index: int) -> bool:
@@ -204,13 +211,17 @@ def open_store(path: str | Path, feature: Mapping[str, Any] | None) -> tuple[Dat
 
     Parameters
     ----------
-    path : with feats.scp, or for waveforms wav.scp
-    feature : configuration of the front end, see `vouch.features.build_feature`; None: features of an unknown one
+    path : str or Path
+        The data directory, which has feats.scp, or wav.scp for waveforms.
+    feature : mapping of str to Any or None
+        Configuration of the front end (see `vouch.features.build_feature`), or None if it is not known.
 
     Returns
     -------
-    data : the tables of the directory
-    store : a `WaveStore` for the front end "waveform", a `FeatureStore` for any other
+    data : DataDir
+        The tables of the directory.
+    store : Store
+        A `WaveStore` for the front end "waveform", a `FeatureStore` for any other.
     """
     if feature is not None and feature["type"] == "waveform":
         data = DataDir.load(path, need=["wav.scp"])
