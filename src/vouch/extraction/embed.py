@@ -47,9 +47,12 @@ def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames:
 
     Parameters
     ----------
-    encoder : in evaluation mode
-    matrices : each (frames, bins) float32; waveforms are (samples, 1)
-    max_frames : longest piece; None: see `default_max_frames`
+    encoder : Encoder
+        In evaluation mode.
+    matrices : sequence of ndarray
+        Each (frames, bins) float32; waveforms are (samples, 1).
+    max_frames : int, optional
+        Longest piece; None: see `default_max_frames`.
 
     Returns
     -------
@@ -57,7 +60,8 @@ def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames:
 
     Raises
     ------
-    VouchError : `max_frames` is so low that a piece could be shorter than the network's minimum
+    VouchError
+        `max_frames` is so low that a piece could be shorter than the network's minimum.
     """
     max_frames = default_max_frames(encoder) if max_frames is None else max_frames
     least = 2 * encoder.min_frames
@@ -84,12 +88,15 @@ def embed_parts(encoder: Encoder, pieces: Sequence[np.ndarray], cut: Cut) -> np.
 
     Parameters
     ----------
-    encoder : in evaluation mode
-    pieces : each (frames, bins) float32; one shorter than the network's minimum is repeated up to it
+    encoder : Encoder
+        In evaluation mode.
+    pieces : sequence of ndarray
+        Each (frames, bins) float32; one shorter than the network's minimum is repeated up to it.
 
     Returns
     -------
-    (crops, embedding_dim) float32 of crops, (embedding_dim,) float32 of windows
+    ndarray
+        (crops, embedding_dim) float32 of crops, (embedding_dim,) float32 of windows.
     """
     return cut.combine(_embed_pieces(encoder, [_lengthen(encoder, piece) for piece in pieces]))
 
@@ -137,7 +144,8 @@ def batches_by_length(num_frames: np.ndarray, batch_frames: int) -> Iterator[np.
     Parameters
     ----------
     num_frames : (utterances,) int64
-    batch_frames : frames in a batch, padding included; a single longer utterance is a batch of its own
+    batch_frames : int
+        Frames in a batch, padding included; a single longer utterance is a batch of its own.
     """
     order = np.argsort(num_frames, kind="stable")
     start = 0
@@ -153,18 +161,24 @@ def embed_store(encoder: Encoder, store: Store, indices: np.ndarray, max_frames:
 
     Parameters
     ----------
-    encoder : in evaluation mode
-    store : features or waveforms, as the network takes them
-    indices : (n,) utterances of the store
-    max_frames : see `embed_matrices`
+    encoder : Encoder
+        In evaluation mode.
+    store : Store
+        Features or waveforms, as the network takes them.
+    indices : ndarray
+        (n,) utterances of the store.
+    max_frames : int, optional
+        See `embed_matrices`.
 
     Returns
     -------
-    (n, embedding_dim) float32, in the order of `indices`
+    (n, embedding_dim) float32
+        In the order of `indices`.
 
     Raises
     ------
-    VouchError : features of another dimension than the encoder's, or see `embed_matrices`
+    VouchError
+        Features of another dimension than the encoder's, or see `embed_matrices`.
     """
     check_dim(encoder, store)
     out = np.empty((len(indices), encoder.embedding_dim), np.float32)
@@ -184,8 +198,10 @@ def embed_samples(encoder: Encoder, samples: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    encoder : in evaluation mode
-    samples : (samples,) float32 in [-1, 1], at the sampling rate of the encoder's front end
+    encoder : Encoder
+        In evaluation mode.
+    samples : (samples,) float32 in [-1, 1]
+        At the sampling rate of the encoder's front end.
 
     Returns
     -------
@@ -193,7 +209,8 @@ def embed_samples(encoder: Encoder, samples: np.ndarray) -> np.ndarray:
 
     Raises
     ------
-    VouchError : the encoder's front end is not known, or the recording is too short for one frame
+    VouchError
+        The encoder's front end is not known, or the recording is too short for one frame.
     """
     return embed_matrices(encoder, [compute(front_end_of(encoder), samples)])[0]
 

@@ -22,8 +22,10 @@ class Crops(NamedTuple):
 
     Attributes
     ----------
-    number : of crops, at least 1
-    frames : length of each, in frames of 10 ms
+    number : int
+        Of crops, at least 1.
+    frames : int
+        Length of each, in frames of 10 ms.
     """
 
     number: int
@@ -57,9 +59,12 @@ class Windows(NamedTuple):
 
     Attributes
     ----------
-    frames : length of each, in frames of 10 ms
-    step : from one to the next, in lengths
-    average : one of `WINDOW_AVERAGES`
+    frames : int
+        Length of each, in frames of 10 ms.
+    step : float
+        From one to the next, in lengths.
+    average : str
+        One of `WINDOW_AVERAGES`.
     """
 
     frames: int
