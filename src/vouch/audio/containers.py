@@ -27,11 +27,13 @@ def find_end(file: Source, length: int, where: str) -> int | None:
 
     Returns
     -------
-    The byte after its last sample, for formats that say so; None where only decoding it tells.
+    int or None
+        The byte after its last sample, for formats that say so; None where only decoding it tells.
 
     Raises
     ------
-    VouchError : the file ends before that; `where` names it
+    VouchError
+        The file ends before that; `where` names it.
     """
     file.seek(0)
     head = file.read(16)

@@ -58,13 +58,16 @@ class Pcm16Decoder:
 
 
 class SoundDecoder:
-    """What libsndfile decodes.
+    """Decodes every format that libsndfile reads.
 
     Attributes
     ----------
-    rate : Hz, as the header says
-    frames : number of samples of each channel, by the header; None where it gives none, or only an estimate
-    is_seekable : whether `read_span` gives exactly the samples that `read` gives
+    rate : int
+        In Hz, from the header.
+    frames : int or None
+        Samples of each channel, from the header; None if it gives no number, or only an estimate.
+    is_seekable : bool
+        Whether `read_span` gives exactly the samples that `read` gives.
     """
 
     def __init__(self, sound: soundfile.SoundFile, source: Source, where: str, tag: Frame | None) -> None:
@@ -153,15 +156,19 @@ def open_decoder(file: Source, length: int, where: str, offset: int = 0) -> Iter
 
     Parameters
     ----------
-    file : a regular file, or `io.BytesIO`
-    length : its bytes
-    where : name for messages
-    offset : the first byte of the recording; if it is not 0, other things may follow in the file
+    file : Source
+        A regular file, or `io.BytesIO`.
+    length : int
+        Its bytes.
+    where : str
+        Name for messages.
+    offset : int
+        The first byte of the recording; if it is not 0, other things may follow in the file.
 
     Raises
     ------
-    VouchError : not audio, in a format of which nobody can tell whether the file is whole, or it ends before its header
-        says
+    VouchError
+        Not audio, in a format of which nobody can tell whether the file is whole, or it ends before its header says.
     """
     if offset >= length:
         raise VouchError(f"{where}: no audio, 0 bytes")

@@ -41,15 +41,18 @@ class Loudness(NamedTuple):
 
     Attributes
     ----------
-    seconds : length
-    peak : largest magnitude, 1 at full scale
-    level
-        root mean square of the loudest 0.1 s after the mean of the recording was taken off, in dB of full scale
-        (a sine of full scale: -3); -inf if all samples are equal
-    clipped : share of the samples at full scale
-    high_band
-        mean power density in 5 to 7.8 kHz over that in 0.3 to 3.4 kHz, in dB; NaN below a rate of 15.6 kHz and
-        for silence, where there is nothing to compare
+    seconds : float
+        Length.
+    peak : float
+        Largest magnitude, 1 at full scale.
+    level : float
+        Root mean square of the loudest 0.1 s after the mean of the recording was taken off, in dB of full scale (a sine
+        of full scale: -3); -inf if all samples are equal.
+    clipped : float
+        Share of the samples at full scale.
+    high_band : float
+        Mean power density in 5 to 7.8 kHz over that in 0.3 to 3.4 kHz, in dB; NaN below a rate of 15.6 kHz and for
+        silence, where there is nothing to compare.
     """
 
     seconds: float
@@ -64,10 +67,12 @@ def measure_loudness(samples: np.ndarray, rate: int, bands: bool = True) -> Loud
 
     Parameters
     ----------
-    samples : (samples,) float32 in [-1, 1], finite, one channel: the one that is used, see
-        `vouch.audio.reading.mix_channels`
-    rate : Hz
-    bands : whether to compare frequency bands, which takes most of the time; otherwise `high_band` is NaN
+    samples : (samples,) float32 in [-1, 1]
+        Finite, one channel: the one that is used, see `vouch.audio.reading.mix_channels`.
+    rate : int
+        In Hz.
+    bands : bool
+        Whether to compare frequency bands, which takes most of the time; otherwise `high_band` is NaN.
 
     Returns
     -------
@@ -117,13 +122,15 @@ def judge_loudness(loudness: Loudness, min_seconds: float = SHORT_SECONDS) -> di
 
     Parameters
     ----------
-    loudness : from `measure_loudness`
-    min_seconds : a recording may not be shorter
+    loudness : Loudness
+        From `measure_loudness`.
+    min_seconds : float
+        A recording may not be shorter.
 
     Returns
     -------
     dict
-        a sentence without the recording's name for each fault, by the fault's name:
+        A sentence without the recording's name for each fault, by the fault's name:
 
         - "silence": all samples are equal, or the loudest 0.1 s is below -75 dB; there is nothing to compute from, and
           no other fault is named but "short"

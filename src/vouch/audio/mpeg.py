@@ -42,10 +42,14 @@ class Frame(NamedTuple):
 
     Attributes
     ----------
-    position : its first byte
-    size : its bytes, 0 if it does not say
-    samples : of each channel, in one frame
-    frames, bytes : those of the file by the tag "Xing" or "Info"; None: it has no such tag, or one that does not say
+    position : int
+        Its first byte.
+    size : int
+        Its bytes, 0 if it does not say.
+    samples : int
+        Of each channel, in one frame.
+    frames, bytes : int or None
+        Those of the file by the tag "Xing" or "Info"; None: it has no such tag, or one that does not say.
     """
 
     position: int
@@ -121,7 +125,8 @@ def missing_head(file: Source, start: int) -> bytes:
 
     Parameters
     ----------
-    start : the byte of the file from which on libsndfile gets it
+    start : int
+        The byte of the file from which on libsndfile gets it.
     """
     if not any(map(os.path.lexists, _RESOURCE_FORKS)):
         return b""

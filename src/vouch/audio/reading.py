@@ -32,9 +32,12 @@ class Audio(NamedTuple):
 
     Attributes
     ----------
-    samples : (samples,) float32 ndarray in [-1, 1], mono, at the rate that was asked for
-    source_rate : its own sampling rate in Hz
-    source_channels : its own number of channels, of which `samples` is the mean or one
+    samples : (samples,) float32 ndarray in [-1, 1]
+        Mono, at the rate that was asked for.
+    source_rate : int
+        Its own sampling rate in Hz.
+    source_channels : int
+        Its own number of channels, of which `samples` is the mean or one.
     """
 
     samples: np.ndarray
@@ -47,17 +50,19 @@ def read_audio(rxfilename: str, sample_rate: int = 16000, channel: int | str = M
 
     Parameters
     ----------
-    rxfilename
-        a file (wav, flac, ogg, opus, mp3, sph, ...; m4a and similar through ffmpeg), `archive:offset` of a recording
-        inside an archive, or a shell command that ends in `|` and writes a recording to its standard output
-    sample_rate : in Hz; other rates are resampled
-    channel : "mean" of all channels, or the number of one, counted from 0
+    rxfilename : str
+        A file (wav, flac, ogg, opus, mp3, sph, ...; m4a and similar through ffmpeg), `archive:offset` of a recording
+        inside an archive, or a shell command that ends in `|` and writes a recording to its standard output.
+    sample_rate : int
+        In Hz; other rates are resampled.
+    channel : int or str
+        "mean" of all channels, or the number of one, counted from 0.
 
     Raises
     ------
     VouchError
-        the file is missing, unreadable, truncated, or without samples; a sample is NaN or infinite; there is no such
-        channel; the command fails; ffmpeg is needed and missing
+        The file is missing, unreadable, truncated, or without samples; a sample is NaN or infinite; there is no such
+        channel; the command fails; ffmpeg is needed and missing.
     """
     return _finish(*read_channels(rxfilename), rxfilename, sample_rate, channel)
 
@@ -67,12 +72,15 @@ def read_channels(rxfilename: str) -> tuple[np.ndarray, int]:
 
     Returns
     -------
-    samples : (samples,) or (samples, channels) float32; integers are scaled to [-1, 1)
-    rate : Hz, as the header says
+    samples : (samples,) or (samples, channels) float32
+        Integers are scaled to [-1, 1).
+    rate : int
+        In Hz, from the header.
 
     Raises
     ------
-    VouchError : the file is missing, unreadable or truncated; the command fails; ffmpeg is needed and missing
+    VouchError
+        The file is missing, unreadable or truncated; the command fails; ffmpeg is needed and missing.
     """
     with _opened(rxfilename) as decoder:
         return decoder.read(), decoder.rate
@@ -88,11 +96,13 @@ def read_span(
 
     Returns
     -------
-    (samples,) float32 in [-1, 1]; fewer, or none, where the recording ends earlier
+    (samples,) float32 in [-1, 1]
+        Fewer, or none, where the recording ends earlier.
 
     Raises
     ------
-    VouchError : see `read_audio`, but of NaN and infinite samples only those in the span are noticed
+    VouchError
+        See `read_audio`, but of NaN and infinite samples only those in the span are noticed.
     """
     with _opened(rxfilename) as decoder:
         if not decoder.is_seekable or decoder.rate != sample_rate or decoder.frames is None:
@@ -126,10 +136,14 @@ def read_excerpt(path: str, samples: int, sample_rate: int, position: float) -> 
 
     Parameters
     ----------
-    path : an audio file
-    samples : length of the piece at `sample_rate`
-    sample_rate : Hz; other rates are resampled
-    position : where it begins, 0 (at the start) to 1 (so that it ends at the end)
+    path : str
+        An audio file.
+    samples : int
+        Length of the piece at `sample_rate`.
+    sample_rate : int
+        In Hz; other rates are resampled.
+    position : float
+        Where it begins, 0 (at the start) to 1 (so that it ends at the end).
 
     Returns
     -------
@@ -137,7 +151,8 @@ def read_excerpt(path: str, samples: int, sample_rate: int, position: float) -> 
 
     Raises
     ------
-    VouchError : the file is unreadable, empty, or holds NaN or infinite samples
+    VouchError
+        The file is unreadable, empty, or holds NaN or infinite samples.
     """
     with _opened(path) as decoder:
         rate = decoder.rate
@@ -158,8 +173,10 @@ def mix_channels(samples: np.ndarray, channel: int | str, where: str) -> np.ndar
     Parameters
     ----------
     samples : (samples,) or (samples, channels) float32
-    channel : "mean" of all, or the number of one, counted from 0
-    where : the recording's name, for messages
+    channel : int or str
+        "mean" of all, or the number of one, counted from 0.
+    where : str
+        The recording's name, for messages.
 
     Returns
     -------
@@ -167,7 +184,8 @@ def mix_channels(samples: np.ndarray, channel: int | str, where: str) -> np.ndar
 
     Raises
     ------
-    VouchError : there is no such channel
+    VouchError
+        There is no such channel.
     """
     channels = 1 if samples.ndim == 1 else samples.shape[1]
     if channel != MEAN and not 0 <= int(channel) < channels:

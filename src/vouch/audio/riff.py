@@ -25,11 +25,16 @@ class Samples(NamedTuple):
 
     Attributes
     ----------
-    position : their first byte
-    size : their bytes, of those that are there
-    form : the six numbers of the chunk `fmt `: encoding, channels, Hz, bytes a second, bytes a block, bits
-    order : "<" or ">", of the bytes of a number
-    is_known : whether the header tells their size
+    position : int
+        Their first byte.
+    size : int
+        Their bytes, of those that are there.
+    form : tuple of int or None
+        The six numbers of the chunk `fmt `: encoding, channels, Hz, bytes a second, bytes a block, bits.
+    order : str
+        "<" or ">", of the bytes of a number.
+    is_known : bool
+        Whether the header tells their size.
     """
 
     position: int
@@ -71,7 +76,8 @@ def find_samples(file: Source, length: int, where: str) -> Samples | None:
 
     Raises
     ------
-    VouchError : the file ends before its header says; `where` names it
+    VouchError
+        The file ends before its header says; `where` names it.
     """
     file.seek(0)
     head = file.read(12)

@@ -22,14 +22,19 @@ def walk_audio(
 
     Parameters
     ----------
-    folder : path
-    suffixes : of the names that count, in lower case
-    above : device and number of the folders that it lies in
+    folder : str
+        Path of the folder.
+    suffixes : Set
+        Endings of the file names that count as audio, in lower case.
+    above : tuple of tuple of int and int
+        Device and inode numbers of the folders that `folder` lies in.
 
     Raises
     ------
-    VouchError : a link leads to a folder that it lies in
-    OSError : a folder cannot be read
+    VouchError
+        A link leads to a folder that it lies in.
+    OSError
+        A folder cannot be read.
     """
     status = os.stat(folder)
     here = (status.st_dev, status.st_ino)

@@ -27,9 +27,12 @@ class View(io.RawIOBase):
 
     Attributes
     ----------
-    length : bytes that it has
-    position : the next one
-    failure : what went wrong; None: nothing
+    length : int
+        Number of bytes.
+    position : int
+        The byte that is read next.
+    failure : OSError or None
+        The error that ended a read; None if there was none.
     """
 
     def __init__(self, file: Source, start: int, end: int, head: bytes = b"") -> None:
