@@ -29,9 +29,12 @@ class NoiseKind:
 
     Attributes
     ----------
-    folder : top-level folder of the noises
-    files_min, files_max : how many recordings are added, 1 to 100, drawn uniformly
-    snr_min, snr_max : signal-to-noise ratio of each of them in dB, from -200 to 200, drawn uniformly
+    folder : str
+        Top-level folder of the noises.
+    files_min, files_max : int
+        How many recordings are added, 1 to 100, drawn uniformly.
+    snr_min, snr_max : float
+        Signal-to-noise ratio of each of them in dB, from -200 to 200, drawn uniformly.
     """
 
     folder: str
@@ -62,11 +65,13 @@ def mix(speech: torch.Tensor, noise: torch.Tensor, snr_db: torch.Tensor) -> torc
     Parameters
     ----------
     speech, noise : (..., samples) float32
-    snr_db : (...) float32, in dB
+    snr_db : (...) float32
+        In dB.
 
     Returns
     -------
-    (..., samples) float32; where speech or noise is silent, the speech as it is
+    (..., samples) float32
+        Where speech or noise is silent, the speech as it is.
     """
     power = speech.square().mean(dim=-1)
     noise_power = noise.square().mean(dim=-1)
@@ -80,18 +85,24 @@ class NoiseFolder:
 
     Parameters
     ----------
-    path : the folder
-    kinds : how to use its top-level folders; kinds whose folder is not there are left out
+    path : str or Path
+        The folder.
+    kinds : mapping of str to NoiseKind
+        How to use its top-level folders; kinds whose folder is not there are left out.
 
     Attributes
     ----------
-    kinds : those that the folder has recordings for
-    files : recordings of each kind, sorted
-    left_out : reason for each file that is not readable or has no samples; they are never drawn
+    kinds : mapping of str to NoiseKind
+        Those that the folder has recordings for.
+    files : dict of str to list of Path
+        Recordings of each kind, sorted.
+    left_out : dict of str to str
+        Reason for each file that is not readable or has no samples; they are never drawn.
 
     Raises
     ------
-    VouchError : no recordings for any kind, or none of a kind that there are can be read
+    VouchError
+        No recordings for any kind, or none of a kind that there are can be read.
     """
 
     def __init__(self, path: str | Path, kinds: Mapping[str, NoiseKind]) -> None:
@@ -119,13 +130,17 @@ class NoiseFolder:
         Parameters
         ----------
         samples : (samples,) float32
-        name : of the kind
-        sample_rate : Hz
-        rng : draws the recordings, their excerpts and the signal-to-noise ratios
+        name : str
+            Of the kind.
+        sample_rate : int
+            In Hz.
+        rng : np.random.Generator
+            Draws the recordings, their excerpts and the signal-to-noise ratios.
 
         Returns
         -------
-        (samples,) float32; not clipped, the result is meant for a front end
+        (samples,) float32
+            Not clipped, the result is meant for a front end.
         """
         kind, files = self.kinds[name], self.files[name]
         speech = torch.from_numpy(samples)
