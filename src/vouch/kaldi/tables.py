@@ -21,14 +21,17 @@ def read_table(path: str | Path, bare: bool = False, same_keys: Iterable[str] = 
 
     Parameters
     ----------
-    path : the file
-    bare : whether a key may have no value, as an utterance without words has none in `text`
-    same_keys : sorted strings that stand for equal keys: of a million utterances, two tables need not keep all names
+    path : str or Path
+        The file.
+    bare : bool
+        Whether a key may have no value, as an utterance without words has none in `text`.
+    same_keys : iterable of str
+        Sorted strings that stand for equal keys: of a million utterances, two tables need not keep all names.
 
     Raises
     ------
     VouchError
-        naming file and line: the file is missing, empty or not UTF-8; a line is blank, has carriage returns or no
+        Naming file and line: the file is missing, empty or not UTF-8; a line is blank, has carriage returns or no
         value; keys are repeated or not in the order of `LC_ALL=C sort`.
     """
     path = Path(path)
@@ -55,13 +58,17 @@ def split_pairs(lines: Iterable[str], path: str | Path, bare: bool = False) -> I
 
     Parameters
     ----------
-    lines : of the table
-    path : the file, for messages
-    bare : whether a key may have no value; it is empty then
+    lines : iterable of str
+        Of the table.
+    path : str or Path
+        The file, for messages.
+    bare : bool
+        Whether a key may have no value; it is empty then.
 
     Raises
     ------
-    VouchError : naming file and line: it is blank, or has no value
+    VouchError
+        Naming file and line: it is blank, or has no value.
     """
     for number, line in enumerate(lines, start=1):
         fields = line.split(maxsplit=1)
@@ -89,12 +96,15 @@ def iterate_blocks(path: str | Path, size: int = _BLOCK_BYTES) -> Iterator[tuple
 
     Parameters
     ----------
-    path : the file
-    size : bytes of a block, to which the rest of its last line is added
+    path : str or Path
+        The file.
+    size : int
+        Bytes of a block, to which the rest of its last line is added.
 
     Raises
     ------
-    VouchError : the file cannot be read or holds blank lines alone; what else is in the lines is not looked at
+    VouchError
+        The file cannot be read or holds blank lines alone; what else is in the lines is not looked at.
     """
     try:
         with open(path, "rb") as file:
@@ -157,7 +167,8 @@ def write_table(path: str | Path, table: Mapping[str, str]) -> None:
 
     Raises
     ------
-    VouchError : a key or value that could not be read back: empty, of several lines or zero bytes, or a key with blanks
+    VouchError
+        A key or value that could not be read back: empty, of several lines or zero bytes, or a key with blanks.
     """
     for key, value in table.items():
         is_key = key.split() == [key] and not key.startswith(BYTE_ORDER_MARK)

@@ -21,9 +21,12 @@ class Combined(NamedTuple):
 
     Attributes
     ----------
-    utterances : number of utterances
-    skipped : tables that only some of the sources have, with the first source that has none
-    removed : lines of the description of what did not fit together
+    utterances : int
+        Number of utterances.
+    skipped : dict of str to Path
+        Tables that only some of the sources have, with the first source that has none.
+    removed : list of str
+        Lines of the description of what did not fit together.
     """
 
     utterances: int
@@ -41,16 +44,20 @@ def combine_data_dirs(
 
     Parameters
     ----------
-    target : the directory to write
-    sources : data directories
-    extra_tables : further tables to carry over
-    fix : whether to remove what does not fit together, as `repair_data_dir` does
+    target : str or Path
+        The directory to write.
+    sources : sequence of Path
+        Data directories.
+    extra_tables : sequence of str
+        Further tables to carry over.
+    fix : bool
+        Whether to remove what does not fit together, as `repair_data_dir` does.
 
     Raises
     ------
     VouchError
-        a table is malformed; the same id stands for different things in two sources; the frame shifts differ; a
-        source without `segments` has no utt2dur
+        A table is malformed; the same id stands for different things in two sources; the frame shifts differ; a
+        source without `segments` has no utt2dur.
     """
     target = Path(target)
     if target.resolve() in [source.resolve() for source in sources]:

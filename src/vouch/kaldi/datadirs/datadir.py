@@ -42,11 +42,16 @@ class DataDir:
 
     Attributes
     ----------
-    path : its folder
-    utt2spk : utterance id to speaker id
-    wav_scp : recording id to extended file name; empty unless "wav.scp" was needed
-    segments : utterance id to `Segment`; empty unless "wav.scp" was needed
-    feats_scp : utterance id to archive position; empty unless "feats.scp" was needed
+    path : Path
+        Its folder.
+    utt2spk : dict of str to str
+        Utterance id to speaker id.
+    wav_scp : dict of str to str
+        Recording id to extended file name; empty unless "wav.scp" was needed.
+    segments : dict of str to Segment
+        Utterance id to `Segment`; empty unless "wav.scp" was needed.
+    feats_scp : dict of str to str
+        Utterance id to archive position; empty unless "feats.scp" was needed.
     """
 
     path: Path
@@ -61,13 +66,15 @@ class DataDir:
 
         Parameters
         ----------
-        path : the folder
-        need : which of "wav.scp" (with `segments` where there is one) and "feats.scp" to read beside `utt2spk`
+        path : str or Path
+            The folder.
+        need : collection of str
+            Which of "wav.scp" (with `segments` where there is one) and "feats.scp" to read beside `utt2spk`.
 
         Raises
         ------
         VouchError
-            a table is malformed (file and line are named), or an utterance has no speaker or no audio
+            A table is malformed (file and line are named), or an utterance has no speaker or no audio.
         """
         path = Path(path)
         if not path.is_dir():

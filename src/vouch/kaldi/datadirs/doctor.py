@@ -27,8 +27,10 @@ class Limits:
 
     Attributes
     ----------
-    sample_rate : Hz; others are resampled when they are read, which is worth a warning
-    min_seconds : utterances may not be shorter
+    sample_rate : int
+        In Hz; others are resampled when they are read, which is worth a warning.
+    min_seconds : float
+        Utterances may not be shorter.
     """
 
     sample_rate: int = 16000
@@ -62,8 +64,10 @@ def judge_audio(data: DataDir, facts: Mapping[str, Facts], limits: Limits, repor
 
     Parameters
     ----------
-    data : loaded with "wav.scp"
-    facts : from `examine_audio`
+    data : DataDir
+        Loaded with "wav.scp".
+    facts : mapping of str to Facts
+        From `examine_audio`.
     """
     places = Places(data)
     durations = _read_numbers(data.path / "utt2dur")
@@ -164,8 +168,10 @@ def judge_shared(
 
     Parameters
     ----------
-    data, other : the directories
-    facts, others : from `examine_audio`; empty: samples are not compared
+    data, other : DataDir
+        The directories.
+    facts, others : mapping of str to Facts
+        From `examine_audio`; empty: samples are not compared.
     """
     places, speakers, files = Places(data), set(other.utt2spk.values()), set(other.wav_scp.values())
     first: dict[str, str] = {}

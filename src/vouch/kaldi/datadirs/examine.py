@@ -34,10 +34,14 @@ class Piece:
 
     Attributes
     ----------
-    frames : samples of each channel
-    peak : largest magnitude
-    clipped : share of samples at full scale
-    digest : of all samples; equal for equal audio
+    frames : int
+        Samples of each channel.
+    peak : float
+        Largest magnitude.
+    clipped : float
+        Share of samples at full scale.
+    digest : str
+        Of all samples; equal for equal audio.
     """
 
     frames: int
@@ -52,11 +56,16 @@ class Facts:
 
     Attributes
     ----------
-    source : fingerprint of the file and of the segments cut out of it
-    problem : why it could not be read; the rest is unknown then
-    rate, channels, frames : sampling rate in Hz, number of channels, samples of each
-    not_finite : number of samples that are NaN or infinite
-    pieces : by utterance; of a segment outside of the recording there is none
+    source : str
+        Fingerprint of the file and of the segments cut out of it.
+    problem : str
+        Why it could not be read; the rest is unknown then.
+    rate, channels, frames : int
+        Sampling rate in Hz, number of channels, samples of each.
+    not_finite : int
+        Number of samples that are NaN or infinite.
+    pieces : dict of str to Piece
+        By utterance; of a segment outside of the recording there is none.
     """
 
     source: str
@@ -124,20 +133,25 @@ def examine_audio(
 
     Parameters
     ----------
-    data : loaded with "wav.scp"
-    record
-        file that grows by a line for each recording; what it has is not examined again unless the audio file has
+    data : DataDir
+        Loaded with "wav.scp".
+    record : Path
+        File that grows by a line for each recording; what it has is not examined again unless the audio file has
         changed since. It is the caller's to remove when all is done.
-    threads : how many recordings are examined at once
-    progress : called, by any thread, with a number of recordings that are done
+    threads : int
+        How many recordings are examined at once.
+    progress : callable
+        Called, by any thread, with a number of recordings that are done.
 
     Returns
     -------
-    by recording, in the order of wav.scp
+    dict of str to Facts
+        By recording, in the order of wav.scp.
 
     Raises
     ------
-    VouchError : another process is writing the same record
+    VouchError
+        Another process is writing the same record.
     """
     wanted: dict[str, dict[str, Segment]] = {recording: {} for recording in data.wav_scp}
     for utterance, segment in data.segments.items():

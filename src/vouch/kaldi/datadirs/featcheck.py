@@ -22,12 +22,15 @@ def judge_features(
 
     Parameters
     ----------
-    table : feats.scp
-    report : gets the findings
-    values
-        whether to read all numbers, for NaN and infinity, and to report what cannot be read; otherwise entries without
-        a header, those of pipes for instance, and archives that are not there are passed over
-    progress : called with 1 after each utterance
+    table : Path
+        The feats.scp.
+    report : Report
+        Gets the findings.
+    values : bool
+        Whether to read all numbers, for NaN and infinity, and to report what cannot be read; otherwise entries without
+        a header, those of pipes for instance, and archives that are not there are passed over.
+    progress : callable
+        Called with 1 after each utterance.
     """
     rows = scan_rows(table, Report())
     dim = 0

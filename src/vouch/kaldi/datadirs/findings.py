@@ -13,11 +13,16 @@ class Finding(NamedTuple):
 
     Attributes
     ----------
-    level : "error", which no later stage should meet, or "warning"
-    check : what was checked, for the summary ("order", "clipping", ...)
-    path : the file
-    line : counted from 1; 0 when the whole file is meant
-    message : the reason, without file and line
+    level : str
+        "error", which no later stage should meet, or "warning".
+    check : str
+        What was checked, for the summary ("order", "clipping", ...).
+    path : Path
+        The file.
+    line : int
+        Counted from 1; 0 when the whole file is meant.
+    message : str
+        The reason, without file and line.
     """
 
     level: str

@@ -18,16 +18,20 @@ def find_npy_tree(root: Path) -> tuple[dict[str, Path], dict[str, str]]:
 
     Parameters
     ----------
-    root : holds `speaker/utterance.npy`, or deeper `speaker/session/utterance.npy`; hidden files are passed over
+    root : Path
+        Holds `speaker/utterance.npy`, or deeper `speaker/session/utterance.npy`; hidden files are passed over.
 
     Returns
     -------
-    files : utterance id, `<speaker>-<folders>-<file name without suffix>`, to file
-    utt2spk : utterance id to speaker id
+    files : dict of str to Path
+        Utterance id, which is `<speaker>-<folders>-<file name without suffix>`, to file.
+    utt2spk : dict of str to str
+        Utterance id to speaker id.
 
     Raises
     ------
-    VouchError : a file is in no speaker's folder, a name cannot be an id, two files have the same, or there are none
+    VouchError
+        A file is in no speaker's folder, a name cannot be an id, two files have the same, or there are none.
     """
     files: dict[str, Path] = {}
     utt2spk: dict[str, str] = {}

@@ -63,17 +63,22 @@ def copy_data_dir(source: str | Path, target: str | Path, renaming: Renaming, ne
 
     Parameters
     ----------
-    source, target : the directories
-    renaming : of utterances and speakers
-    needs : what the copy is checked for; tables that the source has not are not asked of it
+    source, target : str or Path
+        The directories.
+    renaming : Renaming
+        Of utterances and speakers.
+    needs : Needs, optional
+        What the copy is checked for; tables that the source has not are not asked of it.
 
     Returns
     -------
-    Number of utterances.
+    int
+        Number of utterances.
 
     Raises
     ------
-    VouchError : a table is malformed; source and target are the same; the copy would break Kaldi's rules
+    VouchError
+        A table is malformed; source and target are the same; the copy would break Kaldi's rules.
     """
     source, target = Path(source), Path(target).resolve()
     if source.resolve() == target:

@@ -39,9 +39,12 @@ class Repaired(NamedTuple):
 
     Attributes
     ----------
-    kept, before : number of utterances
-    done : one line for each kind of change in each table: what, how often, the first example
-    gaps : one line for each table that lacks utterances which were kept
+    kept, before : int
+        Number of utterances.
+    done : list of str
+        One line for each kind of change in each table: what, how often, the first example.
+    gaps : list of str
+        One line for each table that lacks utterances which were kept.
     """
 
     kept: int
@@ -61,13 +64,15 @@ def repair_data_dir(
 
     Parameters
     ----------
-    path : the directory
-    utterance_tables, speaker_tables : further tables to filter, with utterances or speakers as keys
+    path : str or Path
+        The directory.
+    utterance_tables, speaker_tables : sequence of str
+        Further tables to filter, with utterances or speakers as keys.
 
     Raises
     ------
     VouchError
-        a table is not UTF-8 or has no usable line; utterances do not sort as their speakers do; nothing would be left
+        A table is not UTF-8 or has no usable line; utterances do not sort as their speakers do; nothing would be left.
     """
     path = Path(path).resolve()
     if not path.is_dir():
@@ -180,18 +185,24 @@ def repair_tables(
 
     Parameters
     ----------
-    path : for messages
-    tables : by file name
-    utterance_tables, speaker_tables : further tables to filter, with utterances or speakers as keys
+    path : Path
+        For messages.
+    tables : mapping of str to Table
+        By file name.
+    utterance_tables, speaker_tables : sequence of str
+        Further tables to filter, with utterances or speakers as keys.
 
     Returns
     -------
-    tables : what is left, and `spk2utt`
-    done : lines about what was removed
+    tables : dict of str to Table
+        The tables without what was removed, and `spk2utt`.
+    done : list of str
+        One line for each kind of removal.
 
     Raises
     ------
-    VouchError : see `repair_data_dir`
+    VouchError
+        See `repair_data_dir`.
     """
     done: list[str] = []
     kept = {name: dict(table) for name, table in tables.items() if name != "spk2utt"}

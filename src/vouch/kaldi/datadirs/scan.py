@@ -21,10 +21,13 @@ class Rows(NamedTuple):
 
     Attributes
     ----------
-    path : the file
+    path : Path
+        The file.
     keys : list of str
-    values : list of str, the rest of each line
-    numbers : line numbers, counted from 1
+    values : list of str
+        List of str, the rest of each line.
+    numbers : sequence of int
+        Line numbers, counted from 1.
     """
 
     path: Path
@@ -38,11 +41,13 @@ def scan_rows(path: Path, report: Report, bare: bool = False) -> Rows:
 
     Parameters
     ----------
-    path : the file
-    report
-        is told of a file that is missing, empty or not UTF-8 (there are no rows then), of byte order marks, carriage
-        returns, blank and unfinished lines, and of blanks at either end of a line
-    bare : whether keys without a value are in order; otherwise they are left out, and the report is told
+    path : Path
+        The file.
+    report : Report
+        Is told of a file that is missing, empty or not UTF-8 (there are no rows then), of byte order marks, carriage
+        returns, blank and unfinished lines, and of blanks at either end of a line.
+    bare : bool
+        Whether keys without a value are in order; otherwise they are left out, and the report is told.
     """
     lines = scan_lines(path, report)
     pairs = [line.split(None, 1) for line in lines]

@@ -33,12 +33,15 @@ def split_speakers(sizes: Sequence[int], parts: int) -> list[range]:
 
     Parameters
     ----------
-    sizes : number of utterances of each speaker
-    parts : at most as many as speakers
+    sizes : sequence of int
+        Number of utterances of each speaker.
+    parts : int
+        At most as many as speakers.
 
     Returns
     -------
-    for each part, the positions of its speakers
+    list of range
+        For each part, the positions of its speakers.
     """
     first = [-(-part * len(sizes) // parts) for part in range(parts + 1)]
     totals = [sum(sizes[a:b]) for a, b in itertools.pairwise(first)]
@@ -73,18 +76,23 @@ def split_data_dir(
 
     Parameters
     ----------
-    path : the directory
+    path : str or Path
+        The directory.
     parts : N
-    per_utterance : whether the utterances of a speaker may come into several parts
-    progress : called with 1 after each part
+    per_utterance : bool
+        Whether the utterances of a speaker may come into several parts.
+    progress : callable
+        Called with 1 after each part.
 
     Returns
     -------
-    The folder of the parts.
+    Path
+        The folder of the parts.
 
     Raises
     ------
-    VouchError : a table is malformed; there are fewer speakers, or utterances, than parts
+    VouchError
+        A table is malformed; there are fewer speakers, or utterances, than parts.
     """
     path = Path(path)
     target = path / f"split{parts}{'utt' if per_utterance else ''}"

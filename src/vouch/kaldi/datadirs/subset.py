@@ -80,16 +80,20 @@ def choose(way: str, source: Path, tables: Mapping[str, Table], count: int) -> l
 
     Parameters
     ----------
-    way
+    way : str
         "even" (spread over all), "first", "last", "per-spk" (so many of each speaker), "speakers" (whole speakers,
-        until there are enough), "shortest" (by utt2num_frames)
-    source : the directory, for messages
-    tables : from `read_tables`
-    count : how many
+        until there are enough), "shortest" (by utt2num_frames).
+    source : Path
+        The directory, for messages.
+    tables : mapping of str to Table
+        From `read_tables`.
+    count : int
+        How many.
 
     Raises
     ------
-    VouchError : there are fewer utterances; "shortest" finds no feats.scp or utt2num_frames
+    VouchError
+        There are fewer utterances; "shortest" finds no feats.scp or utt2num_frames.
     """
     utterances = list(tables["utt2spk"])
     if not 1 <= count <= len(utterances):
@@ -118,12 +122,15 @@ def choose_listed(utt2spk: Mapping[str, str], listed: Path, by_speaker: bool) ->
 
     Returns
     -------
-    utterances : chosen, in the order of utt2spk
-    unknown : listed names that utt2spk does not have
+    utterances : list of str
+        The chosen ones, in the order of utt2spk.
+    unknown : list of str
+        Listed names that utt2spk does not have.
 
     Raises
     ------
-    VouchError : the list is malformed, or none of its names is known
+    VouchError
+        The list is malformed, or none of its names is known.
     """
     names = dict.fromkeys(line.split()[0] for line in read_lines(listed) if line.strip())
     utterances = [

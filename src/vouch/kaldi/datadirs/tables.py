@@ -32,7 +32,8 @@ def read_tables(path: str | Path, names: Iterable[str]) -> dict[str, Table]:
 
     Raises
     ------
-    VouchError : there is no such directory; a table is malformed (file and line are named)
+    VouchError
+        There is no such directory; a table is malformed (file and line are named).
     """
     path = Path(path)
     if not path.is_dir():
@@ -67,9 +68,12 @@ def restrict(
 
     Parameters
     ----------
-    tables : from `read_tables`
-    utterances : keys of utt2spk, in C-locale order
-    by_speaker : names of the tables with speakers as keys
+    tables : mapping of str to Table
+        From `read_tables`.
+    utterances : sequence of str
+        Keys of utt2spk, in C-locale order.
+    by_speaker : collection of str
+        Names of the tables with speakers as keys.
     """
     utt2spk = {utterance: tables["utt2spk"][utterance] for utterance in utterances}
     speakers = sorted(set(utt2spk.values()))
@@ -90,7 +94,8 @@ def format_table(path: Path, table: Mapping[str, str]) -> str:
 
     Raises
     ------
-    VouchError : a key has blanks or is empty
+    VouchError
+        A key has blanks or is empty.
     """
     for key in table:
         if key.split() != [key]:
@@ -113,7 +118,8 @@ def building(path: Path) -> Iterator[Path]:
 
     Raises
     ------
-    VouchError : another process is building the same
+    VouchError
+        Another process is building the same.
     """
     folder = path.with_name(f".{path.name}.partial")
     if folder.is_symlink():
@@ -141,7 +147,8 @@ def publish(folder: Path, path: Path) -> None:
 
     Raises
     ------
-    VouchError : `path` is something else than a data directory
+    VouchError
+        `path` is something else than a data directory.
     """
     if path.exists() and not path.is_dir():
         raise VouchError(f"{path}: is a file, not a data directory")
@@ -161,13 +168,17 @@ def write_dir(path: str | Path, tables: Mapping[str, Mapping[str, str]], files: 
 
     Parameters
     ----------
-    path : the directory
-    tables : by file name; `utt2spk` among them
-    files : contents of files without keys, by name
+    path : str or Path
+        The directory.
+    tables : mapping of str to mapping of str to str
+        By file name; `utt2spk` among them.
+    files : mapping of str to bytes
+        Contents of files without keys, by name.
 
     Raises
     ------
-    VouchError : there is nothing to write; see also `building` and `publish`
+    VouchError
+        There is nothing to write; see also `building` and `publish`.
     """
     path = Path(path).resolve()
     if not tables["utt2spk"]:

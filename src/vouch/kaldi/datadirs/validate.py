@@ -27,9 +27,12 @@ class Needs:
 
     Attributes
     ----------
-    feats, text, wav : whether feats.scp, text and wav.scp must be there
-    spk_sort : whether speakers must be sorted in the order of the utterances
-    printable : whether the text must be free of characters that cannot be printed
+    feats, text, wav : bool
+        Whether feats.scp, text and wav.scp must be there.
+    spk_sort : bool
+        Whether speakers must be sorted in the order of the utterances.
+    printable : bool
+        Whether the text must be free of characters that cannot be printed.
     """
 
     feats: bool = True
@@ -62,8 +65,10 @@ class Rule(NamedTuple):
     Attributes
     ----------
     keys : "utterance", "speaker" or "recording"
-    fits : whether a value is in order
-    wanted : what a value is, for the message
+    fits : callable, optional
+        Whether a value is in order.
+    wanted : str
+        What a value is, for the message.
     """
 
     keys: str
@@ -96,7 +101,8 @@ def validate_data_dir(path: str | Path, needs: Needs | None = None) -> Report:
 
     Raises
     ------
-    VouchError : there is no such directory
+    VouchError
+        There is no such directory.
     """
     path, needs, report = Path(path), needs or Needs(), Report()
     if not path.is_dir():

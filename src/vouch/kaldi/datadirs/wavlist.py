@@ -18,16 +18,18 @@ def read_wav_list(path: str | Path) -> DataDir:
 
     Parameters
     ----------
-    path : the list
+    path : str or Path
+        The list.
 
     Returns
     -------
-    A directory of the list's own path that has `wav_scp` and `segments` alone.
+    DataDir
+        A directory of the list's own path that has `wav_scp` and `segments` alone.
 
     Raises
     ------
     VouchError
-        naming list and line: it is empty or no text, a line is of the other form, an id is repeated, a file is missing
+        Naming list and line: it is empty or no text, a line is of the other form, an id is repeated, a file is missing.
     """
     wav_scp: dict[str, str] = {}
     lines: dict[str, int] = {}

@@ -74,7 +74,8 @@ def digest_sources(table: Mapping[str, str]) -> str:
 
     Parameters
     ----------
-    table : keys to extended file names
+    table : mapping of str to str
+        Keys to extended file names.
     """
     digest = hashlib.sha256()
     for key, content in zip(table, _contents(table.values()), strict=True):
@@ -92,7 +93,8 @@ def digest_folder(path: str | Path) -> str:
 
     Raises
     ------
-    VouchError : see `vouch.audio.tree.walk_audio`; or the folder cannot be read
+    VouchError
+        See `vouch.audio.tree.walk_audio`; or the folder cannot be read.
     """
     with about_file(path):
         files = sorted(walk_audio(str(path)))
@@ -106,9 +108,12 @@ def digest_data(path: str | Path, tables: Iterable[str], sources: Mapping[str, s
 
     Parameters
     ----------
-    path : the folder
-    tables : names of text files whose lines count; those that are not there count as such
-    sources : see `digest_sources`
+    path : str or Path
+        The folder.
+    tables : iterable of str
+        Names of text files whose lines count; those that are not there count as such.
+    sources : mapping of str to str
+        See `digest_sources`.
     """
     parts = [f"{name} {digest_file(Path(path) / name)}\n" for name in tables if (Path(path) / name).exists()]
     return hashlib.sha256("".join([*parts, digest_sources(sources)]).encode()).hexdigest()

@@ -25,12 +25,15 @@ def write_record(output: str | Path, by: str, inputs: Iterable[str | Path], mode
 
     Parameters
     ----------
-    output : a file, or an `.scp` that lists archives
-    by : what to run to make it again, for messages
-    inputs
-        files it was made from; of an `.scp` and a `wav.scp` what they list counts, of a folder the recordings below it.
+    output : str or Path
+        A file, or an `.scp` that lists archives.
+    by : str
+        What to run to make it again, for messages.
+    inputs : iterable of str or Path
+        Files it was made from; of an `.scp` and a `wav.scp` what they list counts, of a folder the recordings below it.
         Pipes are left out, since they cannot be looked at again.
-    models : digests of the models that it descends from
+    models : iterable of str
+        Digests of the models that it descends from.
     """
     content = {
         "output": _digest(output),
@@ -51,15 +54,18 @@ def check_current(*outputs: str | Path) -> tuple[str, ...]:
 
     Parameters
     ----------
-    outputs : files, with or without a record; what they were made from is checked too, as far as it is still there
+    outputs : str or Path
+        Files, with or without a record; what they were made from is checked too, as far as it is still there.
 
     Returns
     -------
-    digests of the models that they descend from, as far as records say so, sorted
+    tuple of str
+        Digests of the models that they descend from, as far as records say so, sorted.
 
     Raises
     ------
-    VouchError : an input of one of them has changed since
+    VouchError
+        An input of one of them has changed since.
     """
     models: set[str] = set()
     for output in outputs:

@@ -18,7 +18,8 @@ class IdTable:
 
     Parameters
     ----------
-    rows : mapping from id to row; no id is empty or holds zero bytes
+    rows : mapping of str to int
+        Mapping from id to row; no id is empty or holds zero bytes.
     """
 
     def __init__(self, rows: Mapping[str, int]) -> None:
@@ -37,12 +38,14 @@ class IdTable:
 
         Parameters
         ----------
-        text : (bytes,) uint8 ndarray, with 8 bytes or more after the last id
+        text : (bytes,) uint8 ndarray
+            With 8 bytes or more after the last id.
         starts, ends : (n,) int64 ndarray
 
         Returns
         -------
-        (n,) int64 ndarray, -1 for ids that have no row
+        (n,) int64 ndarray
+            -1 for ids that have no row.
         """
         found = np.full(len(starts), -1, np.int64)
         lengths = ends - starts

@@ -25,7 +25,8 @@ class Scores(NamedTuple):
     Attributes
     ----------
     enrol, test : (trials,) list of str
-    score : (trials,) float64 ndarray, finite, larger for the same speaker
+    score : (trials,) float64 ndarray
+        Finite, larger for the same speaker.
     """
 
     enrol: list[str]
@@ -88,9 +89,12 @@ def join_scores(
 
     Parameters
     ----------
-    trials, scores : in the same or in any other order
-    trials_path, scores_path : where they were read, for messages
-    allow_missing : leave out trials without a score instead of refusing them
+    trials, scores : Trials, Scores
+        In the same or in any other order.
+    trials_path, scores_path : str or Path
+        Where they were read, for messages.
+    allow_missing : bool
+        Leave out trials without a score instead of refusing them.
 
     Returns
     -------
@@ -100,8 +104,8 @@ def join_scores(
     Raises
     ------
     VouchError
-        naming file and line: a score without a trial, a trial without a score, or two different scores or labels of
-        one trial
+        Naming file and line: a score without a trial, a trial without a score, or two different scores or labels of
+        one trial.
     """
     _check_labels(trials, trials_path)
     if trials.enrol == scores.enrol and trials.test == scores.test:

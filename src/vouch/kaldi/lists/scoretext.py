@@ -19,12 +19,14 @@ def score_lines(text: np.ndarray, starts: np.ndarray, ends: np.ndarray, scores: 
     Parameters
     ----------
     text : (bytes,) uint8 ndarray
-    starts, ends : (n,) int64 ndarray, of a piece for each score, which is copied as it is
+    starts, ends : (n,) int64 ndarray
+        Of a piece for each score, which is copied as it is.
     scores : (n,) float ndarray
 
     Returns
     -------
-    (bytes,) uint8 ndarray: each piece, its score as `%.9g`, and a newline
+    (bytes,) uint8 ndarray
+        Each piece, its score as `%.9g`, and a newline.
     """
     digits, first, widths = format_scores(scores)
     lengths = ends - starts
@@ -56,7 +58,8 @@ def format_scores(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     Returns
     -------
     text : (n, 24) uint8 ndarray
-    first, widths : (n,) int64 ndarray, where in its row each text starts, and its bytes with the newline
+    first, widths : (n,) int64 ndarray
+        Where in its row each text starts, and its bytes with the newline.
     """
     size = np.abs(scores).astype(np.float64)
     exponent = np.searchsorted(_POWERS, size, side="right") - 1

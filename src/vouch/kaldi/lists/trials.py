@@ -64,12 +64,17 @@ def parse_trials(block: bytes, before: int, path: str | Path) -> Triples:
 
     Parameters
     ----------
-    block, before : from `vouch.kaldi.tables.iterate_blocks`
-    path : where they were read
+    block : bytes
+        Whole lines, from `vouch.kaldi.tables.iterate_blocks`.
+    before : int
+        Number of lines of the file before them.
+    path : str or Path
+        Where they were read.
 
     Raises
     ------
-    VouchError : naming file and line of a malformed one
+    VouchError
+        Naming file and line of a malformed one.
     """
     triples = parse_triples(block, before, path, _FORM)
     _labels(triples, path)

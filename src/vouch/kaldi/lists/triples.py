@@ -21,8 +21,10 @@ class Form(NamedTuple):
 
     Attributes
     ----------
-    shown : how messages call it, such as `<enrol-id> <test-id> <score>`
-    accepts : whether a word can be the third field
+    shown : str
+        How messages call it, such as `<enrol-id> <test-id> <score>`.
+    accepts : callable
+        Whether a word can be the third field.
     """
 
     shown: str
@@ -39,8 +41,10 @@ class Triples(NamedTuple):
     Attributes
     ----------
     text : (bytes + PAD,) uint8 ndarray
-    ends : (lines, 3) int64 ndarray, places of the two blanks and the newline of each line
-    before : number of lines of the file before these
+    ends : (lines, 3) int64 ndarray
+        Places of the two blanks and the newline of each line.
+    before : int
+        Number of lines of the file before these.
     """
 
     text: np.ndarray
@@ -75,8 +79,8 @@ def iterate_triples(path: str | Path, form: Form) -> Iterator[Triples]:
     Raises
     ------
     VouchError
-        the file cannot be read or is empty; naming file and line: it is no UTF-8 text, a line has not three fields, or
-        `form` does not accept the third, where blanks are not single ones (see `parse_triples`)
+        The file cannot be read or is empty; naming file and line: it is no UTF-8 text, a line has not three fields, or
+        `form` does not accept the third, where blanks are not single ones (see `parse_triples`).
     """
     for before, block in iterate_blocks(path):
         yield parse_triples(block, before, path, form)
@@ -90,7 +94,8 @@ def parse_triples(block: bytes, before: int, path: str | Path, form: Form) -> Tr
 
     Raises
     ------
-    VouchError : see `iterate_triples`
+    VouchError
+        See `iterate_triples`.
     """
     found = _find_fields(block, before)
     if found is None:

@@ -55,12 +55,15 @@ def compress(matrix: np.ndarray, method: str) -> bytes:
 
     Parameters
     ----------
-    matrix : (rows, cols) float32 ndarray, finite, not empty
-    method : one of `METHODS`, or "auto": "8bit" for more than eight rows, else "16bit"
+    matrix : (rows, cols) float32 ndarray
+        Finite, not empty.
+    method : str
+        One of `METHODS`, or "auto": "8bit" for more than eight rows, else "16bit".
 
     Raises
     ------
-    VouchError : the matrix holds NaN or infinite values
+    VouchError
+        The matrix holds NaN or infinite values.
     """
     if method == "auto":
         method = "8bit" if len(matrix) > _FEW_ROWS else "16bit"
@@ -100,10 +103,12 @@ def decode_columns(columns: np.ndarray, marks: np.ndarray, out: np.ndarray) -> N
 
     Parameters
     ----------
-    columns : (cols, rows) uint8 ndarray, codes as they lie in the archive
+    columns : (cols, rows) uint8 ndarray
+        Codes as they lie in the archive.
     marks : (4, cols) float32 ndarray
-        minimum, first and third quartile, and maximum of each column
-    out : (rows, cols) float32 ndarray, C-contiguous
+        Minimum, first and third quartile, and maximum of each column.
+    out : (rows, cols) float32 ndarray
+        C-contiguous.
     """
     cols, rows = columns.shape
     values = ((marks[1:] - marks[:-1]) * _PER_STEP).take(_SEGMENT, axis=0)

@@ -21,9 +21,12 @@ class Header(NamedTuple):
 
     Attributes
     ----------
-    source : the file and the range of rows and columns that is wanted
-    layout : where the numbers of that range lie
-    is_vector : whether it has one axis only
+    source : Source
+        The file and the range of rows and columns that is wanted.
+    layout : Layout
+        Where the numbers of that range lie.
+    is_vector : bool
+        Whether it has one axis only.
     """
 
     source: Source
@@ -43,7 +46,8 @@ class Headers(contextlib.ExitStack):
 
         Raises
         ------
-        VouchError : there is no such file, its header is damaged, or it is shorter than its header says
+        VouchError
+            There is no such file, its header is damaged, or it is shorter than its header says.
         """
         source = parse_rxfilename(rxfilename)
         if source.is_npy:

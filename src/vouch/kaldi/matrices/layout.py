@@ -48,10 +48,14 @@ class Layout(NamedTuple):
     Attributes
     ----------
     kind : "F", "D" (plain floats, doubles), "CM", "CM2", "CM3" (compressed)
-    start : byte at which the data begin
-    height, width : rows and columns that are stored
-    rows, cols : rows and columns that are wanted, from `top` and `left` on
-    minimum, span : of a compressed matrix, the lowest value and how much higher the highest is
+    start : int
+        Byte at which the data begin.
+    height, width : int
+        Rows and columns that are stored.
+    rows, cols : int
+        Rows and columns that are wanted, from `top` and `left` on.
+    minimum, span : float
+        Of a compressed matrix, the lowest value and how much higher the highest is.
     """
 
     kind: str
@@ -85,17 +89,22 @@ def parse_header(head: bytes, offset: int, size: int, where: str) -> tuple[Layou
 
     Parameters
     ----------
-    head : `HEADER_BYTES` from `offset` on, or as many as there are
-    size : bytes of the archive
+    head : bytes
+        `HEADER_BYTES` from `offset` on, or as many as there are.
+    size : int
+        Bytes of the archive.
 
     Returns
     -------
-    layout : where its numbers lie
-    is_vector : whether it has one axis only
+    layout : Layout
+        Where its numbers lie.
+    is_vector : bool
+        Whether it has one axis only.
 
     Raises
     ------
-    VouchError : naming `where`: there is no binary matrix, its header is damaged, or it is cut short
+    VouchError
+        Naming `where`: there is no binary matrix, its header is damaged, or it is cut short.
     """
     if head[:2] != b"\0B":
         raise VouchError(f"{where}: no matrix at byte {offset}; wrong offset or damaged file")
@@ -144,9 +153,9 @@ def read_rows(buffer: np.ndarray, layout: Layout, first: int, out: np.ndarray) -
     Parameters
     ----------
     buffer : (bytes,) uint8 ndarray
-        the archive, usually memory-mapped
+        The archive, usually memory-mapped.
     out : (rows, layout.cols) float32 ndarray
-        as many rows as it has are read
+        As many rows as it has are read.
     """
     rows, width, start = len(out), layout.width, layout.start
     columns = slice(layout.left, layout.left + layout.cols)

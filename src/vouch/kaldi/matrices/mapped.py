@@ -38,17 +38,22 @@ class MappedArchives:
 
         Parameters
         ----------
-        table : keys to extended file names
-        where : the table, for messages
-        vectors : whether vectors may be among them
+        table : mapping of str to str
+            Keys to extended file names.
+        where : str or Path
+            The table, for messages.
+        vectors : bool
+            Whether vectors may be among them.
 
         Yields
         ------
-        key, number of the file, and where the matrix lies in that
+        iterator of tuple of str, int and Layout
+            Key, number of the file, and where the matrix lies in that.
 
         Raises
         ------
-        VouchError : naming the table `where` and the key: it cannot be read, or it is a vector and may not be one
+        VouchError
+            Naming the table `where` and the key: it cannot be read, or it is a vector and may not be one.
         """
         # The headers are read, not mapped: a page of each entry would come into memory with its neighbours.
         with Headers() as headers:
@@ -104,12 +109,15 @@ def read_matrix(rxfilename: str, vectors: bool = True) -> np.ndarray:
 
     Parameters
     ----------
-    rxfilename : extended file name
-    vectors : whether it may be a vector
+    rxfilename : str
+        Extended file name.
+    vectors : bool
+        Whether it may be a vector.
 
     Returns
     -------
-    (rows, cols) float32 ndarray; a vector has one row
+    (rows, cols) float32 ndarray
+        A vector has one row.
     """
     array = np.atleast_2d(read_entry(rxfilename, "any" if vectors else "matrix"))
     if array.dtype.kind != "f":
@@ -122,12 +130,14 @@ def read_vectors(scp_path: str | Path) -> tuple[list[str], np.ndarray]:
 
     Returns
     -------
-    ids : list of str, in file order
+    ids : list of str
+        In file order.
     vectors : (len(ids), dim) float32 ndarray
 
     Raises
     ------
-    VouchError : a vector cannot be read, has another dimension than the first, or holds NaN or infinity
+    VouchError
+        A vector cannot be read, has another dimension than the first, or holds NaN or infinity.
     """
     table = read_table(scp_path)
     archives = MappedArchives()

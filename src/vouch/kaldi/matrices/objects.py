@@ -61,17 +61,22 @@ def read_object(reader: ByteReader, holds: str, where: str) -> np.ndarray:
 
     Parameters
     ----------
-    reader : at its first byte
-    holds : one of `HOLDS`, what is expected
-    where : file and key, for messages
+    reader : ByteReader
+        At its first byte.
+    holds : str
+        One of `HOLDS`, what is expected.
+    where : str
+        File and key, for messages.
 
     Returns
     -------
-    () or (elements,) or (rows, cols) ndarray, of float32, float64 or int32; compressed matrices become float32
+    ndarray
+        () or (elements,) or (rows, cols) ndarray, of float32, float64 or int32; compressed matrices become float32.
 
     Raises
     ------
-    VouchError : it is damaged, cut short, or not what is expected
+    VouchError
+        It is damaged, cut short, or not what is expected.
     """
     first = reader.byte()
     if not first:
@@ -137,16 +142,20 @@ def encode_object(array: np.ndarray, compression: str = "none", text: bool = Fal
     Parameters
     ----------
     array : () or (elements,) or (rows, cols) ndarray, of float32, float64 or int32 (not of a matrix)
-    compression : of matrices, one of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none"
-    text : instead of binary
+    compression : str
+        Of matrices, one of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none".
+    text : bool
+        Instead of binary.
 
     Returns
     -------
-    What follows the key and a blank, in pieces: the numbers of a float array are not copied.
+    list of bytes or memoryview
+        What follows the key and a blank, in pieces: the numbers of a float array are not copied.
 
     Raises
     ------
-    VouchError : values that are not finite, or too far apart, cannot be compressed
+    VouchError
+        Values that are not finite, or too far apart, cannot be compressed.
     """
     if text:
         return [format_text(array).encode()]

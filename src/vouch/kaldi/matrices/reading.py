@@ -33,11 +33,13 @@ def read_entries(rspecifier: str, holds: str = "any", skipped: list[str] | None 
 
     Parameters
     ----------
-    rspecifier
-        `ark:FILE`, `ark:command |`, `scp:FILE`, `scp,p:FILE` ...; `-` is the standard input. A line of an scp is
-        `key FILE:offset`, `key FILE.npy` or `key command |`, perhaps with a range such as `[0:99]` or `[:,0:12]`
-    holds : what it holds, one of `vouch.kaldi.matrices.objects.HOLDS`
-    skipped : given the reason for each entry that the option "p" leaves out
+    rspecifier : str
+        `ark:FILE`, `ark:command |`, `scp:FILE`, `scp,p:FILE` ...; `-` is the standard input. A line of an scp is `key
+        FILE:offset`, `key FILE.npy` or `key command |`, perhaps with a range such as `[0:99]` or `[:,0:12]`.
+    holds : str
+        What it holds, one of `vouch.kaldi.matrices.objects.HOLDS`.
+    skipped : list of str, optional
+        Given the reason for each entry that the option "p" leaves out.
 
     Yields
     ------
@@ -46,7 +48,8 @@ def read_entries(rspecifier: str, holds: str = "any", skipped: list[str] | None 
 
     Raises
     ------
-    VouchError : naming file and key or line
+    VouchError
+        Naming file and key or line.
     """
     pick(dict.fromkeys(HOLDS), holds, "kind of entries")
     table = parse_rspecifier(rspecifier)
@@ -141,7 +144,8 @@ def read_entry(rxfilename: str, holds: str = "any", open_file: Callable[[str], B
 
     Parameters
     ----------
-    open_file : gives the file at a path, which it closes itself; None: one is opened for this entry
+    open_file : callable, optional
+        Gives the file at a path, which it closes itself; None: one is opened for this entry.
     """
     source = parse_rxfilename(rxfilename)
     if open_file is None:

@@ -25,10 +25,14 @@ class Rspecifier(NamedTuple):
 
     Attributes
     ----------
-    is_script : an scp, which lists where each entry is; otherwise an archive
-    rxfilename : of the archive or scp: a file, `command |`, or `-` for the standard input
-    permissive : entries that cannot be read are left out ("p")
-    is_sorted : keys must come in C-locale order, each once ("s")
+    is_script : bool
+        An scp, which lists where each entry is; otherwise an archive.
+    rxfilename : str
+        Of the archive or scp: a file, `command |`, or `-` for the standard input.
+    permissive : bool
+        Entries that cannot be read are left out ("p").
+    is_sorted : bool
+        Keys must come in C-locale order, each once ("s").
     """
 
     is_script: bool
@@ -42,11 +46,16 @@ class Wspecifier(NamedTuple):
 
     Attributes
     ----------
-    ark : extended file name of the archive: a file, `| command`, or `-` for the standard output; None: none
-    scp : the same of the scp. Without an archive it exists and says into which file each entry goes
-    text : entries are written as text ("t")
-    flush : after each entry ("f")
-    permissive : entries that the scp does not list are left out ("p")
+    ark : str or None
+        Extended file name of the archive: a file, `| command`, or `-` for the standard output; None: none.
+    scp : str or None
+        The same of the scp. Without an archive it exists and says into which file each entry goes.
+    text : bool
+        Entries are written as text ("t").
+    flush : bool
+        After each entry ("f").
+    permissive : bool
+        Entries that the scp does not list are left out ("p").
     """
 
     ark: str | None
@@ -123,7 +132,8 @@ def open_input(rxfilename: str) -> Iterator[BinaryIO]:
 
     Raises
     ------
-    VouchError : it cannot be read, or the command fails
+    VouchError
+        It cannot be read, or the command fails.
     """
     if rxfilename.endswith("|"):
         with open_read_pipe(rxfilename[:-1]) as file:
@@ -160,7 +170,8 @@ def open_output(wxfilename: str) -> Iterator[IO[bytes]]:
 
     Raises
     ------
-    VouchError : the name cannot be written to, or the command fails
+    VouchError
+        The name cannot be written to, or the command fails.
     """
     if wxfilename.startswith("|"):
         with open_write_pipe(wxfilename[1:]) as file:

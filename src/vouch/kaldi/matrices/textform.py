@@ -21,7 +21,8 @@ def format_text(array: np.ndarray) -> str:
 
     Parameters
     ----------
-    array : () or (elements,) of floats or integers, or (rows, cols) of floats
+    array : ndarray
+        () or (elements,) of floats or integers, or (rows, cols) of floats.
     """
     if array.dtype.kind == "i":
         return "".join(f"{number} " for number in array.ravel().tolist()) + "\n"
@@ -40,8 +41,10 @@ def parse_text(lines: Iterator[bytes], holds: str, where: str) -> np.ndarray:
 
     Parameters
     ----------
-    lines : of the archive, from behind the key on; as many are taken as the entry has
-    holds : see `vouch.kaldi.matrices.objects.HOLDS`
+    lines : iterator of bytes
+        Of the archive, from behind the key on; as many are taken as the entry has.
+    holds : str
+        See `vouch.kaldi.matrices.objects.HOLDS`.
 
     Returns
     -------
@@ -49,7 +52,8 @@ def parse_text(lines: Iterator[bytes], holds: str, where: str) -> np.ndarray:
 
     Raises
     ------
-    VouchError : naming `where`: a bracket or number is wrong or missing, or rows differ in length
+    VouchError
+        Naming `where`: a bracket or number is wrong or missing, or rows differ in length.
     """
     text = next(lines, b"").strip()
     if text.startswith(b"RIFF"):

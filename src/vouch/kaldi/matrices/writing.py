@@ -28,18 +28,26 @@ def append_entry(
 
     Parameters
     ----------
-    file : at its end
-    key : not empty, without blanks
-    array, compression, text : see `vouch.kaldi.matrices.objects.encode_object`
-    find : whether the place is asked for; pipes have none
+    file : IO
+        At its end.
+    key : str
+        Not empty, without blanks.
+    array : ndarray
+    compression : str
+    text : bool
+        See `vouch.kaldi.matrices.objects.encode_object`.
+    find : bool
+        Whether the place is asked for; pipes have none.
 
     Returns
     -------
-    Byte at which the array begins; 0 where it is not asked for.
+    int
+        Byte at which the array begins; 0 where it is not asked for.
 
     Raises
     ------
-    VouchError : naming the key: it is none, or the array cannot be compressed
+    VouchError
+        Naming the key: it is none, or the array cannot be compressed.
     """
     if not key or key.split() != [key]:
         raise VouchError(f"'{key}' cannot be an archive key: keys are not empty and hold no blanks")
@@ -62,14 +70,19 @@ class ArkWriter:
 
     Parameters
     ----------
-    file : of the archive
-    ark_name : what tables will call it
-    compression : of matrices, one of `COMPRESSION`
+    file : IO
+        Of the archive.
+    ark_name : str
+        What tables will call it.
+    compression : str
+        Of matrices, one of `COMPRESSION`.
 
     Attributes
     ----------
-    entries : key to `archive:offset`, in the order of writing
-    files : the archive's name alone
+    entries : dict of str to str
+        Key to `archive:offset`, in the order of writing.
+    files : list of str
+        The archive's name, as the only element.
     """
 
     def __init__(self, file: IO[bytes], ark_name: str, compression: str) -> None:
@@ -85,11 +98,13 @@ class ArkWriter:
 
         Returns
         -------
-        `archive:offset`
+        str
+            `archive:offset`.
 
         Raises
         ------
-        VouchError : the array is empty or not finite, or the key is none
+        VouchError
+            The array is empty or not finite, or the key is none.
         """
         position = append_entry(self._file, key, _finite_floats(key, array), self._compression)
         self.entries[key] = f"{self._name}:{position}"
@@ -101,11 +116,13 @@ class NpyWriter:
 
     Parameters
     ----------
-    folder : of the files, which are called `<key>.npy`; what names of files cannot hold is `%2F` and the like
+    folder : Path
+        Of the files, which are called `<key>.npy`; what names of files cannot hold is `%2F` and the like.
 
     Attributes
     ----------
-    files : names of the files, in the order of writing
+    files : list of str
+        Names of the files, in the order of writing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -117,7 +134,8 @@ class NpyWriter:
 
         Raises
         ------
-        VouchError : the array is empty or not finite
+        VouchError
+            The array is empty or not finite.
         """
         buffer = io.BytesIO()
         np.save(buffer, _finite_floats(key, array), allow_pickle=False)
@@ -167,11 +185,13 @@ class EntryWriter:
 
         Parameters
         ----------
-        array : () or (elements,) or (rows, cols), of float32 or float64 or, except for matrices, int32
+        array : ndarray
+            () or (elements,) or (rows, cols), of float32 or float64 or, except for matrices, int32.
 
         Raises
         ------
-        VouchError : it cannot be written: its key, type or values, or it has no place in the scp
+        VouchError
+            It cannot be written: its key, type or values, or it has no place in the scp.
         """
         if (
             array.dtype.str not in ("<f4", "<f8", "<i4")
@@ -203,11 +223,13 @@ def open_entries(wspecifier: str, compression: str = "none", text: bool = False)
 
     Parameters
     ----------
-    wspecifier
-        `ark:FILE`, `ark,t:FILE` (text), `ark,scp:ARK,SCP`, `ark:| command`, `scp:FILE` (an existing scp that says
-        into which file each entry goes) ...; `-` is the standard output; an empty one writes nothing
-    compression : of matrices, a name of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none"
-    text : as the option "t" of the wspecifier
+    wspecifier : str
+        `ark:FILE`, `ark,t:FILE` (text), `ark,scp:ARK,SCP`, `ark:| command`, `scp:FILE` (an existing scp that says into
+        which file each entry goes) ...; `-` is the standard output; an empty one writes nothing.
+    compression : str
+        Of matrices, a name of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none".
+    text : bool
+        As the option "t" of the wspecifier.
     """
     pick({"none": None, "auto": None, **METHODS}, compression, "compression")
     table = parse_wspecifier(wspecifier) if wspecifier else Wspecifier(None, None, False, False, True)
