@@ -69,15 +69,18 @@ def about_file(path: str | Path, problem: str = "", advice: str = "") -> Iterato
 
     Parameters
     ----------
-    path : the file, as messages name it
-    problem
-        what is wrong when its content cannot be understood, such as "not valid YAML"; the library's reason follows
-        in brackets. It is left out where the file could not be read at all.
-    advice : what to do about it; added after a semicolon
+    path : str or Path
+        The file, as messages name it.
+    problem : str
+        What is wrong when its content cannot be understood, such as "not valid YAML"; the library's reason follows in
+        brackets. It is left out where the file could not be read at all.
+    advice : str
+        What to do about it; added after a semicolon.
 
     Raises
     ------
-    VouchError : `<path>: <problem> (<reason>); <advice>`
+    VouchError
+        `<path>: <problem> (<reason>); <advice>`.
 
     Examples
     --------
@@ -190,9 +193,12 @@ def pick(table: Mapping[str, T], name: str, what: str) -> T:
 
     Parameters
     ----------
-    table : mapping from names to values
-    name : the name asked for
-    what : what the table holds, for the message ("loss", "model", ...)
+    table : mapping of str to T
+        Mapping from names to values.
+    name : str
+        The name asked for.
+    what : str
+        What the table holds, for the message ("loss", "model", ...).
     """
     if name not in table:
         raise VouchError(f"unknown {what} '{name}'{nearest(name, table)}")

@@ -16,7 +16,8 @@ class Fields:
 
     Parameters
     ----------
-    content : what `vouch.base.files.read_json` returned, or a part of it
+    content : object
+        What `vouch.base.files.read_json` returned, or a part of it.
     """
 
     def __init__(self, content: object) -> None:

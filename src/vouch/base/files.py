@@ -34,13 +34,16 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
 
     Parameters
     ----------
-    path : final file; its folder is made if it is missing
+    path : str or Path
+        Final file; its folder is made if it is missing.
     mode : "w" (UTF-8 text) or "wb"
 
     Raises
     ------
-    VouchError : another process is writing the same file
-    OSError : a full or broken disk; its `filename` is `path`
+    VouchError
+        Another process is writing the same file.
+    OSError
+        A full or broken disk; its `filename` is `path`.
     """
     path = Path(path)
     with _named(path):
@@ -78,17 +81,19 @@ def read_json(path: str | Path) -> object:
 
     Parameters
     ----------
-    path : the file
+    path : str or Path
+        The file.
 
     Returns
     -------
-    what is in it; the caller checks names and types
+    object
+        What is in it; the caller checks names and types.
 
     Raises
     ------
     VouchError
-        the file is missing, too large, no JSON, nested too deeply, or holds NaN, an infinity or a number of a size
-        that no 64 bits hold
+        The file is missing, too large, no JSON, nested too deeply, or holds NaN, an infinity or a number of a size
+        that no 64 bits hold.
     """
     text = read_text(path)
     with about_file(path, "not valid JSON"):
@@ -109,12 +114,15 @@ def open_own(path: str | Path, flags: int) -> int:
 
     Parameters
     ----------
-    path : the file
-    flags : of `os.open`; an `O_TRUNC` takes effect once it is known whose file it is
+    path : str or Path
+        The file.
+    flags : int
+        Of `os.open`; an `O_TRUNC` takes effect once it is known whose file it is.
 
     Returns
     -------
-    The descriptor.
+    int
+        The descriptor.
     """
     for _ in range(LOCK_TRIES):
         try:
@@ -143,12 +151,15 @@ def lock_file(file: int | IO, refusal: str) -> None:
 
     Parameters
     ----------
-    file : descriptor, or an object that has one
-    refusal : what to say when another process has it locked
+    file : int or IO
+        Descriptor, or an object that has one.
+    refusal : str
+        What to say when another process has it locked.
 
     Raises
     ------
-    VouchError : `refusal`
+    VouchError
+        `refusal`.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -164,7 +175,8 @@ def open_exclusive(path: Path) -> Iterator[io.FileIO]:
 
     Raises
     ------
-    VouchError : another process has it open this way
+    VouchError
+        Another process has it open this way.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(open_own(path, os.O_RDWR | os.O_CREAT), "r+b", buffering=0) as file:

@@ -19,13 +19,16 @@ def end_with(parent: int, number: int) -> Callable[[], bool]:
 
     Parameters
     ----------
-    parent : process id
-    number : the signal
+    parent : int
+        Process id.
+    number : int
+        The signal.
 
     Returns
     -------
-    A function that returns whether the parent still lives. It may have ended before the wish was made, and the kernel
-    tells nothing of that. Elsewhere than on Linux nothing is wished, and the answer is the same.
+    callable
+        A function that returns whether the parent still lives. It may have ended before the wish was made, and the
+        kernel tells nothing of that. Elsewhere than on Linux nothing is wished, and the answer is the same.
     """
     prctl = ctypes.CDLL(None).prctl if sys.platform.startswith("linux") else None
 

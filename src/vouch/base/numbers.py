@@ -14,7 +14,8 @@ def plain_float(text: str) -> float:
 
     Raises
     ------
-    ValueError : it is something else
+    ValueError
+        It is something else.
     """
     if not text.isascii() or "_" in text:
         raise ValueError(f"{text[:40]!r} is not a number")
@@ -26,7 +27,8 @@ def plain_int(text: str) -> int:
 
     Raises
     ------
-    ValueError : it is something else, or fits no 64 bits
+    ValueError
+        It is something else, or fits no 64 bits.
     """
     if not _INTEGER.fullmatch(text) or len(text) > _MOST_DIGITS or abs(int(text)) >= 2**63:
         raise ValueError(f"{text[:40]!r} is not a whole number")

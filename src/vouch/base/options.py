@@ -28,15 +28,20 @@ def resolve_options(
 
     Parameters
     ----------
-    function : a class or function whose parameters are annotated (int, float, bool, str, Sequence, or `X | None`,
-        `X | Literal["word"]`)
-    options : names to values, as YAML or the command line gives them (`5e-05` may be text)
-    what : what is configured, for messages ("loss 'aamsoftmax'")
-    given : parameters that the program itself passes and nobody can set
+    function : callable
+        A class or function whose parameters are annotated (int, float, bool, str, Sequence, or `X | None`,
+        `X | Literal["word"]`).
+    options : mapping of str to object
+        Names to values, as YAML or the command line gives them (`5e-05` may be text).
+    what : str
+        What is configured, for messages ("loss 'aamsoftmax'").
+    given : collection of str
+        Parameters that the program itself passes and nobody can set.
 
     Raises
     ------
-    VouchError : an unknown name (the nearest is named), a value of the wrong type, or a missing option
+    VouchError
+        An unknown name (the nearest is named), a value of the wrong type, or a missing option.
     """
     hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
     parameters = {
@@ -61,12 +66,13 @@ def describe_parameters(documented: object) -> dict[str, str]:
 
     Parameters
     ----------
-    documented : class or function
-        Its entries are `name, name : type`, with a description in indented lines, or `name : description`.
+    documented : object
+        Class or function, with entries `name, name : type` and a description in indented lines.
 
     Returns
     -------
-    Names to descriptions, which begin with the type where there are both.
+    dict of str to str
+        Names to descriptions, which begin with the type where there are both.
     """
     found: dict[str, tuple[str, list[str]]] = {}
     names: list[str] = []
@@ -200,15 +206,18 @@ def read_yaml(path: str | Path) -> dict[str, object]:
 
     Parameters
     ----------
-    path : a file of at most 1 MiB, 32 levels and 20,000 values
+    path : str or Path
+        A file of at most 1 MiB, 32 levels and 20,000 values.
 
     Returns
     -------
-    option to value
+    dict of str to object
+        Option to value.
 
     Raises
     ------
-    VouchError : names the file, and the line where it is broken, too large or repeats a key
+    VouchError
+        Names the file, and the line where it is broken, too large or repeats a key.
     """
     text = read_text(path, LONGEST_YAML)
     try:

@@ -31,7 +31,7 @@ def read_pipe(command: str) -> bytes:
     Raises
     ------
     VouchError
-        the command ends with another status than 0; the line on stderr that says why is quoted, or else its last. Or
+        The command ends with another status than 0; the line on stderr that says why is quoted, or else its last. Or
         it writes more than 2 GiB, and is stopped.
     """
     words: list[bytes] = []
@@ -88,7 +88,8 @@ def open_read_pipe(command: str) -> Iterator[BinaryIO]:
 
     Raises
     ------
-    VouchError : the command ends with another status than 0
+    VouchError
+        The command ends with another status than 0.
     """
     # A group of its own, or what the shell has started would go on without it.
     with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE, start_new_session=True) as process:

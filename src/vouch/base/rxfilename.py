@@ -22,11 +22,16 @@ class Source(NamedTuple):
 
     Attributes
     ----------
-    name : path of a file, or a shell command
-    offset : its first byte in the file
-    is_pipe : `name` is a command, which writes it to its standard output
-    rows : first and last row that are wanted, of a vector elements; None: all
-    cols : first and last column that are wanted; None: all
+    name : str
+        Path of a file, or a shell command.
+    offset : int
+        Its first byte in the file.
+    is_pipe : bool
+        `name` is a command, which writes it to its standard output.
+    rows : Span, optional
+        First and last row that are wanted, of a vector elements; None: all.
+    cols : Span, optional
+        First and last column that are wanted; None: all.
     """
 
     name: str
@@ -46,7 +51,8 @@ def parse_rxfilename(rxfilename: str) -> Source:
 
     Raises
     ------
-    VouchError : the range is malformed, `|` is at the wrong end, there is no name, or it is the standard input's
+    VouchError
+        The range is malformed, `|` is at the wrong end, there is no name, or it is the standard input's.
     """
     if not rxfilename.endswith("]"):
         return parse_place(rxfilename)
@@ -63,7 +69,8 @@ def parse_place(rxfilename: str) -> Source:
 
     Raises
     ------
-    VouchError : `|` is at the wrong end, there is no name, it is the standard input's, or no file has such an offset
+    VouchError
+        `|` is at the wrong end, there is no name, it is the standard input's, or no file has such an offset.
     """
     name = rxfilename.rstrip()
     if name.endswith("|"):
@@ -101,7 +108,8 @@ def resolve_range(source: Source, shape: tuple[int, ...]) -> tuple[slice, ...]:
 
     Raises
     ------
-    VouchError : the range is not within the array
+    VouchError
+        The range is not within the array.
     """
     spans = (source.rows, source.cols)
     if len(shape) < sum(span is not None for span in spans) or (len(shape) < 2 and source.cols is not None):

@@ -32,7 +32,8 @@ def save_torch(content: Mapping[str, object], path: str | Path) -> None:
 
     Raises
     ------
-    OSError : the disk is full
+    OSError
+        The disk is full.
     """
     buffer = io.BytesIO()
     # Into memory first: when a file cannot be written, torch hides the reason behind an error of its own.
@@ -46,7 +47,8 @@ def load_torch(path: str | Path) -> dict[str, object]:
 
     Raises
     ------
-    VouchError : there is no such file, it is damaged, holds code or no table, or would unpack to more than its size
+    VouchError
+        There is no such file, it is damaged, holds code or no table, or would unpack to more than its size.
     """
     path = Path(path)
     if not path.exists():
@@ -78,11 +80,13 @@ def check_tensors(tensors: Mapping[Key, object]) -> dict[Key, torch.Tensor]:
 
     Returns
     -------
-    the same keys and tensors
+    dict of Key to Tensor
+        The same keys and tensors.
 
     Raises
     ------
-    VouchError : a value is no plain tensor, or the tensors stand for more bytes than they hold
+    VouchError
+        A value is no plain tensor, or the tensors stand for more bytes than they hold.
     """
     plain: dict[Key, torch.Tensor] = {}
     claimed, held = 0, {}
@@ -110,8 +114,9 @@ def check_plain(config: object) -> None:
 
     Raises
     ------
-    VouchError : it holds anything but texts, numbers, truth values, None, and lists and tables of them, or is larger
-        than any configuration
+    VouchError
+        It holds anything but texts, numbers, truth values, None, and lists and tables of them, or is larger than any
+        configuration.
     """
     pending, values = [(config, 0)], 0
     while pending:
