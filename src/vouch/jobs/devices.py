@@ -22,14 +22,16 @@ def pick_device(name: str, job: str = "") -> torch.device:
 
     Parameters
     ----------
-    name : of the device
-    job
+    name : str
+        "auto", "cpu", "cuda" or "cuda:" and a number.
+    job : str
         "3/8" in the third of eight jobs, else empty. Jobs of one machine take its GPUs in turn; where the launcher of a
         cluster lends each job a GPU of its own, the job sees no other.
 
     Raises
     ------
-    VouchError : there is no such device
+    VouchError
+        There is no such device.
     """
     check_device(name)
     kind, colon, number = name.partition(":")

@@ -32,17 +32,22 @@ def launch(
 
     Parameters
     ----------
-    cmd : launcher and its options, such as "utils/run.py --max-jobs-run 2"
-    jobs : how many
-    log_dir, stem : the log of job 3 is `<log_dir>/<stem>.3.log`; those of earlier runs are removed
-    command : what to run
-    look : called with the logs every few seconds while jobs run
+    cmd : str
+        Launcher and its options, such as "utils/run.py --max-jobs-run 2".
+    jobs : int
+        How many.
+    log_dir, stem : Path, str
+        The log of job 3 is `<log_dir>/<stem>.3.log`; those of earlier runs are removed.
+    command : sequence of str
+        What to run.
+    look : callable
+        Called with the logs every few seconds while jobs run.
 
     Raises
     ------
     VouchError
-        the launcher cannot be started, or a job failed: the message has the first error line of the logs and says
-        where they are
+        The launcher cannot be started, or a job failed: the message has the first error line of the logs and says
+        where they are.
     """
     # Launchers replace every occurrence of the name, in any word, by the number: take one that occurs nowhere else.
     name = "JOB"

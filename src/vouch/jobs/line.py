@@ -25,11 +25,16 @@ class JobArray:
 
     Attributes
     ----------
-    options : option, with its dashes, to value
-    name : text that stands for the task number in the log name and in the command; None without `NAME=`
-    tasks : the numbers; 1 alone without `NAME=`
-    log : log file, with `name` in it
-    words : the command, with `name` in it
+    options : dict of str to str
+        Option, with its dashes, to value.
+    name : str or None
+        Text that stands for the task number in the log name and in the command; None without `NAME=`.
+    tasks : range
+        The numbers; 1 alone without `NAME=`.
+    log : str
+        Log file, with `name` in it.
+    words : tuple of str
+        The command, with `name` in it.
     """
 
     options: dict[str, str]
@@ -76,13 +81,15 @@ def parse_launch(words: Sequence[str], known: Collection[str] = OPTIONS) -> JobA
 
     Parameters
     ----------
-    words
-        options and `NAME=first:last` (or `NAME=number`) in any order, then the log file, then the command
-    known : the options, each followed by one value
+    words : sequence of str
+        Options and `NAME=first:last` (or `NAME=number`) in any order, then the log file, then the command.
+    known : collection of str
+        The options, each followed by one value.
 
     Raises
     ------
-    VouchError : an unknown option or one without value, a range that is none, no log file or no command
+    VouchError
+        An unknown option or one without value, a range that is none, no log file or no command.
     """
     options: dict[str, str] = {}
     name, tasks = None, range(1, 2)

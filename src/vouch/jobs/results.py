@@ -22,11 +22,16 @@ class Result(NamedTuple):
 
     Attributes
     ----------
-    item : its key
-    value : its matrix or vector, or the reason why there is none
-    notes : what happened that is worth a line, and how often ("resampled from 8000 Hz")
-    remarks : what is worth a look, by kind ("clipping"), a sentence each; the item is made all the same
-    digest : of what it was made from, by which the same is found elsewhere; empty where none is taken
+    item : str
+        Its key.
+    value : ndarray or VouchError
+        Its matrix or vector, or the reason why there is none.
+    notes : mapping of str to int
+        What happened that is worth a line, and how often ("resampled from 8000 Hz").
+    remarks : mapping of str to str
+        What is worth a look, by kind ("clipping"), a sentence each; the item is made all the same.
+    digest : str
+        Of what it was made from, by which the same is found elsewhere; empty where none is taken.
     """
 
     item: str
@@ -46,11 +51,18 @@ class Record:
 
     Attributes
     ----------
-    sources : digest of the files that its items were read from
-    entries : file of each item's matrix (of archives with `:offset`) and its number of rows
-    failed : reason for each item that gave nothing
-    notes, remarks, digests : see `Outcome`
-    files : state of each file that was written, see `vouch.kaldi.lineage.digests.file_state`
+    sources : str
+        Digest of the files that its items were read from.
+    entries : dict of str to tuple of str and int
+        File of each item's matrix (of archives with `:offset`) and its number of rows.
+    failed : dict of str to str
+        Reason for each item that gave nothing.
+    notes : dict of str to int
+    remarks : dict of str to dict of str to str
+    digests : dict of str to str
+        See `Outcome`.
+    files : dict of str to list
+        State of each file that was written, see `vouch.kaldi.lineage.digests.file_state`.
     """
 
     sources: str
@@ -98,11 +110,16 @@ class Outcome(NamedTuple):
 
     Attributes
     ----------
-    rows : number of rows of each item's matrix, in item order
-    failed : reason for each item that gave nothing
-    notes : how often something worth a line happened ("resampled from 8000 Hz")
-    remarks : of what was made and is worth a look, by kind ("clipping"), a sentence for each item
-    digests : of what items were made from, by which the same is found elsewhere; of those that have one
+    rows : dict of str to int
+        Number of rows of each item's matrix, in item order.
+    failed : dict of str to str
+        Reason for each item that gave nothing.
+    notes : Counter
+        How often something worth a line happened ("resampled from 8000 Hz").
+    remarks : dict of str to dict of str to str
+        Of what was made and is worth a look, by kind ("clipping"), a sentence for each item.
+    digests : dict of str to str
+        Of what items were made from, by which the same is found elsewhere; of those that have one.
     """
 
     rows: dict[str, int]

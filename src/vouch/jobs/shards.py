@@ -38,15 +38,21 @@ class Shards:
 
     Attributes
     ----------
-    output : folder of the finished archives
-    items : keys in C-locale order
-    fingerprint : text of everything that the output depends on, except what `sources` tells
-    format : "ark", or "npy" for one file an item
-    compression : "none", "8bit" or "16bit" (Kaldi's compressed matrices; archives only)
-    size : items a shard
-    sources
-        digest of the files that given items are read from; a shard whose files have changed since it was made is made
-        again
+    output : Path
+        Folder of the finished archives.
+    items : sequence of str
+        Keys in C-locale order.
+    fingerprint : str
+        Text of everything that the output depends on, except what `sources` tells.
+    format : str
+        "ark", or "npy" for one file an item.
+    compression : "none", "8bit" or "16bit"
+        Form of matrices, as Kaldi compresses them; only "none" for the format "npy".
+    size : int
+        Largest number of items in a shard.
+    sources : callable
+        Digest of the files that given items are read from; a shard whose files have changed since it was made is made
+        again.
     """
 
     output: Path
@@ -114,8 +120,10 @@ class Shards:
 
         Parameters
         ----------
-        work : called with the items of a shard, yields a result for each of them
-        progress : called with 1 after each item
+        work : Work
+            Called with the items of a shard, yields a result for each of them.
+        progress : callable
+            Called with 1 after each item.
         """
         for shard in range(job - 1, len(self), jobs):
             if not self._record(shard).exists():
@@ -146,11 +154,13 @@ class Shards:
 
         Parameters
         ----------
-        scp : table that `finish` would write; its own ones, of earlier versions too, list archives of the output folder
+        scp : Path
+            Table that `finish` would write; its own ones, of earlier versions too, list archives of the output folder.
 
         Raises
         ------
-        VouchError : naming what is in the way and how to go on
+        VouchError
+            Naming what is in the way and how to go on.
         """
         if scp.exists():
             table = read_table(scp)
@@ -203,17 +213,22 @@ class Shards:
 
         Parameters
         ----------
-        scp : table to write; taken away first and written last, so that what it lists is always there
-        max_failed : largest share of items that may fail
-        beside : writes what belongs to the same output, before the scp
-        listed_too : further lines of the scp, for items that are elsewhere already
-        check : may refuse the outcome by a `VouchError`; the finished shards are kept, and nothing is replaced
+        scp : Path
+            Table to write; taken away first and written last, so that what it lists is always there.
+        max_failed : float
+            Largest share of items that may fail.
+        beside : callable
+            Writes what belongs to the same output, before the scp.
+        listed_too : mapping of str to str
+            Further lines of the scp, for items that are elsewhere already.
+        check : callable
+            May refuse the outcome by a `VouchError`; the finished shards are kept, and nothing is replaced.
 
         Raises
         ------
         VouchError
-            more items failed (the shards with failures are made again by the next run, the others are kept), or
-            shards are missing because a job died
+            More items failed (the shards with failures are made again by the next run, the others are kept), or
+            shards are missing because a job died.
         """
         records = [self._read(shard) for shard in range(len(self))]
         outcome = summarize(records)
