@@ -42,10 +42,13 @@ class Member(NamedTuple):
 
     Attributes
     ----------
-    name : path in the archive, with '/'
+    name : str
+        Path in the archive, with '/'.
     size : bytes
-    is_file : whether it is a regular file
-    open : gives its content
+    is_file : bool
+        Whether it is a regular file.
+    open : callable
+        Gives its content.
     """
 
     name: str
@@ -113,20 +116,25 @@ def unpack(
 
     Parameters
     ----------
-    name : of the archive; its end says what it is
-    pieces : the archive, or the parts that it was split into, in order
-    target : folder
-    wanted : which members to unpack, by their names
+    name : str
+        Of the archive; its end says what it is.
+    pieces : sequence of Path
+        The archive, or the parts that it was split into, in order.
+    target : Path
+        Folder.
+    wanted : callable
+        Which members to unpack, by their names.
 
     Returns
     -------
-    Names of the wanted members that are neither files nor folders.
+    list of str
+        Names of the wanted members that are neither files nor folders.
 
     Raises
     ------
     VouchError
-        the archive is damaged, holds a name that leads out of the target, unpacks to more than 100 times its size, or
-        holds names of more than 64 KiB; the disk is full
+        The archive is damaged, holds a name that leads out of the target, unpacks to more than 100 times its size, or
+        holds names of more than 64 KiB; the disk is full.
     """
     left_out, total, folders = [], 0, set()
     bound = MAX_RATIO * sum(path.stat().st_size for path in pieces)

@@ -25,18 +25,23 @@ def convert_tree(source: Path, target: Path, suffix: str, encoding: str, threads
 
     Parameters
     ----------
-    source, target : folders
-    suffix : of the recordings, such as ".m4a"
+    source, target : Path
+        Folders.
+    suffix : str
+        Of the recordings, such as ".m4a".
     encoding : "wav" or "flac"
-    threads : programs at a time
+    threads : int
+        Programs at a time.
 
     Returns
     -------
-    Reason for each file of the source, as a path below it, that could not be converted.
+    dict of str to str
+        Reason for each file of the source, as a path below it, that could not be converted.
 
     Raises
     ------
-    VouchError : ffmpeg is not there, or more than 5 % of the files fail
+    VouchError
+        ffmpeg is not installed, or more than 5 % of the files fail.
     """
     names = [os.path.relpath(path, source) for path in _walk(source, suffix)]
     missing = [name for name in names if not _is_done(_converted(target, name, encoding))]

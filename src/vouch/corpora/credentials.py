@@ -17,9 +17,12 @@ class Credentials:
 
     Attributes
     ----------
-    prefix : of the environment variables <prefix>_KEY, <prefix>_USER and <prefix>_PASSWORD
-    file : one line, a key, or two, user and password; None for the environment or the keyboard
-    ask : given what to ask for and whether it must not be seen, returns what somebody types; "" where nobody does
+    prefix : str
+        Of the environment variables <prefix>_KEY, <prefix>_USER and <prefix>_PASSWORD.
+    file : Path, optional
+        One line, a key, or two, user and password; None for the environment or the keyboard.
+    ask : callable
+        Given what to ask for and whether it must not be seen, returns what somebody types; "" where nobody does.
     """
 
     prefix: str

@@ -41,15 +41,19 @@ def fetch(server: Server, name: str, path: Path, md5: str | None = None) -> None
 
     Parameters
     ----------
-    server : where to get it from
-    name : of the file there
-    path : where to put it
-    md5 : its MD5 in hexadecimal; None when that is not known
+    server : Server
+        Where to get it from.
+    name : str
+        Of the file there.
+    path : Path
+        Where to put it.
+    md5 : str, optional
+        Its MD5 in hexadecimal; None when that is not known.
 
     Raises
     ------
     VouchError
-        the server refuses, does not have the file, sends something else or cannot be reached; the disk is full; the
+        The server refuses, does not have the file, sends something else or cannot be reached; the disk is full; the
         checksum is another. What has arrived is kept.
     """
     if path.exists():

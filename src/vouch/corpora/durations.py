@@ -23,8 +23,10 @@ def read_durations(paths: Sequence[str], threads: int) -> tuple[dict[str, float 
 
     Returns
     -------
-    durations : file to seconds; None where ffprobe is needed, and is missing or does not know
-    failed : reason for each file that is not readable as audio
+    durations : dict of str to float or None
+        Seconds of each file; None where only ffprobe could tell, and it is missing or does not know.
+    failed : dict of str to str
+        Reason for each file that is not readable as audio.
     """
     durations: dict[str, float | None] = {}
     failed: dict[str, str] = {}

@@ -24,11 +24,16 @@ class Archive(NamedTuple):
 
     Attributes
     ----------
-    name : such as "musan.tar.gz"
-    md5 : in hexadecimal; of the whole, for one that comes in pieces
-    folder : what it unpacks to, below the root
-    into : the folder below the root that it is unpacked in
-    pieces : file name to MD5 for an archive that comes split; empty otherwise
+    name : str
+        Such as "musan.tar.gz".
+    md5 : str
+        In hexadecimal; of the whole, for one that comes in pieces.
+    folder : str
+        What it unpacks to, below the root.
+    into : str
+        The folder below the root that it is unpacked in.
+    pieces : mapping of str to str
+        File name to MD5 for an archive that comes split; empty otherwise.
     """
 
     name: str
@@ -46,14 +51,19 @@ def obtain(archive: Archive, root: Path, server: Server, wanted: Callable[[str],
 
     Parameters
     ----------
-    archive : which
-    root : folder of the corpus
-    server : where its files are
-    wanted : which members to unpack, by their names
+    archive : Archive
+        Which.
+    root : Path
+        Folder of the corpus.
+    server : Server
+        Where its files are.
+    wanted : callable
+        Which members to unpack, by their names.
 
     Raises
     ------
-    VouchError : see `fetch` and `unpack`; or the archive does not hold the folder
+    VouchError
+        See `fetch` and `unpack`; or the archive does not hold the folder.
     """
     folder, into = root / archive.folder, root / archive.into
     unfinished = into / f".{archive.name}.unpacking"

@@ -23,12 +23,18 @@ class DataSet(NamedTuple):
 
     Attributes
     ----------
-    wav_scp : utterance to extended file name
-    utt2spk : utterance to speaker
-    utt2dur : utterance to seconds; None when they are not known
-    trials : trial lists by file name ("trials", "trials_easy", ...)
-    segments : utterance to "recording start end", in seconds; empty: each recording is an utterance
-    enrol_map : enrolment to "utterance ..."; empty: each enrolment is an utterance
+    wav_scp : mapping of str to str
+        Utterance to extended file name.
+    utt2spk : mapping of str to str
+        Utterance to speaker.
+    utt2dur : mapping of str to float or None
+        Utterance to seconds; None when they are not known.
+    trials : mapping of str to Trials
+        Trial lists by file name ("trials", "trials_easy", ...).
+    segments : mapping of str to str
+        Utterance to "recording start end", in seconds; empty: each recording is an utterance.
+    enrol_map : mapping of str to str
+        Enrolment to "utterance ..."; empty: each enrolment is an utterance.
     """
 
     wav_scp: Mapping[str, str]
@@ -67,7 +73,8 @@ def write_data_sets(data: Path, sets: Mapping[str, DataSet]) -> None:
 
     Raises
     ------
-    VouchError : a folder is there that no adapter made
+    VouchError
+        A folder is there that no adapter made.
     """
     claim(data, sets)
     for name, new in sets.items():

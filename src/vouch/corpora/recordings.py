@@ -35,19 +35,26 @@ def drop_unreadable(
 
     Parameters
     ----------
-    root : folder that the paths of the recordings are below
-    recordings : all that were found
-    threads : headers read at a time
+    root : Path
+        Folder that the paths of the recordings are below.
+    recordings : sequence of Recording
+        All that were found.
+    threads : int
+        Headers read at a time.
 
     Returns
     -------
-    usable : the other recordings
-    durations : utterance to seconds; None where they are not known
-    left_out : path to reason
+    usable : list of Recording
+        The readable recordings.
+    durations : dict of str to float or None
+        Utterance to seconds; None where they are not known.
+    left_out : dict of str to str
+        Reason for each recording that is left out, by its path.
 
     Raises
     ------
-    VouchError : ffmpeg is needed and missing; or more than 5 % are not readable
+    VouchError
+        ffmpeg is needed and missing; or more than 5 % are not readable.
     """
     check_ffmpeg([recording.path for recording in recordings], root)
     full = {str(root / recording.path): recording for recording in recordings}
@@ -79,10 +86,14 @@ def make_set(
 
     Parameters
     ----------
-    recordings : its utterances
-    where : utterance to file
-    durations : utterance to seconds, of all sets; when one is not known no set has `utt2dur`, so that all are alike
-    trials : as in `DataSet`
+    recordings : sequence of Recording
+        Its utterances.
+    where : mapping of str to Path
+        Utterance to file.
+    durations : mapping of str to float or None
+        Utterance to seconds, of all sets; when one is not known no set has `utt2dur`, so that all are alike.
+    trials : mapping of str to Trials
+        As in `DataSet`.
     """
     wav_scp = {recording.utterance: str(where[recording.utterance]) for recording in recordings}
     utt2spk = {recording.utterance: recording.speaker for recording in recordings}

@@ -22,15 +22,18 @@ class Server:
 
     Parameters
     ----------
-    template : address in which {name} stands for a file's name and {key}, if it is there, for the access key
-    credentials
-        where the key comes from, or user and password for a template without {key}; None for a server that wants
-        neither
-    option : that the template comes from, for messages
+    template : str
+        Address in which {name} stands for a file's name and {key}, if it is there, for the access key.
+    credentials : Credentials, optional
+        Where the key comes from, or user and password for a template without {key}; None for a server that wants
+        neither.
+    option : str
+        That the template comes from, for messages.
 
     Raises
     ------
-    VouchError : the template is not an http address with {name}, or holds a user or password
+    VouchError
+        The template is not an http address with {name}, or holds a user or password.
     """
 
     def __init__(self, template: str, credentials: Credentials | None = None, option: str = "--url") -> None:

@@ -20,17 +20,22 @@ def hold_out(speakers: Collection[str], share: float, minimum: int) -> list[str]
 
     Parameters
     ----------
-    speakers : distinct names to choose from
-    share : between 0 and 1; 0 asks for exactly `minimum`
-    minimum : number of speakers
+    speakers : collection of str
+        Distinct names to choose from.
+    share : float
+        Between 0 and 1; 0 asks for exactly `minimum`.
+    minimum : int
+        Number of speakers.
 
     Returns
     -------
-    list of str, sorted
+    list of str
+        The chosen names, sorted.
 
     Raises
     ------
-    VouchError : there are fewer than `minimum` speakers
+    VouchError
+        There are fewer than `minimum` speakers.
     """
     if len(speakers) < minimum:
         raise VouchError(f"{minimum} speakers cannot be held out of {len(speakers)}")
@@ -53,20 +58,26 @@ def make_trials(
 
     Parameters
     ----------
-    utt2spk : utterance to speaker
-    utt2session
-        utterance to session, named within its speaker; a speaker's utterances that it lacks count as one session
-    max_targets : largest number of target trials
-    nontargets_per_target : non-target trials for each target trial, fewer when there are not so many
-    seed : of the draws
+    utt2spk : mapping of str to str
+        Utterance to speaker.
+    utt2session : mapping of str to str
+        Utterance to session, named within its speaker; a speaker's utterances that it lacks count as one session.
+    max_targets : int
+        Largest number of target trials.
+    nontargets_per_target : int
+        Non-target trials for each target trial, fewer when there are not so many.
+    seed : int
+        Of the draws.
 
     Returns
     -------
-    Trials, sorted by ids
+    Trials
+        Sorted by ids.
 
     Raises
     ------
-    VouchError : no target or no non-target pair exists
+    VouchError
+        No target or no non-target pair exists.
     """
     order = sorted(utt2spk, key=lambda utterance: (utt2spk[utterance], utt2session.get(utterance, ""), utterance))
     speaker_starts, speaker_stops = _runs(utt2spk[u] for u in order)

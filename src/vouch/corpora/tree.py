@@ -16,11 +16,16 @@ class Recording(NamedTuple):
 
     Attributes
     ----------
-    path : below the root, with '/'
-    folder : name of its speaker's folder
-    speaker : its speaker's id
-    session : name of the first folder below the speaker's, "" when there is none
-    utterance : its id, `<speaker>[-<folder>...]-<stem>`
+    path : str
+        Below the root, with '/'.
+    folder : str
+        Name of its speaker's folder.
+    speaker : str
+        Its speaker's id.
+    session : str
+        Name of the first folder below the speaker's, "" when there is none.
+    utterance : str
+        Its id, `<speaker>[-<folder>...]-<stem>`.
     """
 
     path: str
@@ -38,8 +43,8 @@ def scan(root: Path) -> list[Recording]:
     Raises
     ------
     VouchError
-        there is no such folder or no audio in it; a file has no speaker; a name cannot be written into a table; links
-        lead in a circle; two files or two speakers would have the same id
+        There is no such folder or no audio in it; a file has no speaker; a name cannot be written into a table; links
+        lead in a circle; two files or two speakers would have the same id.
     """
     if not root.is_dir():
         raise VouchError(f"{root}: no such folder; --root is the folder whose folders are the speakers")

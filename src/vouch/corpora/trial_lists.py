@@ -21,9 +21,12 @@ class Names:
 
     Parameters
     ----------
-    utterances : file (path below the root of the corpus, with '/') to utterance id
-    roots : spellings of the root that paths may begin with
-    left_out : reason for each file that is there and not used
+    utterances : mapping of str to str
+        File (path below the root of the corpus, with '/') to utterance id.
+    roots : collection of str
+        Spellings of the root that paths may begin with.
+    left_out : mapping of str to str
+        Reason for each file that is there and not used.
     """
 
     def __init__(self, utterances: Mapping[str, str], roots: Collection[str], left_out: Mapping[str, str]) -> None:
@@ -63,11 +66,13 @@ def read_trial_list(path: Path, names: Names) -> Trials:
 
     Returns
     -------
-    Trials, one for each line, in utterance ids
+    Trials
+        Trials, one for each line, in utterance ids.
 
     Raises
     ------
-    VouchError : naming file and line: it has neither form, or names something that is not in the corpus
+    VouchError
+        Naming file and line: it has neither form, or names something that is not in the corpus.
     """
     enrol, test, is_target = [], [], []
     for number, line in enumerate(read_lines(path), start=1):

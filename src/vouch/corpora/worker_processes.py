@@ -28,14 +28,19 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], processe
 
     Parameters
     ----------
-    work : a function that other processes can be sent: of a module, or a `functools.partial` of one
-    items : what it is called with, one after the other
-    processes : how many work at a time
-    what : the items' name, for the progress bar and for messages
+    work : callable
+        A function that other processes can be sent: of a module, or a `functools.partial` of one.
+    items : sequence of Item
+        What it is called with, one after the other.
+    processes : int
+        How many work at a time.
+    what : str
+        The items' name, for the progress bar and for messages.
 
     Raises
     ------
-    VouchError : a process was killed, as the system does when memory is short
+    VouchError
+        A process was killed, as the system does when memory is short.
     """
     pool = ProcessPoolExecutor(processes, initializer=_begin, initargs=(os.getpid(),))
     try:
