@@ -23,13 +23,17 @@ class FeatureEmbedding:
 
     Parameters
     ----------
-    encoder : in evaluation mode
-    data : loaded with "feats.scp"
-    max_frames : see `embed_matrices`
-    repeat_short
-        repeat utterances shorter than the network's minimum up to it; otherwise they fail, but for crops, which are
-        always repeated up to their length
-    cut : parts in which each utterance is embedded, checked by `vouch.extraction.pieces.check_cut`; None: whole
+    encoder : Encoder
+        In evaluation mode.
+    data : DataDir
+        Loaded with "feats.scp".
+    max_frames : int
+        See `embed_matrices`.
+    repeat_short : bool
+        Repeat utterances shorter than the network's minimum up to it; otherwise they fail, but for crops, which are
+        always repeated up to their length.
+    cut : Cut, optional
+        Parts in which each utterance is embedded, checked by `vouch.extraction.pieces.check_cut`; None: whole.
     """
 
     def __init__(
@@ -71,7 +75,8 @@ class AudioEmbedding:
 
     Parameters
     ----------
-    channel : of the recordings, see `vouch.audio.reading.read_audio`; None: that of the encoder's training
+    channel : int or str, optional
+        Of the recordings, see `vouch.audio.reading.read_audio`; None: that of the encoder's training.
     """
 
     def __init__(

@@ -19,10 +19,14 @@ class FeatureExtraction:
 
     Parameters
     ----------
-    data : loaded with "wav.scp"
-    feature : a front end
-    min_seconds : see `vouch.work.soundcheck.check_samples`
-    channel : of the recordings, see `vouch.audio.reading.read_audio`
+    data : DataDir
+        Loaded with "wav.scp".
+    feature : FrontEnd
+        A front end.
+    min_seconds : float
+        See `vouch.work.soundcheck.check_samples`.
+    channel : int or str
+        Of the recordings, see `vouch.audio.reading.read_audio`.
     """
 
     def __init__(self, data: DataDir, feature: FrontEnd, min_seconds: float, channel: int | str = MEAN) -> None:

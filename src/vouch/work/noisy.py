@@ -22,12 +22,18 @@ class NoisyCopies:
 
     Parameters
     ----------
-    data : loaded with "wav.scp"
-    feature : a front end
-    noises : recordings to add
-    originals : id of each copy to the utterance that it is made of and the kind of noise
-    seed : with the id of a copy, the seed of all that is drawn for it
-    channel : of the utterances' recordings, see `vouch.audio.reading.read_audio`
+    data : DataDir
+        Loaded with "wav.scp".
+    feature : FrontEnd
+        A front end.
+    noises : NoiseFolder
+        Recordings to add.
+    originals : mapping of str to tuple of str and str
+        Id of each copy to the utterance that it is made of and the kind of noise.
+    seed : int
+        With the id of a copy, the seed of all that is drawn for it.
+    channel : int or str
+        Of the utterances' recordings, see `vouch.audio.reading.read_audio`.
     """
 
     def __init__(

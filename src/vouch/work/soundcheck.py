@@ -26,17 +26,22 @@ def check_samples(samples: np.ndarray, rate: int, min_seconds: float) -> tuple[d
     Parameters
     ----------
     samples : (samples,) float32 in [-1, 1]
-    rate : Hz
-    min_seconds : shorter utterances get a remark
+    rate : int
+        In Hz.
+    min_seconds : float
+        Shorter utterances get a remark.
 
     Returns
     -------
-    remarks : a sentence for each kind of oddity, see `vouch.audio.loudness.judge_loudness`
-    digest : of the samples
+    remarks : dict of str to str
+        A sentence for each kind of oddity, see `vouch.audio.loudness.judge_loudness`.
+    digest : str
+        Hexadecimal digest of the samples.
 
     Raises
     ------
-    VouchError : silence, of which every network makes the same embedding
+    VouchError
+        The samples are silence, for which every network gives the same embedding.
     """
     # Spectra and a digest of every sample would take as long as the features do.
     faults = judge_loudness(measure_loudness(samples, rate, bands=False), min_seconds)
@@ -52,12 +57,15 @@ def find_same_audio(data: DataDir, digests: Mapping[str, str]) -> dict[str, dict
 
     Parameters
     ----------
-    data : the set; the others are the folders beside it that stage 1 has been through
-    digests : of its utterances
+    data : DataDir
+        The set; the others are the folders beside it that stage 1 has been through.
+    digests : mapping of str to str
+        Of its utterances.
 
     Returns
     -------
-    a sentence for each such utterance, by kind
+    dict of str to dict of str to str
+        A sentence for each such utterance, by kind.
     """
     found: dict[str, dict[str, str]] = {}
     first: dict[str, str] = {}

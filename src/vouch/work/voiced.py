@@ -34,8 +34,10 @@ class VoiceActivity:
 
     Parameters
     ----------
-    data : loaded with "feats.scp"; the first dimension of the features is a log energy
-    options : of `vouch.features.vad.energy_vad`
+    data : DataDir
+        Loaded with "feats.scp"; the first dimension of the features is a log energy.
+    options : mapping of str to Any
+        Of `vouch.features.vad.energy_vad`.
     """
 
     def __init__(self, data: DataDir, options: Mapping[str, Any]) -> None:
@@ -60,11 +62,16 @@ class VoicedFrames:
 
     Parameters
     ----------
-    data : loaded with "feats.scp"
-    vad_scp : utterances to their vectors of voice activity
-    cmvn : one of `CMVN`
-    window : frames, of "sliding", which is centred
-    norm_vars : divide by the standard deviation too
+    data : DataDir
+        Loaded with "feats.scp".
+    vad_scp : mapping of str to str
+        Utterances to their vectors of voice activity.
+    cmvn : str
+        One of `CMVN`.
+    window : int
+        In frames, of "sliding", which is centred.
+    norm_vars : bool
+        Divide by the standard deviation too.
     """
 
     def __init__(self, data: DataDir, vad_scp: Mapping[str, str], cmvn: str, window: int, norm_vars: bool) -> None:
