@@ -42,8 +42,9 @@ def known_speakers(options: Namespace, trials: Trials) -> tuple[tuple[np.ndarray
 
     Raises
     ------
-    VouchError : a table cannot be read, or one that was asked for does not fit; or speakers are to be drawn and nobody
-        knows them
+    VouchError
+        A table cannot be read, or one that was asked for does not fit; or speakers are to be drawn and nobody knows
+        them.
     """
     utt2spk, enrol_map = (
         given or (beside if beside.is_file() else None)

@@ -15,16 +15,20 @@ def parse_common(parser: Parser, url: str | None) -> Namespace:
 
     Parameters
     ----------
-    parser : with the other options
-    url : address of the corpus with {name} for a file; None where another option decides it
+    parser : Parser
+        With the other options.
+    url : str or None
+        Address of the corpus with {name} for a file; None where another option decides it.
 
     Returns
     -------
-    Namespace with an absolute `root`
+    Namespace
+        Namespace with an absolute `root`.
 
     Raises
     ------
-    VouchError : `--nj` is less than 1
+    VouchError
+        `--nj` is less than 1.
     """
     parser.add_argument("data", type=Path, help="folder for the sets; those that an earlier run made are replaced")
     parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the corpus (default: the data folder)")

@@ -44,8 +44,10 @@ def ask(prompt: str, secret: bool) -> str:
 
     Parameters
     ----------
-    prompt : what is asked for
-    secret : whether what is typed must not be seen
+    prompt : str
+        What is asked for.
+    secret : bool
+        Whether what is typed must not be seen.
     """
     if not sys.stdin.isatty():
         return ""

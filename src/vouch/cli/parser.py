@@ -56,12 +56,15 @@ class Parser(argparse.ArgumentParser):
 
         Parameters
         ----------
-        sections : of the configuration; `--SECTION VALUE` and `--SECTION.OPTION VALUE` are taken out
-        describe : given the other words and the configuration options, returns what --help says of the sections
+        sections : sequence of str
+            Of the configuration; `--SECTION VALUE` and `--SECTION.OPTION VALUE` are taken out.
+        describe : callable, optional
+            Given the other words and the configuration options, returns what --help says of the sections.
 
         Returns
         -------
-        the other arguments, and the configuration options by dotted name
+        tuple of argparse.Namespace and dict of str to str
+            The other arguments, and the configuration options by dotted name.
         """
         for section in sections:
             self.add_argument(f"--{section}", help=argparse.SUPPRESS)

@@ -45,9 +45,12 @@ class ProgressBar:
 
     Parameters
     ----------
-    unit : what is counted
-    total : how many there are, if that is known already
-    done : how many are done already
+    unit : str
+        What is counted.
+    total : int, optional
+        How many there are, if that is known already.
+    done : int
+        How many are done already.
     """
 
     def __init__(self, unit: str, total: int | None = None, done: int = 0) -> None:
@@ -98,8 +101,10 @@ class JobProgress:
 
     Parameters
     ----------
-    shards : what they make
-    jobs : how many there are
+    shards : Shards
+        What they make.
+    jobs : int
+        How many there are.
     """
 
     def __init__(self, shards: Shards, jobs: int) -> None:
@@ -117,7 +122,8 @@ class JobProgress:
 
         Parameters
         ----------
-        logs : of the jobs, as far as they are there already; jobs write how far they are every minute
+        logs : sequence of Path
+            Of the jobs, as far as they are there already; jobs write how far they are every minute.
         """
         if not self._bar.is_due():
             return
@@ -185,18 +191,27 @@ def run_shards(
 
     Parameters
     ----------
-    args : with the options of `add_job_options`
-    shards : what to make
-    scp : the table to write; the logs of jobs go to `log/` beside it
-    make_work : returns the work of a shard; not called where jobs do it
-    beside : writes what belongs to the same output, before the table
-    listed_too : further lines of the table
-    threads : of torch when there is one job; 0: all that there are
-    check : may refuse the outcome, see `Shards.finish`
+    args : argparse.Namespace
+        With the options of `add_job_options`.
+    shards : Shards
+        What to make.
+    scp : Path
+        The table to write; the logs of jobs go to `log/` beside it.
+    make_work : callable
+        Returns the work of a shard; not called where jobs do it.
+    beside : callable
+        Writes what belongs to the same output, before the table.
+    listed_too : mapping of str to str
+        Further lines of the table.
+    threads : int
+        Of torch when there is one job; 0: all that there are.
+    check : callable
+        May refuse the outcome, see `Shards.finish`.
 
     Returns
     -------
-    The outcome; None inside a job, which leaves the rest to the script that started it.
+    Outcome or None
+        The outcome; None inside a job, which leaves the rest to the script that started it.
     """
     if args.nj < 1:
         raise VouchError(f"--nj {args.nj}: needs at least 1 job")

@@ -25,7 +25,8 @@ def guard_imports(name: str) -> None:
 
     Parameters
     ----------
-    name : `__name__` of the script; nothing is done where it is not run but imported, by a test or another script
+    name : str
+        `__name__` of the script; nothing is done where it is not run but imported, by a test or another script.
     """
     if name != "__main__":
         return
