@@ -93,10 +93,14 @@ class Variant:
 
     Parameters
     ----------
-    aggregation_channels : after the outputs of the blocks have been put together
-    aggregation_norm : whether batch normalisation follows there on ReLU
-    padding_mode : what convolutions see beyond an utterance's ends: "zeros", or "reflect" for its mirror image
-    pooling : the attentive statistics
+    aggregation_channels : int
+        After the outputs of the blocks have been put together.
+    aggregation_norm : bool
+        Whether batch normalisation follows there on ReLU.
+    padding_mode : PaddingMode
+        What convolutions see beyond an utterance's ends: "zeros", or "reflect" for its mirror image.
+    pooling : type of ContextAttentiveStatisticsPooling
+        The attentive statistics.
     """
 
     aggregation_channels: int

@@ -41,12 +41,16 @@ class ModelInfo(NamedTuple):
 
     Parameters
     ----------
-    parameters : that are trained
-    macs : multiply-accumulates of convolutions and matrix products for 200 frames or 32,000 samples
-    window : see `receptive_field`
-    minimum : shortest input in units
+    parameters : int
+        That are trained.
+    macs : int
+        Multiply-accumulates of convolutions and matrix products for 200 frames or 32,000 samples.
+    window : Window or None
+        See `receptive_field`.
+    minimum : int
+        Shortest input in units.
     unit : "frames" or "samples"
-    embedding_dim
+    embedding_dim : int
     """
 
     parameters: int
@@ -90,7 +94,8 @@ def receptive_field(model: SpeakerNetwork) -> Window | None:
 
     Returns
     -------
-    The window in frames or samples; None where each frame depends on the whole input, as in a recurrent network.
+    Window or None
+        The window in frames or samples; None where each frame depends on the whole input, as in a recurrent network.
     """
     seen: list[Window | None] = []
     network, x = _copy_and_input(model)

@@ -80,7 +80,7 @@ def build_stages(block: Block, channels: Sequence[int], strides: Sequence[int]) 
 
     Parameters
     ----------
-    block
+    block : Block
         Makes a block from its input channels, its channels and its stride.
     channels, strides : four ints
         Of the stages; the first stage gets as many channels as it puts out.

@@ -47,7 +47,8 @@ def build_without_memory(build: Callable[[], Built]) -> Built:
 
     Raises
     ------
-    VouchError : sizes that make no network, or one of more than `MAX_PARTS` tensors and modules
+    VouchError
+        Sizes that make no network, or one of more than `MAX_PARTS` tensors and modules.
     """
     parts = itertools.count(1)
 
