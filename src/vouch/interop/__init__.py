@@ -24,8 +24,10 @@ class Family(NamedTuple):
 
     Parameters
     ----------
-    read : `(weights, path, **options)` to an encoder and notes for the user
-    mark : regular expression that one of its keys matches from the start; some keys are of more than one family
+    read : callable
+        `(weights, path, **options)` to an encoder and notes for the user.
+    mark : str
+        Regular expression that one of its keys matches from the start; some keys are of more than one family.
     """
 
     read: Callable[..., tuple[Encoder, list[str]]]
@@ -50,9 +52,12 @@ class Imported(NamedTuple):
 
     Parameters
     ----------
-    encoder : in evaluation mode
-    notes : what was found or chosen, and how the toolkit's authors score; lines for the user
-    dropped : numbers of tensors that were left out, by what they are
+    encoder : Encoder
+        In evaluation mode.
+    notes : list of str
+        What was found or chosen, and how the toolkit's authors score; lines for the user.
+    dropped : dict of str to int
+        Numbers of tensors that were left out, by what they are.
     """
 
     encoder: Encoder
@@ -68,13 +73,17 @@ def import_checkpoint(path: str | Path, family: str, options: Mapping[str, objec
 
     Parameters
     ----------
-    path : of the checkpoint
-    family : a name in `FAMILIES`
-    options : what the file does not tell, by name; see the family's `read`
+    path : str or Path
+        Of the checkpoint.
+    family : str
+        A name in `FAMILIES`.
+    options : mapping of str to object, optional
+        What the file does not tell, by name; see the family's `read`.
 
     Raises
     ------
-    VouchError : an unreadable file, an unknown family or option, or a checkpoint of another kind
+    VouchError
+        An unreadable file, an unknown family or option, or a checkpoint of another kind.
     """
     path = Path(path)
     reader = pick(FAMILIES, family, "family of checkpoints")

@@ -37,22 +37,26 @@ def read(
 
     Parameters
     ----------
-    weights : keys `LSTM_stack.*` and `projection.*`
-    path : of the file
-    feature
+    weights : Weights
+        Keys `LSTM_stack.*` and `projection.*`.
+    path : Path
+        Of the file.
+    feature : str, optional
         Path of a front end's configuration. By default 40 dimensions are the log-mel spectra of these programs, and
         others, such as 256 of PASE, are features of an unknown front end.
-    padding
+    padding : str, optional
         Of the default front end: "reflect" (the default) as librosa until 0.8, which these programs were published
         with, or "zeros" as librosa from 0.9 on.
 
     Returns
     -------
-    the encoder, and notes for the user
+    tuple of Encoder and list of str
+        The encoder, and notes for the user.
 
     Raises
     ------
-    VouchError : keys or shapes that do not fit, or a front end of other dimensions
+    VouchError
+        Keys or shapes that do not fit, or a front end of other dimensions.
     """
     model, num_bins = lstm_options(weights, "LSTM_stack", "projection")
     notes = [ADVICE]
@@ -79,12 +83,15 @@ def lstm_options(weights: Weights, lstm: str, linear: str) -> tuple[dict[str, ob
 
     Parameters
     ----------
-    weights : of the network
-    lstm, linear : what the network calls its two modules
+    weights : Weights
+        Of the network.
+    lstm, linear : str
+        What the network calls its two modules.
 
     Raises
     ------
-    VouchError : there are no such modules
+    VouchError
+        There are no such modules.
     """
     rows, num_bins = weights.shape(f"{lstm}.weight_ih_l0", 2)
     layers = 1

@@ -23,7 +23,7 @@ class Weights:
 
     Parameters
     ----------
-    content
+    content : mapping of str to object
         What a checkpoint holds: a state dict, bare or under one of the names in `WRAPPERS`. Prefixes `module.` of
         parallel training are removed wherever they stand in a key.
 
@@ -101,8 +101,10 @@ class Weights:
 
         Parameters
         ----------
-        wanted : tensors of the network, of which only the shapes count
-        translate : key and tensor of the other toolkit to those of the network
+        wanted : mapping of str to Tensor
+            Tensors of the network, of which only the shapes count.
+        translate : Translate
+            Key and tensor of the other toolkit to those of the network.
 
         Raises
         ------
@@ -159,13 +161,20 @@ def build_encoder(
 
     Parameters
     ----------
-    weights : of another toolkit
-    translate : see `Weights.match`
-    model, num_bins, normalization, feature : see `vouch.encoder.Encoder`
+    weights : Weights
+        Of another toolkit.
+    translate : Translate
+        See `Weights.match`.
+    model : mapping of str to object
+    num_bins : int
+    normalization : str, optional
+    feature : mapping of str to object, optional
+        See `vouch.encoder.Encoder`.
 
     Raises
     ------
-    VouchError : the weights do not fit the network, or the configuration makes no encoder
+    VouchError
+        The weights do not fit the network, or the configuration makes no encoder.
     """
     # Shapes first, without memory for the values: a forged file must not make us allocate what it does not hold.
     state = weights.match(network_without_memory(model, num_bins).state_dict(), translate)

@@ -23,15 +23,18 @@ def recognise_options(window: torch.Tensor, mel: torch.Tensor, sample_rate: int 
     ----------
     window : (window_size,) float
     mel : (n_fft // 2 + 1, num_mel_bins) float
-    sample_rate : Hz
+    sample_rate : int
+        In Hz.
 
     Returns
     -------
-    sample_rate, n_fft, frame_length, window_type, num_mel_bins, mel_scale and mel_norm
+    dict of str to object
+        sample_rate, n_fft, frame_length, window_type, num_mel_bins, mel_scale and mel_norm.
 
     Raises
     ------
-    VouchError : not a window, or not mel triangles up to half the sampling rate, that `LogMel` can make
+    VouchError
+        Not a window, or not mel triangles up to half the sampling rate, that `LogMel` can make.
     """
     if window.ndim != 1 or mel.ndim != 2 or min(len(window), len(mel)) < 2 or mel.shape[1] < 1:
         raise VouchError(f"no window and mel matrix: their shapes are {tuple(window.shape)} and {tuple(mel.shape)}")

@@ -35,19 +35,23 @@ def read(weights: Weights, path: Path, config: str | None = None) -> tuple[Encod
 
     Parameters
     ----------
-    weights : keys of SincTDNN; `segment7`, through which no embedding passes, is left out
-    path
+    weights : Weights
+        Keys of SincTDNN; `segment7`, through which no embedding passes, is left out.
+    path : Path
         Of the file. Without `config`, `config.yml` is looked for beside it, and where training put it: in the folder
         that holds `train/PROTOCOL/weights/NNNN.pt`.
-    config : path of the configuration
+    config : str, optional
+        Path of the configuration.
 
     Returns
     -------
-    the encoder, and notes for the user
+    tuple of Encoder and list of str
+        The encoder, and notes for the user.
 
     Raises
     ------
-    VouchError : no configuration, or one of another network; keys or shapes that do not fit
+    VouchError
+        No configuration, or one of another network; keys or shapes that do not fit.
     """
     if "tdnn_.segment6.weight" not in weights:
         raise VouchError("a checkpoint of pyannote.audio's SincTDNN has a key 'tdnn_.segment6.weight'")
@@ -97,7 +101,8 @@ def model_options(config: Mapping[str, object], path: Path) -> dict[str, object]
 
     Raises
     ------
-    VouchError : another network or front end, or an option that is not known
+    VouchError
+        Another network or front end, or an option that is not known.
     """
     network = _mapping(config.get("architecture"), f"{path}: architecture")
     _check_class(network, "SincTDNN", f"{path}: architecture")

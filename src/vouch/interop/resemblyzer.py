@@ -34,19 +34,23 @@ def read(weights: Weights, path: Path, padding: str = "zeros") -> tuple[Encoder,
 
     Parameters
     ----------
-    weights : keys `lstm.*`, `linear.*`, and in the latter the loss's, which are left out
-    path : of the file
-    padding
+    weights : Weights
+        Keys `lstm.*`, `linear.*`, and in the latter the loss's, which are left out.
+    path : Path
+        Of the file.
+    padding : str
         "zeros" as librosa from 0.9 on, which is every librosa that Resemblyzer runs with; "reflect" as librosa until
         0.8, with which Real-Time-Voice-Cloning once ran.
 
     Returns
     -------
-    the encoder, and notes for the user
+    tuple of Encoder and list of str
+        The encoder, and notes for the user.
 
     Raises
     ------
-    VouchError : keys or shapes that do not fit
+    VouchError
+        Keys or shapes that do not fit.
     """
     model, num_bins = lstm_options(weights, "lstm", "linear")
     weights.drop("weights of the loss", r"similarity_(weight|bias)$")

@@ -55,16 +55,20 @@ def read(weights: Weights, path: Path) -> tuple[Encoder, list[str]]:
 
     Parameters
     ----------
-    weights : keys `blocks.*`, `mfa.*`, `asp.*`, `asp_bn.*` and `fc.*`
-    path : of the file
+    weights : Weights
+        Keys `blocks.*`, `mfa.*`, `asp.*`, `asp_bn.*` and `fc.*`.
+    path : Path
+        Of the file.
 
     Returns
     -------
-    the encoder, and notes for the user
+    tuple of Encoder and list of str
+        The encoder, and notes for the user.
 
     Raises
     ------
-    VouchError : keys or shapes that do not fit
+    VouchError
+        Keys or shapes that do not fit.
     """
     if "mfa.conv.conv.weight" not in weights:
         raise VouchError("an ECAPA-TDNN of SpeechBrain has a key 'mfa.conv.conv.weight'")

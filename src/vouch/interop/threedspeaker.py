@@ -29,17 +29,22 @@ def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Enc
 
     Parameters
     ----------
-    weights : of the network, in some files with a prefix
-    path : of the file
-    num_bins : of the features, 80 by default
+    weights : Weights
+        Of the network, in some files with a prefix.
+    path : Path
+        Of the file.
+    num_bins : int, optional
+        Of the features, 80 by default.
 
     Returns
     -------
-    the encoder, and notes for the user
+    tuple of Encoder and list of str
+        The encoder, and notes for the user.
 
     Raises
     ------
-    VouchError : another network, or shapes that do not fit
+    VouchError
+        Another network, or shapes that do not fit.
     """
     weights.strip_module([MARK])
     if MARK not in weights:

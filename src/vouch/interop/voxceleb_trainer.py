@@ -47,11 +47,15 @@ class Options(NamedTuple):
 
     Parameters
     ----------
-    pooling : "tap" or "max", of a VGGVox without attention
-    log_input : whether the logarithm of the spectrum is taken; in the program's options off by default, but on in
-        all published networks except ResNetSE34
-    input_scale : 32768 for networks trained on 16-bit integers
-    sinc_stride : of RawNet3, in samples
+    pooling : str or None
+        "tap" or "max", for a VGGVox without attention.
+    log_input : bool or None
+        Whether the logarithm of the spectrum is taken. It is off by default in voxceleb_trainer's options, but on in
+        all published networks except ResNetSE34.
+    input_scale : float or None
+        32768 for networks trained on 16-bit integers.
+    sinc_stride : int or None
+        Stride of the filterbank of RawNet3, in samples.
     """
 
     pooling: str | None
@@ -89,18 +93,27 @@ def read(
 
     Parameters
     ----------
-    weights : keys with or without `__S__.`; the loss's, `__L__.*`, are left out
-    path : of the file; the names of some published ones tell their input amplitude
-    model : a name in `NETWORKS`; by default recognised from the keys
-    pooling, log_input, input_scale, sinc_stride : see `Options`
+    weights : Weights
+        Keys with or without `__S__.`; the loss's, `__L__.*`, are left out.
+    path : Path
+        Of the file; the names of some published ones tell their input amplitude.
+    model : str, optional
+        A name in `NETWORKS`; by default recognised from the keys.
+    pooling : str, optional
+    log_input : bool, optional
+    input_scale : float, optional
+    sinc_stride : int, optional
+        See `Options`.
 
     Returns
     -------
-    the encoder, and notes for the user
+    tuple of Encoder and list of str
+        The encoder, and notes for the user.
 
     Raises
     ------
-    VouchError : keys or shapes that fit no network, front-end buffers unlike any known, an option that must be given
+    VouchError
+        Keys or shapes that fit no network, front-end buffers unlike any known, an option that must be given.
     """
     weights.drop("weights of the loss", r"__L__\.")
     weights.strip_prefix("__S__.")

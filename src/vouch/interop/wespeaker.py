@@ -34,19 +34,23 @@ def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Enc
 
     Parameters
     ----------
-    weights
+    weights : Weights
         Of the network; the classifier's, `projection.*`, are left out. Keys may have a prefix, as that of a Lightning
         module which holds the network.
-    path : of the file
-    num_bins : of the features, 80 by default; only two-dimensional networks do not tell it exactly
+    path : Path
+        Of the file.
+    num_bins : int, optional
+        Of the features, 80 by default; only two-dimensional networks do not tell it exactly.
 
     Returns
     -------
-    the encoder, and notes for the user
+    tuple of Encoder and list of str
+        The encoder, and notes for the user.
 
     Raises
     ------
-    VouchError : keys or shapes that fit no network
+    VouchError
+        Keys or shapes that fit no network.
     """
     weights.strip_module(NETWORKS)
     weights.drop("weights of the classifier", r"projection\.")
@@ -65,7 +69,8 @@ def configure(weights: Weights, num_bins: int) -> Configured:
 
     Raises
     ------
-    VouchError : there is none
+    VouchError
+        There is none.
     """
     refuse_others(weights)
     for key, read_options in NETWORKS.items():
@@ -87,12 +92,15 @@ def _pooling(weights: Weights, channels: int, what: str, otherwise: str = "") ->
 
     Parameters
     ----------
-    what : these channels, for messages
-    otherwise : what else the reason may be if their number does not fit, followed by ", "
+    what : str
+        These channels, for messages.
+    otherwise : str
+        What else the reason may be if their number does not fit, followed by ", ".
 
     Raises
     ------
-    VouchError : a pooling that is not known here
+    VouchError
+        A pooling that is not known here.
     """
     pooled = weights.shape("seg_1.weight", 2)[1]
     heads = next((key for key in weights if re.match(r"pool\.(heads_att_trans|queries)\.", key)), None)
@@ -168,7 +176,8 @@ def campplus_options(weights: Weights, num_bins: int, pooling: str) -> dict[str,
 
     Raises
     ------
-    VouchError : the number of bins does not fit
+    VouchError
+        The number of bins does not fit.
     """
     channels, inputs, _ = weights.shape("xvector.tdnn.linear.weight", 3)
     head_channels = weights.shape("head.conv1.weight", 4)[0]
