@@ -56,20 +56,23 @@ class Encoder(nn.Module):
 
     Parameters
     ----------
-    model : name in `vouch.models.MODELS` under "name", and options of that network
-    num_bins : dimensions of the features; 1 for a network that takes waveforms
-    normalization
-        "mean": subtract each dimension's mean over the utterance; "meanvar": divide by its standard deviation
-        too; "sliding": subtract its mean over the 300 frames around each frame; "none"; None: "mean" for features,
-        and for waveforms "none", which is all that they can have
-    feature
-        configuration of the front end that made the features (see `vouch.features.build_feature`); None when it is
-        not known, as for archives from elsewhere: such an encoder takes features only. That of waveforms follows from
-        the network.
+    model : mapping of str to object
+        Name in `vouch.models.MODELS` under "name", and options of that network.
+    num_bins : int
+        Dimensions of the features; 1 for a network that takes waveforms.
+    normalization : str, optional
+        "mean": subtract each dimension's mean over the utterance; "meanvar": divide by its standard deviation too;
+        "sliding": subtract its mean over the 300 frames around each frame; "none"; None: "mean" for features, and for
+        waveforms "none", which is all that they can have.
+    feature : mapping of str to object, optional
+        Configuration of the front end that made the features (see `vouch.features.build_feature`); None when it is not
+        known, as for archives from elsewhere: such an encoder takes features only. That of waveforms follows from the
+        network.
 
     Raises
     ------
-    VouchError : an unknown name or option, or a front end or a normalization that the network cannot have
+    VouchError
+        An unknown name or option, or a front end or a normalization that the network cannot have.
     """
 
     def __init__(
@@ -130,9 +133,10 @@ class Encoder(nn.Module):
 
         Parameters
         ----------
-        features : (batch, frames, num_bins) float32; waveforms are (batch, samples, 1)
+        features : (batch, frames, num_bins) float32
+            Waveforms are (batch, samples, 1).
         lengths : (batch,) int64, optional
-            real frames of each utterance where shorter ones are padded
+            Real frames of each utterance where shorter ones are padded.
 
         Returns
         -------
@@ -193,7 +197,8 @@ def network_without_memory(model: Mapping[str, object], num_bins: int) -> Speake
 
     Raises
     ------
-    VouchError : an unknown name or option, or sizes of no network
+    VouchError
+        An unknown name or option, or sizes of no network.
     """
     check_plain(model)
     check_plain(num_bins)
@@ -225,12 +230,15 @@ def resolve_normalization(normalization: str | None, model: Mapping[str, object]
 
     Parameters
     ----------
-    normalization : see `Encoder`
-    model : resolved configuration
+    normalization : str or None
+        See `Encoder`.
+    model : mapping of str to object
+        Resolved configuration.
 
     Raises
     ------
-    VouchError : an unknown name, or a normalization of waveforms
+    VouchError
+        An unknown name, or a normalization of waveforms.
     """
     is_waveform = waveform_feature(model) is not None
     if normalization is None:
@@ -254,7 +262,8 @@ def load_encoder(path: str | Path, device: str | torch.device = "cpu") -> Encode
 
     Raises
     ------
-    VouchError : the file is missing, damaged, or not a model of Vouch
+    VouchError
+        The file is missing, damaged, or not a model of Vouch.
     """
     state = load_torch(path)
     return Encoder.from_state(state.get("encoder", state), path).to(device).eval()

@@ -47,7 +47,7 @@ def test_training_poolings_and_names_are_told():
         resolve_config({"model": "resnetse34l", "train": {"epochs": 7}}, {"train.freeze": "[conv1]"})
     )
     found = entries(text)
-    assert found["--train.epochs"] == "passes over the training set (7)"
+    assert found["--train.epochs"] == "int: Passes over the training set (7)"
     assert found["--train.freeze"].endswith("(['conv1'])")
     assert {f"--train.{name}" for name in TrainOptions.__dataclass_fields__} <= set(found)
     assert all(name in found["--model.pooling"] for name in POOLINGS)

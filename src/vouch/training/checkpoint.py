@@ -28,12 +28,19 @@ class Progress:
 
     Attributes
     ----------
-    epoch : complete epochs
-    batch : batches done of the epoch that follows them
-    loss_sum, correct, rows : sums over the batches of the unfinished epoch, for its log line
-    best_eer : lowest validation EER so far, 0 to 1; infinite before the first
-    best_epoch : the epoch it belongs to
-    history : of each complete epoch: epoch, loss, accuracy, learning_rate and, where it was measured, eer, 0 to 1
+    epoch : int
+        Complete epochs.
+    batch : int
+        Batches done of the epoch that follows them.
+    loss_sum, correct : float
+    rows : int
+        Sums over the batches of the unfinished epoch, for its log line.
+    best_eer : float
+        Lowest validation EER so far, 0 to 1; infinite before the first.
+    best_epoch : int
+        The epoch it belongs to.
+    history : list of dict of str to float
+        Of each complete epoch: epoch, loss, accuracy, learning_rate and, where it was measured, eer, 0 to 1.
     """
 
     epoch: int = 0
@@ -76,7 +83,8 @@ def save_checkpoint(state: TrainingState, fingerprint: str, path: Path) -> None:
 
     Parameters
     ----------
-    fingerprint : of configuration and data; a checkpoint is only continued by a run of the same
+    fingerprint : str
+        Of configuration and data; a checkpoint is only continued by a run of the same.
     """
     content = {
         "format": FORMAT,
@@ -110,7 +118,8 @@ def restore_checkpoint(state: TrainingState, path: Path) -> None:
 
     Raises
     ------
-    VouchError : the checkpoint is damaged, or of another network, loss, optimizer or version
+    VouchError
+        The checkpoint is damaged, or of another network, loss, optimizer or version.
     """
     content = _load(path)
     with about_file(path, _PROBLEM, _ADVICE):

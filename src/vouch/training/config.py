@@ -25,9 +25,12 @@ class Config:
 
     Attributes
     ----------
-    model, loss : "name" and all options
-    normalization : of the features, see `vouch.encoder.Encoder`; "none" for waveforms
-    train : see `TrainOptions`
+    model, loss : dict of str to object
+        "name" and all options.
+    normalization : str
+        Of the features, see `vouch.encoder.Encoder`; "none" for waveforms.
+    train : TrainOptions
+        See `TrainOptions`.
     """
 
     model: dict[str, object]
@@ -45,17 +48,18 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
 
     Parameters
     ----------
-    file
-        `{"model": {...}, "loss": {...}, "normalization": ..., "train": {...}}`, all optional; a model or a loss
-        without options may be just its name
-    overrides
-        dotted names to values: `{"loss": "ge2e", "loss.variant": "contrast", "train.epochs": "3"}`, or for a sum
-        `{"loss": "softmax+ge2e", "loss.ge2e.weight": "0.5"}`. Another model or loss than the file's starts from its
-        own defaults.
+    file : mapping of str to object
+        `{"model": {...}, "loss": {...}, "normalization": ..., "train": {...}}`, all optional; a model or a loss without
+        options may be just its name.
+    overrides : mapping of str to object
+        Dotted names to values: `{"loss": "ge2e", "loss.variant": "contrast", "train.epochs": "3"}`, or for a sum
+        `{"loss": "softmax+ge2e", "loss.ge2e.weight": "0.5"}`. Another model or loss than the file's starts from its own
+        defaults.
 
     Raises
     ------
-    VouchError : an unknown name, option or value, naming the nearest
+    VouchError
+        An unknown name, option or value, naming the nearest.
     """
     for section in file:
         if section not in SECTIONS:
@@ -117,13 +121,16 @@ def experiment_name(file: Mapping[str, object], config: Config, overrides: Mappi
 
     Parameters
     ----------
-    file, overrides : of `resolve_config`
-    config : what they give; an override that changes nothing is no part of the name
+    file, overrides : mapping of str to object
+        Of `resolve_config`.
+    config : Config
+        What they give; an override that changes nothing is no part of the name.
 
     Returns
     -------
-    At most `LONGEST_NAME` characters: letters, digits, and `_`, `.`, `+`, `-`. The end of a longer one is replaced by
-    a digest of all of it.
+    str
+        At most `LONGEST_NAME` characters: letters, digits, and `_`, `.`, `+`, `-`. The end of a longer one is replaced
+        by a digest of all of it.
 
     Examples
     --------

@@ -23,12 +23,15 @@ class Curves:
 
     Parameters
     ----------
-    folder : for the event file; each start of a training has one of its own
-    first_epoch : epochs from this one on that files of earlier starts hold are not shown
+    folder : Path
+        For the event file; each start of a training has one of its own.
+    first_epoch : int
+        Epochs from this one on that files of earlier starts hold are not shown.
 
     Raises
     ------
-    VouchError : naming the file, here and when scalars are added: it cannot be written
+    VouchError
+        Naming the file, here and when scalars are added: it cannot be written.
     """
 
     def __init__(self, folder: Path, first_epoch: int) -> None:

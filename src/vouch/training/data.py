@@ -26,7 +26,8 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    features : (batch, frames, dim) float32; of waveforms (batch, samples, 1)
+    features : (batch, frames, dim) float32
+        Of waveforms (batch, samples, 1).
     labels : (batch,) int64
     """
 
@@ -39,27 +40,38 @@ class TrainingSet:
 
     Parameters
     ----------
-    path : data directory with utt2spk and feats.scp, or wav.scp for waveforms
-    data_ratio : share of the speakers to take, the first ones by name
-    min_speaker_seconds : speakers with less audio are left out
-    feature : configuration of the front end that made the features, if it is known; that of waveforms opens the audio
+    path : str or Path
+        Data directory with utt2spk and feats.scp, or wav.scp for waveforms.
+    data_ratio : float
+        Share of the speakers to take, the first ones by name.
+    min_speaker_seconds : float
+        Speakers with less audio are left out.
+    feature : mapping of str to object, optional
+        Configuration of the front end that made the features, if it is known; that of waveforms opens the audio.
 
     Attributes
     ----------
-    speakers : list of str, sorted; the label of a speaker is its position
+    speakers : list of str
+        Sorted; the label of a speaker is its position.
     labels : (utterances,) int64
-    num_frames : (utterances,) int64; of waveforms a frame is a sample
-    frames_per_second : of the features
-    hours : of all utterances, by their numbers of frames
-    store : the features or waveforms, those of speakers who were left out included
-    left_out
-        a line about utterances without a frame, or of waveforms that are silent, which are left out; empty when there
-        are none
-    short : a line about waveforms shorter than 1 s; empty when there are none
+    num_frames : (utterances,) int64
+        Lengths in frames, or in samples for waveforms.
+    frames_per_second : float
+        Frames of the features, or samples of waveforms, in a second.
+    hours : float
+        Total length of all utterances, by their numbers of frames.
+    store : Store
+        The features or waveforms, also of the speakers who were left out.
+    left_out : str
+        A line about utterances without a frame, or of waveforms that are silent, which are left out; empty when there
+        are none.
+    short : str
+        A line about waveforms shorter than 1 s; empty when there are none.
 
     Raises
     ------
-    VouchError : fewer than two speakers
+    VouchError
+        Fewer than two speakers.
     """
 
     def __init__(
@@ -117,16 +129,20 @@ class TrainingSet:
 
         Parameters
         ----------
-        indices : (batch,) utterances
-        frames : length of the crops; shorter utterances are repeated
-        rng : draws where the crops begin
-        pin : place them in page-locked memory, from which a GPU copies without waiting
+        indices : ndarray
+            (batch,) utterances.
+        frames : int
+            Length of the crops; shorter utterances are repeated.
+        rng : np.random.Generator
+            Draws where the crops begin.
+        pin : bool
+            Place them in page-locked memory, from which a GPU copies without waiting.
 
         Raises
         ------
         VouchError
-            features cannot be read. Of recordings where only the crop shows it, those of the same speaker's next one
-            take its place; see `unreadable`. An error are more than 5 %, or all of a speaker
+            Features cannot be read. Of recordings where only the crop shows it, those of the same speaker's next one
+            take its place; see `unreadable`. An error are more than 5 %, or all of a speaker.
         """
         features = torch.empty(len(indices), frames, self.store.dim, pin_memory=pin)
         out = features.numpy()
@@ -174,16 +190,20 @@ def find_unusable(store: Store, whole: bool = False) -> tuple[np.ndarray, np.nda
 
     Parameters
     ----------
-    whole : read all of each recording; otherwise half a second, and damage elsewhere is met when that is read
+    whole : bool
+        Read all of each recording; otherwise half a second, and damage elsewhere is met when that is read.
 
     Returns
     -------
-    is_empty : (utterances,) bool, without a frame, or waveforms that are silence
-    is_unreadable : (utterances,) bool, waveforms that cannot be read
+    is_empty : (utterances,) bool
+        Without a frame, or waveforms that are silence.
+    is_unreadable : (utterances,) bool
+        Waveforms that cannot be read.
 
     Raises
     ------
-    VouchError : more than 5 % of the waveforms cannot be read
+    VouchError
+        More than 5 % of the waveforms cannot be read.
     """
     is_empty, is_unreadable = store.num_frames == 0, np.zeros(len(store), bool)
     if isinstance(store, WaveStore):
@@ -219,12 +239,17 @@ def prefetch(
 
     Parameters
     ----------
-    data : training set
+    data : TrainingSet
+        Training set.
     batches : (batches, batch_size) int64
-    first : the batch to begin with; those before it were seen before an interruption
-    frames : length of the crops
-    seed : the draws of batch b follow from `(*seed, b)` alone, so that a resumed epoch draws what it would have drawn
-    pin : see `TrainingSet.gather`
+    first : int
+        The batch to begin with; those before it were seen before an interruption.
+    frames : int
+        Length of the crops.
+    seed : tuple of int
+        The draws of batch b follow from `(*seed, b)` alone, so that a resumed epoch draws what it would have drawn.
+    pin : bool
+        See `TrainingSet.gather`.
     """
     pending: deque[Future[Batch]] = deque()
     with ThreadPoolExecutor(max_workers=1) as pool:

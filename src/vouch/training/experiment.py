@@ -35,19 +35,27 @@ class Experiment:
 
     Parameters
     ----------
-    folder : of the experiment; gets config.yaml and train.log, and what `vouch.training.record.Record` writes
-    config : resolved
-    train, valid : data directories; without `valid`, the last epoch is kept
-    feature : configuration of the front end that makes the network's input, if it is known
-    start : where fine-tuning begins; None: fresh weights
+    folder : Path
+        Of the experiment; gets config.yaml and train.log, and what `vouch.training.record.Record` writes.
+    config : Config
+        Resolved.
+    train : Path
+    valid : Path or None
+        Data directories; without `valid`, the last epoch is kept.
+    feature : dict of str to object or None
+        Configuration of the front end that makes the network's input, if it is known.
+    start : Start or None
+        Where fine-tuning begins; None: fresh weights.
 
     Attributes
     ----------
-    fingerprint : of everything that the weights depend on
+    fingerprint : str
+        Digest of everything that the weights depend on.
 
     Raises
     ------
-    VouchError : a data directory is not what a training needs, or does not fit the network of `start`
+    VouchError
+        A data directory is not what a training needs, or does not fit the network of `start`.
     """
 
     def __init__(
@@ -78,11 +86,13 @@ class Experiment:
 
         Parameters
         ----------
-        tell : called with a line about what was found in the folder
+        tell : callable
+            Called with a line about what was found in the folder.
 
         Raises
         ------
-        VouchError : another training is running in the folder
+        VouchError
+            Another training is running in the folder.
         """
         final, last = self.folder / "final.pt", self.folder / "checkpoints/last.pt"
         # A run that was killed before its first checkpoint leaves nothing worth keeping: it starts again in its place.
@@ -102,14 +112,19 @@ class Experiment:
 
         Parameters
         ----------
-        device : where to train
-        command : words of the command line, for the provenance
-        calls : see there; the log file has each line too, with date and time
+        device : torch.device
+            Where to train.
+        command : sequence of str
+            Words of the command line, for the provenance.
+        calls : Callbacks
+            See there; the log file has each line too, with date and time.
 
         Raises
         ------
-        VouchError : the configuration and the data do not fit each other, or the loss became NaN or infinite
-        Interrupted : `calls` asked to stop; the same experiment goes on from the checkpoint
+        VouchError
+            The configuration and the data do not fit each other, or the loss became NaN or infinite.
+        Interrupted
+            `calls` asked to stop; the same experiment goes on from the checkpoint.
         """
         settings = self.config.as_dict() | {"feature": self.feature}
         write_text(self.folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
@@ -148,13 +163,18 @@ def agree_on_front_end(
 
     Parameters
     ----------
-    train, valid : data directories
-    wanted : configuration that the features must have been made with; None: any
-    wanted_by : the file that says so, for messages
+    train : Path
+    valid : Path or None
+        Data directories.
+    wanted : object
+        Configuration that the features must have been made with; None: any.
+    wanted_by : Path or None
+        The file that says so, for messages.
 
     Raises
     ------
-    VouchError : the sets have features of another front end than is wanted, or than each other
+    VouchError
+        The sets have features of another front end than is wanted, or than each other.
     """
     feature = front_end(train, config)
     if wanted is not None and feature is not None:
@@ -194,7 +214,8 @@ def open_log(folder: Path) -> IO[str]:
 
     Raises
     ------
-    VouchError : another training is running in the folder
+    VouchError
+        Another training is running in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = open(folder / "train.log", "a", encoding="utf-8")  # noqa: SIM115 - the caller closes it

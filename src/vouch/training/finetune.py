@@ -22,11 +22,16 @@ class Start:
 
     Attributes
     ----------
-    path : `final.pt`, which has no loss, or a training checkpoint
-    encoder : with its weights
-    loss_name : "" when there is none
-    loss : state dict of the loss
-    speakers : those of its rows, by label
+    path : Path
+        `final.pt`, which has no loss, or a training checkpoint.
+    encoder : Encoder
+        With its weights.
+    loss_name : str
+        "" when there is none.
+    loss : mapping of str to Tensor
+        State dict of the loss.
+    speakers : sequence of str
+        Those of its rows, by label.
     """
 
     path: Path
@@ -41,7 +46,8 @@ def load_start(path: Path) -> Start:
 
     Raises
     ------
-    VouchError : the file is missing, damaged, or not a model of Vouch
+    VouchError
+        The file is missing, damaged, or not a model of Vouch.
     """
     content = load_torch(path)
     encoder = Encoder.from_state(content.get("encoder", content), path)
@@ -66,11 +72,13 @@ def configure(start: Start, config: Config, overrides: Mapping[str, object]) -> 
 
     Parameters
     ----------
-    overrides : what was asked for on the command line; a configuration file gives way to the weights
+    overrides : mapping of str to object
+        What was asked for on the command line; a configuration file gives way to the weights.
 
     Raises
     ------
-    VouchError : `overrides` ask for another network or normalisation
+    VouchError
+        `overrides` ask for another network or normalisation.
     """
     theirs = {f"model.{name}": value for name, value in start.encoder.config["model"].items()}
     theirs |= {"model": theirs.pop("model.name"), "normalization": start.encoder.config["normalization"]}
@@ -97,14 +105,19 @@ def transfer_loss(start: Start, loss: SpeakerLoss, loss_name: str, speakers: Seq
 
     Parameters
     ----------
-    start : what to copy from
-    loss : fresh
-    loss_name : nothing is copied from a loss of another name
-    speakers : of the rows of `loss`, by label
+    start : Start
+        What to copy from.
+    loss : SpeakerLoss
+        Fresh.
+    loss_name : str
+        Nothing is copied from a loss of another name.
+    speakers : sequence of str
+        Of the rows of `loss`, by label.
 
     Returns
     -------
-    what was copied, in words
+    str
+        What was copied, in words.
     """
     if not start.loss_name:
         return "the loss starts afresh: the file holds only the encoder"

@@ -24,8 +24,10 @@ def train(training: Training, record: Record) -> Path:
 
     Raises
     ------
-    VouchError : the loss became NaN or infinite, or a checkpoint is damaged
-    Interrupted : the record was asked to stop; the same run goes on from the checkpoint
+    VouchError
+        The loss became NaN or infinite, or a checkpoint is damaged.
+    Interrupted
+        The record was asked to stop; the same run goes on from the checkpoint.
     """
     record.begin()
     options, progress, device = training.options, training.state.progress, training.device

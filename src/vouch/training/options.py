@@ -25,34 +25,55 @@ class TrainOptions:
 
     Attributes
     ----------
-    epochs : passes over the training set
-    batch_size : crops in a batch
-    crop_frames : length of a training example in frames; of waveforms a frame is a sample
-    sampler : "utterances", "speakers" or "duration"; see `vouch.training.sampler`
-    max_utterances_per_speaker : sampler "utterances": at most so many of a speaker in an epoch; 0: all
-    distinct_speakers
-        whether no speaker may be twice in a batch, as in voxceleb_trainer, with a loss that would take any batch too;
-        sampler "utterances" leaves out what finds no place
-    epoch_days : sampler "duration": audio in an epoch, in days; 0: as much as there is
-    crops_per_utterance : crops of an utterance in a batch, whose embeddings are averaged before the loss
-    data_ratio : share of the training speakers to train on, the first ones by name
-    min_speaker_seconds : speakers with less audio are left out
+    epochs : int
+        Passes over the training set.
+    batch_size : int
+        Crops in a batch.
+    crop_frames : int
+        Length of a training example in frames; of waveforms a frame is a sample.
+    sampler : str
+        "utterances", "speakers" or "duration"; see `vouch.training.sampler`.
+    max_utterances_per_speaker : int
+        Sampler "utterances": at most so many of a speaker in an epoch; 0: all.
+    distinct_speakers : bool
+        Whether no speaker may be twice in a batch, as in voxceleb_trainer, with a loss that would take any batch too;
+        sampler "utterances" leaves out what finds no place.
+    epoch_days : float
+        Sampler "duration": audio in an epoch, in days; 0: as much as there is.
+    crops_per_utterance : int
+        Crops of an utterance in a batch, whose embeddings are averaged before the loss.
+    data_ratio : float
+        Share of the training speakers to train on, the first ones by name.
+    min_speaker_seconds : float
+        Speakers with less audio are left out.
     optimizer : "adam" or "sgd" (with momentum 0.9)
-    learning_rate : at its peak
-    trunk_rate : the network learns with so many times the learning rate, the loss's own weights with all of it
-    freeze : modules of the network, by name, that are left as they are, batch statistics included
-    weight_decay : L2 penalty on all weights
-    schedule : "cosine", "step" or "constant"; see `vouch.training.schedule`
-    warmup : share of the training during which the learning rate rises linearly from zero
-    margin_schedule
+    learning_rate : float
+        At its peak.
+    trunk_rate : float
+        The network learns with so many times the learning rate, the loss's own weights with all of it.
+    freeze : sequence of str
+        Modules of the network, by name, that are left as they are, batch statistics included.
+    weight_decay : float
+        L2 penalty on all weights.
+    schedule : str
+        "cosine", "step" or "constant"; see `vouch.training.schedule`.
+    warmup : float
+        Share of the training during which the learning rate rises linearly from zero.
+    margin_schedule : str
         "constant", or "linear" or "exponential" for a margin that rises from 0 to its value; for losses with a margin
-        on the angle or cosine
-    margin_begin, margin_end : where that rise begins and ends, as shares of the training
-    clip_norm : largest L2 norm of the gradient; 0: no limit
-    precision : "float32", or "bfloat16" for mixed precision
-    valid_interval : epochs between validations
-    checkpoint_minutes : time between checkpoints within an epoch (there is one after every epoch)
-    seed : of initialisation, order and crops
+        on the angle or cosine.
+    margin_begin, margin_end : float
+        Where that rise begins and ends, as shares of the training.
+    clip_norm : float
+        Largest L2 norm of the gradient; 0: no limit.
+    precision : str
+        "float32", or "bfloat16" for mixed precision.
+    valid_interval : int
+        Epochs between validations.
+    checkpoint_minutes : float
+        Time between checkpoints within an epoch (there is one after every epoch).
+    seed : int
+        Of initialisation, order and crops.
     """
 
     epochs: int = 40

@@ -22,14 +22,18 @@ def describe_run(
 
     Parameters
     ----------
-    command : words of the command line
-    configuration : with the section "feature"
-    data : of each set, by its part ("train", "valid"), what is to be told of it
+    command : sequence of str
+        Words of the command line.
+    configuration : mapping of str to object
+        With the section "feature".
+    data : mapping of str to mapping of str to object
+        Of each set, by its part ("train", "valid"), what is to be told of it.
 
     Returns
     -------
-    "date" (local time with its offset from UTC), "command", "configuration", "versions" by name, "git" (commit, and
-    whether files differ from it; "none" where Vouch is no git repository), "data"
+    dict of str to object
+        "date" (local time with its offset from UTC), "command", "configuration", "versions" by name, "git" (commit, and
+        whether files differ from it; "none" where Vouch is no git repository), "data".
     """
     return {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),

@@ -35,9 +35,12 @@ class Callbacks:
 
     Attributes
     ----------
-    log : called with each line for the log
-    progress : called with the epoch, batches done, batches in the epoch, and the mean loss of the epoch so far
-    should_stop : asked after every batch; when it says so, a checkpoint is written and the run ends
+    log : callable
+        Called with each line for the log.
+    progress : callable
+        Called with the epoch, batches done, batches in the epoch, and the mean loss of the epoch so far.
+    should_stop : callable
+        Asked after every batch; when it says so, a checkpoint is written and the run ends.
     """
 
     log: Callable[[str], None]
@@ -50,13 +53,17 @@ class Record:
 
     Parameters
     ----------
-    training : whose progress it reads, and advances at the end of an epoch
-    folder : of the experiment; gets checkpoints/, tensorboard/, provenance.json, training.png and final.pt
-    fingerprint : of configuration and data; an earlier checkpoint in the folder must have the same
-    calls : for log lines, progress and requests to stop
-    provenance
-        what is known of the run, see `vouch.training.provenance.describe_run`; final.pt gets it, together with the
-        fingerprint, the epoch that was kept and the figures of all epochs
+    training : Training
+        Whose progress it reads, and advances at the end of an epoch.
+    folder : Path
+        Of the experiment; gets checkpoints/, tensorboard/, provenance.json, training.png and final.pt.
+    fingerprint : str
+        Of configuration and data; an earlier checkpoint in the folder must have the same.
+    calls : Callbacks
+        For log lines, progress and requests to stop.
+    provenance : mapping of str to object
+        What is known of the run, see `vouch.training.provenance.describe_run`; final.pt gets it, together with the
+        fingerprint, the epoch that was kept and the figures of all epochs.
     """
 
     def __init__(
@@ -77,7 +84,8 @@ class Record:
 
         Raises
         ------
-        VouchError : the checkpoint is damaged, or of another network, loss or optimizer
+        VouchError
+            The checkpoint is damaged, or of another network, loss or optimizer.
         """
         self.calls.log(self._describe())
         if self.last.exists():
@@ -103,12 +111,15 @@ class Record:
 
         Parameters
         ----------
-        sums : (2,) float64, loss and correct rows of the epoch so far, on the device
-        batches : (batches, batch_size) int64, all of the epoch
+        sums : (2,) float64
+            Loss and correct rows of the epoch so far, on the device.
+        batches : (batches, batch_size) int64
+            All of the epoch.
 
         Raises
         ------
-        VouchError : the loss is NaN or infinite
+        VouchError
+            The loss is NaN or infinite.
         """
         progress, clock = self.state.progress, self._clock
         stop = self.calls.should_stop()
@@ -130,7 +141,8 @@ class Record:
 
         Parameters
         ----------
-        eer : on the validation set, 0 to 1; None where it was not measured
+        eer : float or None
+            On the validation set, 0 to 1; None where it was not measured.
         """
         progress = self.state.progress
         self._keep_if_best(eer)

@@ -31,10 +31,14 @@ class Demand:
 
     Attributes
     ----------
-    size : utterances in a batch
-    per_speaker : utterances of a speaker in it
-    distinct : whether a batch must hold exactly `per_speaker` utterances of each of its speakers
-    crops : examples that are cut out of each utterance; `train.batch_size` counts these
+    size : int
+        Utterances in a batch.
+    per_speaker : int
+        Utterances of a speaker in it.
+    distinct : bool
+        Whether a batch must hold exactly `per_speaker` utterances of each of its speakers.
+    crops : int
+        Examples that are cut out of each utterance; `train.batch_size` counts these.
     """
 
     size: int
@@ -61,10 +65,14 @@ class Sampling:
 
     Attributes
     ----------
-    cap : "utterances": at most so many utterances of a speaker in an epoch; 0: all
-    longer_than : "duration": frames that an utterance must exceed to be drawn
-    epoch_frames : "duration": frames of audio in an epoch; 0: as many as the utterances hold that can be drawn
-    frames_per_utterance : "duration": frames that a drawn utterance contributes
+    cap : int
+        "utterances": at most so many utterances of a speaker in an epoch; 0: all.
+    longer_than : int
+        "duration": frames that an utterance must exceed to be drawn.
+    epoch_frames : int
+        "duration": frames of audio in an epoch; 0: as many as the utterances hold that can be drawn.
+    frames_per_utterance : int
+        "duration": frames that a drawn utterance contributes.
     """
 
     cap: int = 0
@@ -80,21 +88,29 @@ def epoch_batches(
 
     Parameters
     ----------
-    sampler : "utterances", each utterance once an epoch; "speakers", each speaker once an epoch; or "duration",
-        speakers in turn, and of each an utterance as probable as it is long
-    labels : (utterances,) int64, speaker of each
-    num_frames : (utterances,) int64, length of each
-    demand, sampling : see there
-    seed : another one for each epoch
+    sampler : str
+        "utterances", each utterance once an epoch; "speakers", each speaker once an epoch; or "duration", speakers in
+        turn, and of each an utterance as probable as it is long.
+    labels : (utterances,) int64
+        Speaker of each.
+    num_frames : (utterances,) int64
+        Length of each.
+    demand : Demand
+    sampling : Sampling
+        See these classes.
+    seed : int
+        Another one for each epoch.
 
     Returns
     -------
-    (batches, size) int64, indices into `labels`; with a loss that needs distinct speakers, the utterances of a speaker
-    stand together and no speaker is there twice
+    (batches, size) int64
+        Indices into `labels`. With a loss that needs distinct speakers, the utterances of a speaker stand together, and
+        no speaker is in a batch twice.
 
     Raises
     ------
-    VouchError : the training set cannot fill one batch, with the numbers
+    VouchError
+        The training set cannot fill one batch, with the numbers.
     """
     generator = torch.Generator().manual_seed(seed)
     return pick(SAMPLERS, sampler, "train.sampler")(labels, num_frames, demand, sampling, generator)

@@ -37,9 +37,12 @@ def learning_rate_factor(schedule: str, warmup: float, progress: float) -> float
 
     Parameters
     ----------
-    schedule : name in `SCHEDULES`; it runs over what remains after the warm-up
-    warmup : share of the training with a linear rise from 0 to 1
-    progress : share of the training that is done, 0 to 1
+    schedule : str
+        Name in `SCHEDULES`; it runs over what remains after the warm-up.
+    warmup : float
+        Share of the training with a linear rise from 0 to 1.
+    progress : float
+        Share of the training that is done, 0 to 1.
     """
     if progress < warmup:
         return progress / warmup
@@ -51,9 +54,12 @@ def margin_share(schedule: str, begin: float, end: float, progress: float) -> fl
 
     Parameters
     ----------
-    schedule : "constant", which is always 1, or a name in `MARGIN_RAMPS`
-    begin, end : of the ramp, as shares of the training
-    progress : share of the training that is done, 0 to 1
+    schedule : str
+        "constant", which is always 1, or a name in `MARGIN_RAMPS`.
+    begin, end : float
+        Of the ramp, as shares of the training.
+    progress : float
+        Share of the training that is done, 0 to 1.
     """
     if schedule == "constant" or progress >= end:
         return 1.0

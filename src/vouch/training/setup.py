@@ -36,14 +36,22 @@ class Training:
 
     Attributes
     ----------
-    options : how to train
-    data : training utterances
-    valid : trials of held-out speakers, which choose the epoch that is kept; None keeps the last epoch
-    device : where to train
-    state : network, loss and optimizer, on the device, and how far the training is
-    parameters : those of network and loss, frozen ones included
-    frozen : modules of the network that stay as they are
-    started_from : a line about where fine-tuning begins; empty for fresh weights
+    options : TrainOptions
+        How to train.
+    data : TrainingSet
+        Training utterances.
+    valid : ValidationSet or None
+        Trials of held-out speakers, which choose the epoch that is kept; None keeps the last epoch.
+    device : torch.device
+        Where to train.
+    state : TrainingState
+        Network, loss and optimizer, on the device, and how far the training is.
+    parameters : sequence of nn.Parameter
+        Those of network and loss, frozen ones included.
+    frozen : sequence of nn.Module
+        Modules of the network that stay as they are.
+    started_from : str
+        A line about where fine-tuning begins; empty for fresh weights.
     """
 
     options: TrainOptions
@@ -60,7 +68,8 @@ class Training:
 
         Raises
         ------
-        VouchError : the training set cannot fill one batch, with the numbers
+        VouchError
+            The training set cannot fill one batch, with the numbers.
         """
         options = self.options
         sampling = Sampling(
@@ -93,14 +102,21 @@ def set_up(
 
     Parameters
     ----------
-    config : resolved
-    data, valid, device : see `Training`
-    feature : configuration of the front end that made the features, if it is known
-    start : where fine-tuning begins; None: fresh weights, which follow from the seed
+    config : Config
+        Resolved.
+    data : TrainingSet
+    valid : ValidationSet or None
+    device : torch.device
+        See `Training`.
+    feature : dict of str to object or None
+        Configuration of the front end that made the features, if it is known.
+    start : Start or None
+        Where fine-tuning begins; None: fresh weights, which follow from the seed.
 
     Raises
     ------
-    VouchError : the configuration and the data do not fit each other, with the numbers
+    VouchError
+        The configuration and the data do not fit each other, with the numbers.
     """
     options = config.train
     torch.manual_seed(options.seed)
@@ -156,8 +172,8 @@ def check_networks(config: Config) -> None:
     Raises
     ------
     VouchError
-        an option that has the right type but an impossible value, crops that are too short for the network, a batch
-        that the loss cannot take, or a schedule for a margin that the loss has not
+        An option that has the right type but an impossible value, crops that are too short for the network, a batch
+        that the loss cannot take, or a schedule for a margin that the loss has not.
     """
     bins = 1 if waveform_feature(config.model) else PLACEHOLDER_BINS
     # Shapes alone: what is too large for the memory can be counted there.

@@ -15,12 +15,15 @@ def train_step(training: Training, batch: Batch, done: float) -> torch.Tensor:
 
     Parameters
     ----------
-    batch : on the CPU
-    done : share of the training that is done, 0 to 1, which the schedules follow
+    batch : Batch
+        On the CPU.
+    done : float
+        Share of the training that is done, 0 to 1, which the schedules follow.
 
     Returns
     -------
-    (2,) float64, on the device : the loss and the share of correct rows, each times the size of the batch
+    (2,) float64
+        On the device: the loss and the share of correct rows, each times the size of the batch.
     """
     state, options, device = training.state, training.options, training.device
     torch.manual_seed(step_seed(options.seed, state.progress.epoch, state.progress.batch))

@@ -23,21 +23,27 @@ class ValidationSet:
 
     Parameters
     ----------
-    path : data directory with trials and feats.scp, or wav.scp for waveforms
-    feature : see `vouch.training.data.TrainingSet`
+    path : str or Path
+        Data directory with trials and feats.scp, or wav.scp for waveforms.
+    feature : mapping of str to object, optional
+        See `vouch.training.data.TrainingSet`.
 
     Attributes
     ----------
-    dim : number of feature dimensions
-    num_utterances : how many different utterances the trials have
-    left_out
-        a line about trials with utterances without a frame, or waveforms that are silent or cannot be read, which are
-        left out; or empty
-    unreadable : a line about recordings that cannot be read; empty when there are none
+    dim : int
+        Number of feature dimensions.
+    num_utterances : int
+        Number of different utterances in the trials.
+    left_out : str
+        A line about trials with utterances without a frame, or waveforms that are silent or cannot be read, which are
+        left out; or empty.
+    unreadable : str
+        A line about recordings that cannot be read; empty when there are none.
 
     Raises
     ------
-    VouchError : a trial names an unknown utterance; no trial is left
+    VouchError
+        A trial names an unknown utterance; no trial is left.
     """
 
     def __init__(self, path: str | Path, feature: Mapping[str, object] | None = None) -> None:
@@ -81,7 +87,8 @@ class ValidationSet:
 
         Raises
         ------
-        VouchError : an embedding is zero, NaN or infinite, as those of a network whose training diverged
+        VouchError
+            An embedding is zero, NaN or infinite, as those of a network whose training diverged.
         """
         names = [self._store.utterances[index] for index in self._used]
         embeddings = embed_store(encoder, self._store, self._used)
