@@ -10,7 +10,7 @@ from vouch.layers.pooling import POOLINGS
 from vouch.losses import LOSSES, resolve_loss
 from vouch.models import MODELS
 from vouch.training.config import resolve_config
-from vouch.training.options import TrainOptions
+from vouch.training.train_options import TrainOptions
 
 
 def entries(text):

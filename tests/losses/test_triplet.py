@@ -52,7 +52,7 @@ def test_voxceleb_trainer_reference(name):
     loss = Triplet(48, 8, metric="squared", margin=margin, clamp="positive")
     x = torch.from_numpy(TRAINER[f"{name}/x"]).flatten(0, 1).requires_grad_()
     anchor, negative = 2 * torch.arange(8), 2 * torch.tensor(facts["negidx"]) + 1
-    output = loss.compare(DISTANCES["squared"].pairwise(x), Triplets(anchor, anchor + 1, negative))
+    output = loss.triplet_loss(DISTANCES["squared"].pairwise(x), Triplets(anchor, anchor + 1, negative))
     output.loss.backward()
     # The original adds 1e-6 to every component of a difference.
     unit = torch.nn.functional.normalize(x.detach().double(), dim=1).tolist()

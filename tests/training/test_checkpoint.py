@@ -18,8 +18,8 @@ from vouch.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
-from vouch.training.options import TrainOptions
 from vouch.training.setup import build_optimizer
+from vouch.training.train_options import TrainOptions
 
 
 def make_state(seed, loss="aamsoftmax"):

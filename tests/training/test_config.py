@@ -10,8 +10,8 @@ from vouch.base.options import read_yaml
 from vouch.losses import LOSSES
 from vouch.models import MODELS
 from vouch.training.config import LONGEST_NAME, experiment_name, resolve_config
-from vouch.training.options import TrainOptions
 from vouch.training.setup import check_networks
+from vouch.training.train_options import TrainOptions
 
 FILE = {
     "model": {"name": "xvector", "embedding_dim": 64},

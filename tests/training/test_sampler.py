@@ -8,9 +8,9 @@ import pytest
 
 from vouch.base.errors import VouchError
 from vouch.losses import build_loss, resolve_loss
-from vouch.training.options import TrainOptions
 from vouch.training.sampler import SAMPLERS, Demand, Sampling, epoch_batches
 from vouch.training.setup import batch_demand
+from vouch.training.train_options import TrainOptions
 
 # Made by running voxceleb_trainer's sampler.
 REFERENCE = json.loads((Path(__file__).parents[1] / "golden/voxceleb_trainer_sampler.json").read_text())

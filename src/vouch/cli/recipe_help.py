@@ -13,7 +13,7 @@ from vouch.layers.pooling import POOLINGS
 from vouch.losses import LOSSES
 from vouch.models import MODELS
 from vouch.training.config import Config
-from vouch.training.options import TrainOptions
+from vouch.training.train_options import TrainOptions
 
 WIDTH = 100
 # Tables that docstrings refer to: what a person can type are the names in them.

@@ -119,9 +119,9 @@ class Triplet(GroupedLoss):
             Mining "rank" with too few speakers in the batch.
         """
         distances = self.distance.pairwise(self.grouped(embeddings, labels).flatten(0, 1))
-        return self.compare(distances, self.mine(distances.detach(), self.utterances_per_speaker, self.options))
+        return self.triplet_loss(distances, self.mine(distances.detach(), self.utterances_per_speaker, self.options))
 
-    def compare(self, distances: torch.Tensor, triplets: Triplets) -> LossOutput:
+    def triplet_loss(self, distances: torch.Tensor, triplets: Triplets) -> LossOutput:
         """Compute the loss of chosen triplets from `distances : (n, n)`; 0 when none counts."""
         to_positive = distances[triplets.anchor, triplets.positive]
         to_negative = distances[triplets.anchor, triplets.negative]

@@ -11,7 +11,7 @@ from vouch.base.errors import VouchError, nearest, pick
 from vouch.base.options import resolve_options
 from vouch.encoder import NORMALIZATIONS, resolve_model, resolve_normalization, waveform_feature
 from vouch.losses import resolve_loss
-from vouch.training.options import TrainOptions
+from vouch.training.train_options import TrainOptions
 
 SECTIONS = ("model", "loss", "normalization", "train")
 # Characters of the name of an experiment, and of the digest that ends a longer one. File systems take 255 bytes, of

@@ -20,8 +20,8 @@ from vouch.training.config import Config
 from vouch.training.data import TrainingSet
 from vouch.training.draws import order_seed
 from vouch.training.finetune import Start, transfer_loss
-from vouch.training.options import TrainOptions
 from vouch.training.sampler import Demand, Sampling, epoch_batches
+from vouch.training.train_options import TrainOptions
 from vouch.training.validation import ValidationSet
 
 # Sizes to build networks and losses with before the data are known.
