@@ -168,7 +168,7 @@ def open_decoder(file: Source, length: int, where: str, offset: int = 0) -> Iter
     Raises
     ------
     VouchError
-        Not audio, in a format of which nobody can tell whether the file is whole, or it ends before its header says.
+        The file is not audio, is in a format that does not tell whether it is complete, or ends before its header says.
     """
     if offset >= length:
         raise VouchError(f"{where}: no audio, 0 bytes")

@@ -37,7 +37,7 @@ MAX_SPECTRA = 4000
 
 
 class Loudness(NamedTuple):
-    """What `measure_loudness` finds.
+    """Result of `measure_loudness`.
 
     Attributes
     ----------

@@ -47,9 +47,9 @@ class Frame(NamedTuple):
     size : int
         Its bytes, 0 if it does not say.
     samples : int
-        Of each channel, in one frame.
+        Samples of each channel in one frame.
     frames, bytes : int or None
-        Those of the file by the tag "Xing" or "Info"; None: it has no such tag, or one that does not say.
+        Length of the file by its tag "Xing" or "Info"; None if it has no such tag, or the tag does not tell.
     """
 
     position: int

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """What reading needs of a file: it is open for bytes and can go anywhere."""
+    """Methods that a file needs to be read here: it is opened for bytes, and seekable."""
 
     def seek(self, offset: int, whence: int = ..., /) -> int: ...
 

@@ -131,7 +131,7 @@ class NoiseFolder:
         ----------
         samples : (samples,) float32
         name : str
-            Of the kind.
+            Name of the kind.
         sample_rate : int
             In Hz.
         rng : np.random.Generator
@@ -140,7 +140,7 @@ class NoiseFolder:
         Returns
         -------
         (samples,) float32
-            Not clipped, the result is meant for a front end.
+            The result is not clipped, since it goes to a front end.
         """
         kind, files = self.kinds[name], self.files[name]
         speech = torch.from_numpy(samples)

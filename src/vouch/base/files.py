@@ -117,7 +117,7 @@ def open_own(path: str | Path, flags: int) -> int:
     path : str or Path
         The file.
     flags : int
-        Of `os.open`; an `O_TRUNC` takes effect once it is known whose file it is.
+        Flags of `os.open`; `O_TRUNC` takes effect only when it is certain that no link was opened.
 
     Returns
     -------

@@ -57,7 +57,7 @@ class Parser(argparse.ArgumentParser):
         Parameters
         ----------
         sections : sequence of str
-            Of the configuration; `--SECTION VALUE` and `--SECTION.OPTION VALUE` are taken out.
+            Sections of the configuration; `--SECTION VALUE` and `--SECTION.OPTION VALUE` are taken out.
         describe : callable, optional
             Given the other words and the configuration options, returns what --help says of the sections.
 

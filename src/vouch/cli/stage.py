@@ -123,7 +123,7 @@ class JobProgress:
         Parameters
         ----------
         logs : sequence of Path
-            Of the jobs, as far as they are there already; jobs write how far they are every minute.
+            Log files of the jobs that have one already; each job writes its progress there every minute.
         """
         if not self._bar.is_due():
             return
@@ -204,7 +204,7 @@ def run_shards(
     listed_too : mapping of str to str
         Further lines of the table.
     threads : int
-        Of torch when there is one job; 0: all that there are.
+        Number of PyTorch's threads when there is one job; 0: PyTorch's default.
     check : callable
         May refuse the outcome, see `Shards.finish`.
 

@@ -117,7 +117,7 @@ def unpack(
     Parameters
     ----------
     name : str
-        Of the archive; its end says what it is.
+        Name of the archive; its suffix tells the format.
     pieces : sequence of Path
         The archive, or the parts that it was split into, in order.
     target : Path

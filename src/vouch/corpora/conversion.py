@@ -28,7 +28,7 @@ def convert_tree(source: Path, target: Path, suffix: str, encoding: str, threads
     source, target : Path
         Folders.
     suffix : str
-        Of the recordings, such as ".m4a".
+        Ending of the recordings' names, such as ".m4a".
     encoding : "wav" or "flac"
     threads : int
         Programs at a time.

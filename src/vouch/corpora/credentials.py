@@ -18,7 +18,7 @@ class Credentials:
     Attributes
     ----------
     prefix : str
-        Of the environment variables <prefix>_KEY, <prefix>_USER and <prefix>_PASSWORD.
+        Prefix of the environment variables <prefix>_KEY, <prefix>_USER and <prefix>_PASSWORD.
     file : Path, optional
         One line, a key, or two, user and password; None for the environment or the keyboard.
     ask : callable

@@ -44,7 +44,7 @@ def fetch(server: Server, name: str, path: Path, md5: str | None = None) -> None
     server : Server
         Where to get it from.
     name : str
-        Of the file there.
+        Name of the file on the server.
     path : Path
         Where to put it.
     md5 : str, optional

@@ -67,7 +67,7 @@ def make_trials(
     nontargets_per_target : int
         Non-target trials for each target trial, fewer when there are not so many.
     seed : int
-        Of the draws.
+        Seed of the random draws.
 
     Returns
     -------

@@ -46,7 +46,7 @@ def compare_systems(
     priors : sequence of float
         Target priors of the detection costs.
     draws, seed : int
-        Of the bootstrap.
+        Number of bootstrap samples, and the seed that they are drawn with.
 
     Raises
     ------

@@ -117,11 +117,11 @@ def bootstrap(
     resampling : Resampling
         `over_trials` or `over_speakers` of the same trials in the same order.
     costs : sequence of Cost
-        Of the detection costs.
+        The detection costs to compute.
     draws : int
         Number of bootstrap samples.
     seed : int
-        Of the random generator; the same seed gives the same samples.
+        Seed of the random generator; the same seed gives the same samples.
 
     Returns
     -------

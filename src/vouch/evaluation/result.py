@@ -98,7 +98,7 @@ class Settings:
     Attributes
     ----------
     draws, seed : int
-        Of the bootstrap.
+        Number of bootstrap samples, and the seed that they are drawn with.
     priors : tuple of float
         Target priors of the detection costs.
     definitions : tuple of str

@@ -22,7 +22,7 @@ def draw_training(history: Sequence[Mapping[str, float]], kept: int) -> Figure |
     Parameters
     ----------
     history : sequence of mapping of str to float
-        Of each epoch "epoch", "loss" and, where they are known, "eer", from 0 to 1, and "learning_rate".
+        For each epoch "epoch", "loss" and, where they are known, "eer" (0 to 1) and "learning_rate".
     kept : int
         The epoch whose weights became the model; it is marked.
 

@@ -23,7 +23,7 @@ class Crops(NamedTuple):
     Attributes
     ----------
     number : int
-        Of crops, at least 1.
+        Number of crops, at least 1.
     frames : int
         Length of each, in frames of 10 ms.
     """

@@ -1,4 +1,4 @@
-"""What all front ends have."""
+"""Base class of the front ends."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def sliding_cmvn(
     Returns
     -------
     (batch, frames, dim)
-        Of the type of `features`; computed in double precision.
+        Has the type of `features`; computed in double precision.
 
     Raises
     ------

@@ -141,7 +141,7 @@ class Fbank(FrontEnd):
         ----------
         samples : (batch, samples) float32 in [-1, 1]
         generator : torch.Generator, optional
-            Of the dither, on the device of the samples; None: torch's own.
+            Draws the dither; it is on the device of the samples. None: PyTorch's global generator.
 
         Returns
         -------

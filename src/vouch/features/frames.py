@@ -119,7 +119,7 @@ class Frames(nn.Module):
         needs_energy : bool
             Whether to compute the energies of the frames.
         generator : torch.Generator or None
-            Of the dither, on the device of the samples; None: torch's own.
+            Draws the dither; it is on the device of the samples. None: PyTorch's global generator.
         """
         frames = self.num_frames(samples.shape[-1])
         padded = samples.new_empty(len(samples), min(frames, BLOCK_FRAMES), self.fft_size)

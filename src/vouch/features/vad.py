@@ -61,7 +61,7 @@ def select_voiced(matrix: np.ndarray, voiced: np.ndarray) -> np.ndarray:
     ----------
     matrix : (frames, dim) ndarray
     voiced : (frames,) ndarray
-        Not 0 where a frame is voiced.
+        Voiced frames have a value other than 0.
 
     Raises
     ------

@@ -48,7 +48,7 @@ FAMILIES: dict[str, Family] = {
 
 
 class Imported(NamedTuple):
-    """What a checkpoint has become.
+    """An imported checkpoint.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def import_checkpoint(path: str | Path, family: str, options: Mapping[str, objec
     Parameters
     ----------
     path : str or Path
-        Of the checkpoint.
+        Path of the checkpoint.
     family : str
         A name in `FAMILIES`.
     options : mapping of str to object, optional

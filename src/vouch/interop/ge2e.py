@@ -40,7 +40,7 @@ def read(
     weights : Weights
         Keys `LSTM_stack.*` and `projection.*`.
     path : Path
-        Of the file.
+        Path of the checkpoint.
     feature : str, optional
         Path of a front end's configuration. By default 40 dimensions are the log-mel spectra of these programs, and
         others, such as 256 of PASE, are features of an unknown front end.
@@ -84,7 +84,7 @@ def lstm_options(weights: Weights, lstm: str, linear: str) -> tuple[dict[str, ob
     Parameters
     ----------
     weights : Weights
-        Of the network.
+        Weights of the network.
     lstm, linear : str
         What the network calls its two modules.
 

@@ -162,7 +162,7 @@ def build_encoder(
     Parameters
     ----------
     weights : Weights
-        Of another toolkit.
+        Weights of another toolkit.
     translate : Translate
         See `Weights.match`.
     model : mapping of str to object

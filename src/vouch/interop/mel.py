@@ -34,7 +34,7 @@ def recognise_options(window: torch.Tensor, mel: torch.Tensor, sample_rate: int 
     Raises
     ------
     VouchError
-        Not a window, or not mel triangles up to half the sampling rate, that `LogMel` can make.
+        `LogMel` can make no such window, or no such mel triangles up to half the sampling rate.
     """
     if window.ndim != 1 or mel.ndim != 2 or min(len(window), len(mel)) < 2 or mel.shape[1] < 1:
         raise VouchError(f"no window and mel matrix: their shapes are {tuple(window.shape)} and {tuple(mel.shape)}")

@@ -37,7 +37,7 @@ def read(weights: Weights, path: Path, padding: str = "zeros") -> tuple[Encoder,
     weights : Weights
         Keys `lstm.*`, `linear.*`, and in the latter the loss's, which are left out.
     path : Path
-        Of the file.
+        Path of the checkpoint.
     padding : str
         "zeros" as librosa from 0.9 on, which is every librosa that Resemblyzer runs with; "reflect" as librosa until
         0.8, with which Real-Time-Voice-Cloning once ran.

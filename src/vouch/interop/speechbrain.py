@@ -58,7 +58,7 @@ def read(weights: Weights, path: Path) -> tuple[Encoder, list[str]]:
     weights : Weights
         Keys `blocks.*`, `mfa.*`, `asp.*`, `asp_bn.*` and `fc.*`.
     path : Path
-        Of the file.
+        Path of the checkpoint.
 
     Returns
     -------

@@ -30,11 +30,11 @@ def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Enc
     Parameters
     ----------
     weights : Weights
-        Of the network, in some files with a prefix.
+        Weights of the network; in some files their keys have a prefix.
     path : Path
-        Of the file.
+        Path of the checkpoint.
     num_bins : int, optional
-        Of the features, 80 by default.
+        Dimensions of the features, 80 by default.
 
     Returns
     -------

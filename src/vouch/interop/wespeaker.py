@@ -38,9 +38,9 @@ def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Enc
         Of the network; the classifier's, `projection.*`, are left out. Keys may have a prefix, as that of a Lightning
         module which holds the network.
     path : Path
-        Of the file.
+        Path of the checkpoint.
     num_bins : int, optional
-        Of the features, 80 by default; only two-dimensional networks do not tell it exactly.
+        Dimensions of the features, 80 by default; only the weights of two-dimensional networks do not tell it.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What becomes of the items of a shard, one by one, and what is kept of it until the stage ends."""
+"""Results of the items of a shard, the record of a finished shard, and the outcome of a whole stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vouch.kaldi.matrices.writing import ArkWriter, NpyWriter
 
 
 class Result(NamedTuple):
-    """What became of one item.
+    """Result for one item: its matrix or vector, or the reason why there is none.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Result(NamedTuple):
     remarks : mapping of str to str
         What is worth a look, by kind ("clipping"), a sentence each; the item is made all the same.
     digest : str
-        Of what it was made from, by which the same is found elsewhere; empty where none is taken.
+        Digest of the samples that the item was made from, which finds equal audio in other sets; or empty.
     """
 
     item: str
@@ -47,7 +47,7 @@ Work = Callable[[Sequence[str]], Iterator[Result]]
 
 @dataclass
 class Record:
-    """What is known of a finished shard, kept as a JSON file.
+    """Record of a finished shard, kept as a JSON file.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Record:
 
 
 class Outcome(NamedTuple):
-    """What became of the items of a stage.
+    """Result of a stage for all its items.
 
     Attributes
     ----------
@@ -117,9 +117,9 @@ class Outcome(NamedTuple):
     notes : Counter
         How often something worth a line happened ("resampled from 8000 Hz").
     remarks : dict of str to dict of str to str
-        Of what was made and is worth a look, by kind ("clipping"), a sentence for each item.
+        For each kind of oddity ("clipping"), a sentence for each item that shows it; the items are made all the same.
     digests : dict of str to str
-        Of what items were made from, by which the same is found elsewhere; of those that have one.
+        Digest of the samples that each item was made from, for the items that have one.
     """
 
     rows: dict[str, int]

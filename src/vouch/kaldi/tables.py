@@ -59,7 +59,7 @@ def split_pairs(lines: Iterable[str], path: str | Path, bare: bool = False) -> I
     Parameters
     ----------
     lines : iterable of str
-        Of the table.
+        Lines of the table.
     path : str or Path
         The file, for messages.
     bare : bool

@@ -74,7 +74,7 @@ class Res2Conv1d(_Res2Conv):
     Parameters
     ----------
     channels : int
-        Of input and output, a multiple of `scale`.
+        Channels of input and output, a multiple of `scale`.
     scale : int
         Number of groups.
     kernel_size : int

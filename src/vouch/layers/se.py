@@ -45,7 +45,7 @@ class SqueezeExcitation(nn.Module):
         Returns
         -------
         gated : (batch, channels, frames) or (batch, channels, bins, frames) float
-            Of the shape of `x`; without a residual it is zero where `x` is zero.
+            Has the shape of `x`; without a residual it is zero where `x` is zero.
         """
         over = tuple(range(2, x.ndim))
         frames = x.shape[-1] if mask is None else mask.sum(dim=1, keepdim=True)

@@ -110,7 +110,7 @@ def _loss_and_gradient(
 
 
 class _Context(FunctionCtx):
-    """What the forward pass leaves for the backward pass."""
+    """Tensors that the forward pass saves for the backward pass."""
 
     saved_tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
 

@@ -117,7 +117,7 @@ class MarginSoftmax(SpeakerLoss):
         Parameters
         ----------
         cosines : (batch, 1 + hardest) float32
-            Of the own speaker (column 0) and of the hardest others.
+            Cosines of the own speaker (column 0) and of the hardest others.
         """
 
     def compute(self, embeddings: torch.Tensor, labels: torch.Tensor) -> LossOutput:

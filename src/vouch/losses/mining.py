@@ -59,7 +59,7 @@ def every(distances: torch.Tensor, utterances: int, options: MiningOptions) -> T
 
 
 def easy(distances: torch.Tensor, utterances: int, options: MiningOptions) -> Triplets:
-    """Those of all triplets that are in the right order already, d(a, p) <= d(a, n); there may be none."""
+    """Choose the triplets that are in the right order already, d(a, p) <= d(a, n); there may be none."""
     triplets = every(distances, utterances, options)
     in_order = distances[triplets.anchor, triplets.positive] <= distances[triplets.anchor, triplets.negative]
     return triplets._replace(counted=in_order)

@@ -35,7 +35,7 @@ class SubcenterAAMSoftmax(MarginSoftmax):
     scale : float or "auto"
         Factor on the cosines, positive; "auto" is sqrt(2) ln(num_speakers - 1).
     subcenters : int
-        Class vectors of each speaker, 1 to 255. Those of one speaker stand together in `weight`.
+        Class vectors of each speaker, 1 to 255. The class vectors of one speaker are neighbours in `weight`.
     top_k : int
         Other speakers that are made harder, all of them where there are fewer; 0 switches the penalty off, as
         is usual for fine-tuning with a large margin.

@@ -41,7 +41,7 @@ class Calibration(NamedTuple):
     measures : tuple of str
         Names of the quality measures.
     weights : (systems + 2 measures,) float64 ndarray
-        Of the scores, then of the smaller and of the larger value of the two sides for each measure.
+        Weights of the scores, then, for each measure, of the smaller and of the larger value of the two sides.
     offset : float
         Added to the weighted sum.
     prior : float

@@ -60,7 +60,7 @@ def mean_directions(unit: np.ndarray, groups: Sequence[Sequence[int] | np.ndarra
     groups : sequence of sequence of int or ndarray
         Rows of `unit` in each group, at least one.
     names : sequence of str
-        Of the groups, for the message.
+        Names of the groups, for the message.
 
     Returns
     -------

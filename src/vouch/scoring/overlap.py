@@ -34,7 +34,7 @@ def check_cohort(
     cohort : CohortFiles
         What is to stand for other speakers.
     ids : iterable of str
-        Of the enrolment and test sides of the trials.
+        Ids of the enrolment and test sides of the trials.
     listed_in : str or Path
         Where the ids come from, for messages.
     enrol_map : str or Path, optional

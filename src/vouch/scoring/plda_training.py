@@ -27,7 +27,7 @@ def train_plda(vectors: np.ndarray, groups: Sequence[Sequence[int]], iterations:
     groups : sequence of sequence of int
         Rows of `vectors` of each speaker, at least one; rows in no group are not used.
     iterations : int
-        Of EM, from identity matrices for both covariances.
+        Number of EM iterations, which begin at identity matrices for both covariances.
 
     Raises
     ------

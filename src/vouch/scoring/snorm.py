@@ -66,11 +66,11 @@ class CohortScores(NamedTuple):
     Attributes
     ----------
     size : int
-        Of the cohort.
+        Number of cohort members.
     of_enrol : callable
-        Of embeddings as enrolments, against the cohort as test utterances.
+        Scores embeddings as enrolments against the cohort as test utterances.
     of_test : callable
-        Of embeddings as test utterances, against the cohort as enrolments; the same function if it is the same.
+        Scores embeddings as test utterances against the cohort as enrolments; for a symmetric score the same function.
     """
 
     size: int
@@ -91,7 +91,7 @@ def trial_statistics(
     Parameters
     ----------
     scores : CohortScores
-        Of rows of the embeddings, whose `names` are (n,) of str.
+        Scores of the embeddings against the cohort; `names` holds the id of each embedding.
     enrol_index, test_index : (trials,) int array
         Rows of the embeddings.
     top_n : int, optional
@@ -126,11 +126,11 @@ def cohort_statistics(
     score : callable
         One of the functions of `CohortScores`.
     size : int
-        Of the cohort.
+        Number of cohort members.
     rows : (n,) int array
         Embeddings, each once.
     names : sequence of str
-        Of all embeddings, by row, for the message.
+        Ids of all embeddings, by row, for the message.
     top_n : int, optional
         How many of the highest scores count; None counts all.
 

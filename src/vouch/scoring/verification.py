@@ -44,11 +44,11 @@ def verify_pair(
     seconds : sequence of float
         Their durations.
     names : sequence of str
-        Of the two, for messages.
+        Names of the two recordings, for messages.
     prepare : Preparation
         What embeddings are prepared with, as for the scores that were calibrated.
     calibration : Calibration or None
-        Of one system, with no other quality measures than durations and magnitudes.
+        Calibration of one system, with no other quality measures than durations and magnitudes.
 
     Raises
     ------

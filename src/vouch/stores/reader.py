@@ -19,7 +19,7 @@ MIN_SEGMENT = 0.1
 
 
 class Reading(NamedTuple):
-    """What reading an utterance gave.
+    """Result of reading one utterance.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class WaveReader:
     sample_rate : int
         In Hz; recordings at other rates are resampled.
     channel : int or str
-        Of recordings with several, see `vouch.audio.reading.read_audio`.
+        Channel of recordings that have several, see `vouch.audio.reading.read_audio`.
 
     Attributes
     ----------

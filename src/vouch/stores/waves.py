@@ -38,7 +38,7 @@ class WaveStore:
     sample_rate : int
         In Hz; recordings at other rates are resampled.
     channel : int or str
-        Of recordings with several, see `vouch.audio.reading.read_audio`.
+        Channel of recordings that have several, see `vouch.audio.reading.read_audio`.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class WaveStore:
         """Return which utterances are silence, see `vouch.audio.loudness`, as (utterances,) bool.
 
         Half a second from the middle of each is read, and all of it only where that is silent or `whole` asks for it.
-        Utterances without samples are not looked at. Those that are not readable are `failed` then, and no silence.
+        Utterances without samples are skipped. Unreadable utterances are added to `failed`, and do not count as silent.
 
         Raises
         ------

@@ -40,7 +40,7 @@ class Progress:
     best_epoch : int
         The epoch it belongs to.
     history : list of dict of str to float
-        Of each complete epoch: epoch, loss, accuracy, learning_rate and, where it was measured, eer, 0 to 1.
+        For each complete epoch: epoch, loss, accuracy, learning_rate and, where it was measured, eer (0 to 1).
     """
 
     epoch: int = 0
@@ -84,7 +84,7 @@ def save_checkpoint(state: TrainingState, fingerprint: str, path: Path) -> None:
     Parameters
     ----------
     fingerprint : str
-        Of configuration and data; a checkpoint is only continued by a run of the same.
+        Digest of configuration and data; only a run with the same digest continues the checkpoint.
     """
     content = {
         "format": FORMAT,

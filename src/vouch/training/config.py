@@ -28,7 +28,7 @@ class Config:
     model, loss : dict of str to object
         "name" and all options.
     normalization : str
-        Of the features, see `vouch.encoder.Encoder`; "none" for waveforms.
+        Normalization of the features, see `vouch.encoder.Encoder`; "none" for waveforms.
     train : TrainOptions
         See `TrainOptions`.
     """
@@ -122,9 +122,9 @@ def experiment_name(file: Mapping[str, object], config: Config, overrides: Mappi
     Parameters
     ----------
     file, overrides : mapping of str to object
-        Of `resolve_config`.
+        Arguments of `resolve_config`.
     config : Config
-        What they give; an override that changes nothing is no part of the name.
+        Configuration that they resolve to. An override that changes nothing is left out of the name.
 
     Returns
     -------

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     Attributes
     ----------
     features : (batch, frames, dim) float32
-        Of waveforms (batch, samples, 1).
+        Waveforms are (batch, samples, 1).
     labels : (batch,) int64
     """
 

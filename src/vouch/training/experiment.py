@@ -36,7 +36,7 @@ class Experiment:
     Parameters
     ----------
     folder : Path
-        Of the experiment; gets config.yaml and train.log, and what `vouch.training.record.Record` writes.
+        Folder of the experiment, for config.yaml, train.log and what `vouch.training.record.Record` writes.
     config : Config
         Resolved.
     train : Path

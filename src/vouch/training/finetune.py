@@ -18,7 +18,7 @@ from vouch.training.config import Config
 
 @dataclass(frozen=True)
 class Start:
-    """What a fine-tuning starts from.
+    """The model that a fine-tuning starts from.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Start:
     loss : mapping of str to Tensor
         State dict of the loss.
     speakers : sequence of str
-        Those of its rows, by label.
+        Names of the speakers of its rows, by label.
     """
 
     path: Path
@@ -112,7 +112,7 @@ def transfer_loss(start: Start, loss: SpeakerLoss, loss_name: str, speakers: Seq
     loss_name : str
         Nothing is copied from a loss of another name.
     speakers : sequence of str
-        Of the rows of `loss`, by label.
+        Names of the speakers of the rows of `loss`, by label.
 
     Returns
     -------

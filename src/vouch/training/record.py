@@ -56,9 +56,9 @@ class Record:
     training : Training
         Whose progress it reads, and advances at the end of an epoch.
     folder : Path
-        Of the experiment; gets checkpoints/, tensorboard/, provenance.json, training.png and final.pt.
+        Folder of the experiment, for checkpoints/, tensorboard/, provenance.json, training.png and final.pt.
     fingerprint : str
-        Of configuration and data; an earlier checkpoint in the folder must have the same.
+        Digest of configuration and data; an earlier checkpoint in the folder must have the same.
     calls : Callbacks
         For log lines, progress and requests to stop.
     provenance : mapping of str to object

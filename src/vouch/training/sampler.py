@@ -27,7 +27,7 @@ from vouch.base.errors import VouchError, pick
 
 @dataclass(frozen=True)
 class Demand:
-    """What the batches must look like.
+    """Requirements on the batches.
 
     Attributes
     ----------

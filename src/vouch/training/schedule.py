@@ -57,7 +57,7 @@ def margin_share(schedule: str, begin: float, end: float, progress: float) -> fl
     schedule : str
         "constant", which is always 1, or a name in `MARGIN_RAMPS`.
     begin, end : float
-        Of the ramp, as shares of the training.
+        Begin and end of the ramp, as shares of the training.
     progress : float
         Share of the training that is done, 0 to 1.
     """

@@ -47,7 +47,7 @@ class Training:
     state : TrainingState
         Network, loss and optimizer, on the device, and how far the training is.
     parameters : sequence of nn.Parameter
-        Those of network and loss, frozen ones included.
+        Parameters of network and loss, frozen ones included.
     frozen : sequence of nn.Module
         Modules of the network that stay as they are.
     started_from : str

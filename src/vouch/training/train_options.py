@@ -73,7 +73,7 @@ class TrainOptions:
     checkpoint_minutes : float
         Time between checkpoints within an epoch (there is one after every epoch).
     seed : int
-        Of initialisation, order and crops.
+        Seed of the initialisation, the order of utterances and the crops.
     """
 
     epochs: int = 40

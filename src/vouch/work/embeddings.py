@@ -76,7 +76,7 @@ class AudioEmbedding:
     Parameters
     ----------
     channel : int or str, optional
-        Of the recordings, see `vouch.audio.reading.read_audio`; None: that of the encoder's training.
+        Channel of the recordings (see `vouch.audio.reading.read_audio`); None: the one that the encoder was trained on.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ class FeatureExtraction:
     min_seconds : float
         See `vouch.work.soundcheck.check_samples`.
     channel : int or str
-        Of the recordings, see `vouch.audio.reading.read_audio`.
+        Channel of the recordings, see `vouch.audio.reading.read_audio`.
     """
 
     def __init__(self, data: DataDir, feature: FrontEnd, min_seconds: float, channel: int | str = MEAN) -> None:

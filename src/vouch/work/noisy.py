@@ -33,7 +33,7 @@ class NoisyCopies:
     seed : int
         With the id of a copy, the seed of all that is drawn for it.
     channel : int or str
-        Of the utterances' recordings, see `vouch.audio.reading.read_audio`.
+        Channel of the utterances' recordings, see `vouch.audio.reading.read_audio`.
     """
 
     def __init__(

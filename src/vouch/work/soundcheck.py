@@ -60,7 +60,7 @@ def find_same_audio(data: DataDir, digests: Mapping[str, str]) -> dict[str, dict
     data : DataDir
         The set; the others are the folders beside it that stage 1 has been through.
     digests : mapping of str to str
-        Of its utterances.
+        Digest of the samples of each utterance of the set.
 
     Returns
     -------

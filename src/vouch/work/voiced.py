@@ -37,7 +37,7 @@ class VoiceActivity:
     data : DataDir
         Loaded with "feats.scp"; the first dimension of the features is a log energy.
     options : mapping of str to Any
-        Of `vouch.features.vad.energy_vad`.
+        Options of `vouch.features.vad.energy_vad`.
     """
 
     def __init__(self, data: DataDir, options: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ DURATION_SLACK = 0.05
 
 @dataclass(frozen=True)
 class Limits:
-    """What the audio must be like.
+    """Requirements on the audio.
 
     Attributes
     ----------

@@ -41,7 +41,7 @@ class Piece:
     clipped : float
         Share of samples at full scale.
     digest : str
-        Of all samples; equal for equal audio.
+        Digest of all samples; equal audio has equal digests.
     """
 
     frames: int

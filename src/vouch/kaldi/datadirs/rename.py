@@ -25,7 +25,7 @@ from vouch.kaldi.datadirs.validate import Needs, validate_data_dir
 
 
 class Renaming(NamedTuple):
-    """What is put before and after the ids of utterances and speakers."""
+    """Prefixes and suffixes that are added to the ids of utterances and speakers."""
 
     utt_prefix: str = ""
     utt_suffix: str = ""
@@ -66,9 +66,9 @@ def copy_data_dir(source: str | Path, target: str | Path, renaming: Renaming, ne
     source, target : str or Path
         The directories.
     renaming : Renaming
-        Of utterances and speakers.
+        Prefixes and suffixes for the ids of utterances and speakers.
     needs : Needs, optional
-        What the copy is checked for; tables that the source has not are not asked of it.
+        What the copy is checked for. Tables that the source lacks are not required.
 
     Returns
     -------

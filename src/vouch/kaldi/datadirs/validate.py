@@ -23,7 +23,7 @@ FORBIDDEN_WORDS = ("<s>", "</s>", "#0")
 
 @dataclass(frozen=True)
 class Needs:
-    """What a data directory must have.
+    """Requirements on a data directory.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ def _is_count(value: str) -> bool:
 
 
 class Rule(NamedTuple):
-    """What an optional table must be like.
+    """Requirements on an optional table.
 
     Attributes
     ----------

@@ -20,7 +20,7 @@ def score_lines(text: np.ndarray, starts: np.ndarray, ends: np.ndarray, scores: 
     ----------
     text : (bytes,) uint8 ndarray
     starts, ends : (n,) int64 ndarray
-        Of a piece for each score, which is copied as it is.
+        First byte of the piece of `text` before each score, and the byte after it; pieces are copied unchanged.
     scores : (n,) float ndarray
 
     Returns

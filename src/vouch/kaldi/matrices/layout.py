@@ -55,7 +55,7 @@ class Layout(NamedTuple):
     rows, cols : int
         Rows and columns that are wanted, from `top` and `left` on.
     minimum, span : float
-        Of a compressed matrix, the lowest value and how much higher the highest is.
+        Lowest value of a compressed matrix, and the difference of its highest and lowest value.
     """
 
     kind: str

@@ -143,7 +143,7 @@ def encode_object(array: np.ndarray, compression: str = "none", text: bool = Fal
     ----------
     array : () or (elements,) or (rows, cols) ndarray, of float32, float64 or int32 (not of a matrix)
     compression : str
-        Of matrices, one of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none".
+        Form of matrices, one of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none".
     text : bool
         Instead of binary.
 

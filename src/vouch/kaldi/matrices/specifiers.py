@@ -28,7 +28,7 @@ class Rspecifier(NamedTuple):
     is_script : bool
         An scp, which lists where each entry is; otherwise an archive.
     rxfilename : str
-        Of the archive or scp: a file, `command |`, or `-` for the standard input.
+        Where the archive or scp is: a file, `command |`, or `-` for the standard input.
     permissive : bool
         Entries that cannot be read are left out ("p").
     is_sorted : bool

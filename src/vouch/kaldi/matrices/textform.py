@@ -42,7 +42,7 @@ def parse_text(lines: Iterator[bytes], holds: str, where: str) -> np.ndarray:
     Parameters
     ----------
     lines : iterator of bytes
-        Of the archive, from behind the key on; as many are taken as the entry has.
+        Lines of the archive, from behind the key on; only those of the entry are consumed.
     holds : str
         See `vouch.kaldi.matrices.objects.HOLDS`.
 

@@ -71,11 +71,11 @@ class ArkWriter:
     Parameters
     ----------
     file : IO
-        Of the archive.
+        The archive, open for writing.
     ark_name : str
         What tables will call it.
     compression : str
-        Of matrices, one of `COMPRESSION`.
+        Form of matrices, one of `COMPRESSION`.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class NpyWriter:
     Parameters
     ----------
     folder : Path
-        Of the files, which are called `<key>.npy`; what names of files cannot hold is `%2F` and the like.
+        Folder of the files `<key>.npy`; characters that file names cannot hold become `%2F` and the like.
 
     Attributes
     ----------
@@ -227,7 +227,7 @@ def open_entries(wspecifier: str, compression: str = "none", text: bool = False)
         `ark:FILE`, `ark,t:FILE` (text), `ark,scp:ARK,SCP`, `ark:| command`, `scp:FILE` (an existing scp that says into
         which file each entry goes) ...; `-` is the standard output; an empty one writes nothing.
     compression : str
-        Of matrices, a name of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none".
+        Form of matrices, a name of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none".
     text : bool
         As the option "t" of the wspecifier.
     """
