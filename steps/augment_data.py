@@ -26,7 +26,7 @@ from vouch.base.files import write_text
 from vouch.base.options import read_yaml
 from vouch.cli.parser import Parser, run_main
 from vouch.cli.stage import add_job_options, run_shards
-from vouch.features import build_feature, resolve_feature
+from vouch.features.config import FrontEndConfig
 from vouch.jobs.results import Outcome
 from vouch.jobs.shards import Shards
 from vouch.kaldi.datadirs.datadir import DataDir, write_data_dir
@@ -60,8 +60,8 @@ def main() -> None:
     config_file = args.data / "feature.yaml"
     if not config_file.exists():
         raise VouchError(f"{config_file}: no such file; the copies need the front end of stage 1 (steps/make_fbank.py)")
-    config = yaml.safe_dump(resolve_feature(read_yaml(config_file)), sort_keys=False)
-    feature, channel = build_feature(yaml.safe_load(config)), yaml.safe_load(config)["channel"]
+    front_end = FrontEndConfig.from_dict(read_yaml(config_file))
+    config, feature = yaml.safe_dump(front_end.as_dict(), sort_keys=False), front_end.build()
     num_frames = read_table(args.data / "utt2num_frames")
     kinds = read_kinds(read_yaml(args.config))
     noises = NoiseFolder(args.musan, kinds)
@@ -96,7 +96,7 @@ def main() -> None:
         args,
         shards,
         args.out / "feats.scp",
-        lambda: NoisyCopies(data, feature, noises, originals, args.seed, channel),
+        lambda: NoisyCopies(data, feature, noises, originals, args.seed, front_end.channel),
         write_beside,
         data.feats_scp,
     )

@@ -19,7 +19,7 @@ guard_imports(__name__)
 from vouch.base.options import read_yaml, resolve_options
 from vouch.cli.parser import Parser, run_main
 from vouch.cli.stage import add_job_options, run_shards
-from vouch.features import read_feature
+from vouch.features.config import read_feature
 from vouch.features.vad import energy_vad
 from vouch.jobs.shards import Shards
 from vouch.kaldi.datadirs.datadir import DataDir

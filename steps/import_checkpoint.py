@@ -69,10 +69,10 @@ def main() -> None:
     imported = import_checkpoint(args.file, args.family, options)
     save_encoder(imported.encoder, args.out)
     config = imported.encoder.config
-    feature = config["feature"]["type"] if config["feature"] else "none"
+    front_end = config.front_end.type if config.front_end else "none"
     print(
-        f"{args.out}: {config['model']['name']}, {imported.encoder.embedding_dim} dimensions, front end {feature},"
-        f" normalization {config['normalization']}"
+        f"{args.out}: {config.network.name}, {imported.encoder.embedding_dim} dimensions, front end {front_end},"
+        f" normalization {config.normalization}"
     )
     for what, count in imported.dropped.items():
         print(f"  left out: {count} tensors, {what}")

@@ -9,6 +9,7 @@ beside this one has too, are named and counted (utt2digest tells the audio apart
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -19,12 +20,11 @@ guard_imports(__name__)
 
 import yaml
 
-from vouch.base.channels import parse_channel
 from vouch.base.files import write_text
 from vouch.base.options import read_yaml
 from vouch.cli.parser import Parser, run_main
 from vouch.cli.stage import add_channel_option, add_job_options, run_shards
-from vouch.features import build_feature, resolve_feature
+from vouch.features.config import FrontEndConfig
 from vouch.features.waveform import Waveform
 from vouch.jobs.results import Outcome
 from vouch.jobs.shards import FORMATS, Shards
@@ -52,12 +52,12 @@ def main() -> None:
     if args.format == "npy" and args.compress != "none":
         parser.error("--compress is for archives; .npy files are not compressed")
 
-    resolved = resolve_feature(read_yaml(args.config))
+    front_end = FrontEndConfig.from_dict(read_yaml(args.config))
     if args.channel is not None:
-        resolved["channel"] = parse_channel(args.channel)
-    config = yaml.safe_dump(resolved, sort_keys=False)
+        front_end = replace(front_end, channel=args.channel)
+    config = yaml.safe_dump(front_end.as_dict(), sort_keys=False)
     data = DataDir.load(args.data, need=["wav.scp"])
-    feature = build_feature(resolved)
+    feature = front_end.build()
     if isinstance(feature, Waveform):
         print(f"{args.data}: nothing to compute: networks that take waveforms need no features")
         return
@@ -77,8 +77,8 @@ def main() -> None:
         write_table(args.data / "utt2num_frames", {key: str(rows) for key, rows in outcome.rows.items()})
         if outcome.digests:
             write_table(args.data / DIGESTS, outcome.digests)
-        if "frame_shift" in resolved:
-            write_text(args.data / "frame_shift", f"{float(resolved['frame_shift']) / 1000:g}\n")
+        if "frame_shift" in front_end.options:
+            write_text(args.data / "frame_shift", f"{front_end.options['frame_shift'] / 1000:g}\n")
 
     def check(outcome: Outcome) -> None:
         outcome.remarks.update(find_same_audio(data, outcome.digests))
@@ -90,7 +90,7 @@ def main() -> None:
         args,
         shards,
         scp,
-        lambda: FeatureExtraction(data, feature, args.min_seconds, resolved["channel"]),
+        lambda: FeatureExtraction(data, feature, args.min_seconds, front_end.channel),
         write_beside,
         check=check,
     )

@@ -30,7 +30,6 @@ from vouch.base.options import read_yaml
 from vouch.cli.parser import Parser, catch_stops, run_main
 from vouch.cli.recipe_help import describe_recipe
 from vouch.cli.stage import ProgressBar, memory_advice
-from vouch.encoder import waveform_feature
 from vouch.jobs.devices import check_device, pick_device
 from vouch.training.config import SECTIONS, experiment_name, resolve_config
 from vouch.training.experiment import Experiment, agree_on_front_end
@@ -64,15 +63,15 @@ def main() -> None:
     if args.print_name:
         check_networks(config)
         name = experiment_name(file, config, overrides) + ("_finetuned" if start else "")
-        print(name, "waveform" if waveform_feature(config.model) else "features")
+        print(name, "waveform" if config.network.takes_waveforms else "features")
         return
     if args.data is None or args.exp is None:
         parser.error("needs the training set and the folder of the experiment")
     device = pick_device(args.device)
     check_networks(config)
     if args.feature:
-        if waveform_feature(config.model):
-            raise VouchError(f"{config.model['name']} takes waveforms; leave --feature {args.feature.stem} out")
+        if config.network.takes_waveforms:
+            raise VouchError(f"{config.network.name} takes waveforms; leave --feature {args.feature.stem} out")
         wanted, wanted_by = read_yaml(args.feature), args.feature
     feature = agree_on_front_end(config, args.data, args.valid, wanted, wanted_by)
     experiment = Experiment(args.exp, config, args.data, args.valid, feature, start)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from vouch.base.errors import VouchError
-from vouch.encoder import Encoder
+from vouch.encoder import Encoder, EncoderConfig
 from vouch.jobs.results import Work
 from vouch.kaldi.datadirs.datadir import write_data_dir
 from vouch.kaldi.matrices.writing import open_ark
@@ -128,10 +128,21 @@ def assert_same_features(found: dict[str, np.ndarray], expected: dict[str, np.nd
         np.testing.assert_allclose(found[name], matrix, rtol=0, atol=tolerance, err_msg=name)
 
 
+def make_encoder(
+    model: Mapping[str, object],
+    num_bins: int,
+    normalization: str | None = None,
+    feature: Mapping[str, object] | None = None,
+) -> Encoder:
+    """Return an encoder of what checkpoints hold of its configuration."""
+    parts = {"model": model, "num_bins": num_bins, "normalization": normalization, "feature": feature}
+    return Encoder(EncoderConfig.from_dict(parts))
+
+
 def tiny_encoder(model: str = "resnetse34l", num_bins: int | None = None, seed: int = 0, **options: object) -> Encoder:
     """Return a small encoder whose weights and batch statistics are random, in evaluation mode."""
     torch.manual_seed(seed)
-    encoder = Encoder(TINY[model], num_bins or TINY_BINS[model], **options)
+    encoder = make_encoder(TINY[model], num_bins or TINY_BINS[model], **options)
     for name, buffer in encoder.model.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_(0, 0.1)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from vouch.features.config import FrontEndConfig
 from vouch.training.config import Config
 from vouch.training.data import TrainingSet
 from vouch.training.finetune import Start
@@ -34,7 +35,7 @@ def make_run(
     train: Path,
     valid: Path | None,
     exp: Path,
-    feature: dict[str, object] | None = None,
+    feature: FrontEndConfig | None = None,
     start: Start | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int, int, float], None] = lambda *values: None,

@@ -8,11 +8,12 @@ import random
 import numpy as np
 import pytest
 import torch
-from corpus import TINY, TINY_BINS, tiny_encoder
+from corpus import TINY, TINY_BINS, make_encoder, tiny_encoder
 
 from vouch.base.errors import VouchError
 from vouch.base.torchfile import load_torch
-from vouch.encoder import NORMALIZATIONS, Encoder, load_encoder, save_encoder
+from vouch.encoder import NORMALIZATIONS, load_encoder, save_encoder
+from vouch.features.config import FrontEndConfig
 from vouch.models import MODELS
 
 
@@ -44,11 +45,11 @@ def test_a_saved_encoder_gives_the_same_embeddings(model, tmp_path):
 
 
 def test_the_configuration_holds_every_option():
-    encoder = Encoder({"name": "xvector"}, 30)
+    encoder = make_encoder({"name": "xvector"}, 30)
     options = {"embedding_dim": 512, "pooling": "stats", "channels": [512, 512, 512, 512, 1500], "two_layers": False}
-    assert encoder.config["model"] == {"name": "xvector", **options}
-    front_end = Encoder({"name": "lstm"}, 80, feature={"type": "fbank"}).config["feature"]
-    assert (front_end["num_mel_bins"], front_end["frame_shift"]) == (80, 10.0)
+    assert encoder.config.network.as_dict() == {"name": "xvector", **options}
+    front_end = make_encoder({"name": "lstm"}, 80, feature={"type": "fbank"}).config.front_end
+    assert (front_end.options["num_mel_bins"], front_end.options["frame_shift"]) == (80, 10.0)
 
 
 def normalized(x, kind):
@@ -93,15 +94,15 @@ def test_normalisation_over_real_frames_only(model, kind):
 def test_waveforms_bring_their_own_front_end(model):
     """The network gets `(batch, samples)`, the configuration says how to read audio for it."""
     encoder = tiny_encoder(model)
-    assert encoder.config["feature"] == {"type": "waveform", "sample_rate": 16000, "channel": "mean"}
-    assert (encoder.config["num_bins"], encoder.config["normalization"]) == (1, "none")
+    assert encoder.config.front_end == FrontEndConfig("waveform", {"sample_rate": 16000})
+    assert (encoder.config.num_bins, encoder.config.normalization) == (1, "none")
     assert encoder.min_frames == encoder.model.min_frames
     waves = features(2, encoder.min_frames + 9)
     with torch.inference_mode():
         assert torch.equal(encoder(encoder.feature(waves)), encoder.model(waves))
-    narrow = Encoder({**TINY[model], "sample_rate": 8000}, 1)
+    narrow = make_encoder({**TINY[model], "sample_rate": 8000}, 1)
     assert narrow.feature.sample_rate == 8000
-    assert Encoder(**narrow.config).config == narrow.config
+    assert make_encoder(**narrow.config.as_dict()).config == narrow.config
 
 
 @pytest.mark.parametrize("model", WAVEFORM_MODELS)
@@ -117,7 +118,7 @@ def test_waveforms_bring_their_own_front_end(model):
 )
 def test_what_waveforms_cannot_have_is_refused(model, options, message):
     with pytest.raises(VouchError, match=message):
-        Encoder(**{"model": TINY[model], "num_bins": 1, **options})
+        make_encoder(**{"model": TINY[model], "num_bins": 1, **options})
 
 
 def test_constant_features_stay_finite():
@@ -141,7 +142,7 @@ def test_constant_features_stay_finite():
 )
 def test_wrong_configurations_are_refused(options, message):
     with pytest.raises(VouchError, match=message):
-        Encoder(**{"model": TINY["lstm"], "num_bins": 8, **options})
+        make_encoder(**{"model": TINY["lstm"], "num_bins": 8, **options})
 
 
 class Bomb:

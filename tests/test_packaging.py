@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from corpus import RATE, voice
+from corpus import RATE, make_encoder, voice
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 import vouch
 from vouch.cli import entry, environment
 from vouch.cli.entry import COMMANDS
-from vouch.encoder import Encoder, save_encoder
+from vouch.encoder import save_encoder
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -143,7 +143,7 @@ def installed(tmp_path_factory):
         "".join(f"{a} {b} {'target' if a[:2] == b[:2] else 'nontarget'}\n" for a, b in pairs)
     )
     feature = {"type": "fbank", "num_mel_bins": 8, "sample_rate": RATE}
-    encoder = Encoder({"name": "xvector", "embedding_dim": 8, "channels": [8] * 5}, 8, feature=feature)
+    encoder = make_encoder({"name": "xvector", "embedding_dim": 8, "channels": [8] * 5}, 8, feature=feature)
     save_encoder(encoder.eval(), folder / "final.pt")
     return folder, run
 

@@ -16,7 +16,6 @@ from recipe import ROOT, copy_project, run
 from vouch.encoder import save_encoder
 from vouch.evaluation.definitions import feerci_eer, pyannote_eer, sequential_min_dcf, voxceleb_trainer_eer
 from vouch.extraction.embed import embed_matrices
-from vouch.features import resolve_feature
 from vouch.kaldi.lists.scores import join_scores, read_scores
 from vouch.kaldi.lists.trials import read_trials
 from vouch.kaldi.matrices.mapped import read_vectors
@@ -77,7 +76,7 @@ steps/compute_metrics.py {data}/test/trials {exp}/scores_wespeaker/test_trials.t
 
 def network(model, front_end):
     """Return an encoder whose embeddings differ in direction: their common part is taken off, but for some of it."""
-    encoder = tiny_encoder(model, num_bins=front_end.get("num_mel_bins"), feature=resolve_feature(front_end))
+    encoder = tiny_encoder(model, num_bins=front_end.get("num_mel_bins"), feature=front_end)
     inputs = [encoder.feature(torch.from_numpy(voice(speaker, 9))[None])[0].numpy() for speaker in range(5)]
     embeddings = np.stack([embed_matrices(encoder, [x])[0] for x in inputs])
     with torch.no_grad():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vouch.audio.reading import read_audio
     from vouch.base.errors import VouchError
     from vouch.deploy.folding import fold_batch_norm
-    from vouch.encoder import Encoder, load_encoder, save_encoder
+    from vouch.encoder import Encoder, EncoderConfig, load_encoder, save_encoder
     from vouch.evaluation.metrics import cllr, equal_error_rate, min_dcf
     from vouch.extraction.embed import embed_matrices, embed_samples
     from vouch.kaldi.datadirs.datadir import DataDir
@@ -29,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DataDir",
     "Encoder",
+    "EncoderConfig",
     "VouchError",
     "cllr",
     "embed_matrices",
@@ -47,7 +48,7 @@ _HOMES = {
     "vouch.audio.reading": ("read_audio",),
     "vouch.base.errors": ("VouchError",),
     "vouch.deploy.folding": ("fold_batch_norm",),
-    "vouch.encoder": ("Encoder", "load_encoder", "save_encoder"),
+    "vouch.encoder": ("Encoder", "EncoderConfig", "load_encoder", "save_encoder"),
     "vouch.evaluation.metrics": ("cllr", "equal_error_rate", "min_dcf"),
     "vouch.extraction.embed": ("embed_matrices", "embed_samples"),
     "vouch.kaldi.datadirs.datadir": ("DataDir",),

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from torch import nn
 
 from vouch.base.channels import MEAN
-from vouch.base.errors import VouchError, pick
-from vouch.base.options import resolve_options
+from vouch.base.errors import VouchError, nearest, pick
 from vouch.base.torchfile import check_plain, check_tensors, load_torch, save_torch
-from vouch.features import build_feature, resolve_feature
 from vouch.features.cmvn import sliding_cmvn
+from vouch.features.config import FrontEndConfig
 from vouch.layers.inputs import length_mask
-from vouch.models import MODELS
-from vouch.models.base import SpeakerNetwork
-from vouch.models.shapes import build_without_memory
+from vouch.models.config import NetworkConfig
 
 FORMAT = "vouch-encoder-1"
+# What the configuration in a file holds, see `EncoderConfig.as_dict`.
+KEYS = ("model", "num_bins", "normalization", "feature")
 # Added to the variance before its root is taken, as instance normalisation does.
 VARIANCE_FLOOR = 1e-5
 
@@ -42,13 +42,77 @@ def _sliding_mean(centred: torch.Tensor, mask: torch.Tensor | None) -> torch.Ten
 NORMALIZATIONS = {"mean": _mean_only, "meanvar": _unit_variance, "sliding": _sliding_mean}
 
 
-class EncoderConfig(TypedDict):
-    """What an encoder is built from, resolved; the parameters of `Encoder` say what each means."""
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What an encoder is built from.
 
-    model: dict[str, Any]
+    Attributes
+    ----------
+    network : NetworkConfig
+    num_bins : int
+        Dimensions of the features; 1 for a network that takes waveforms.
+    normalization : str
+        "mean": subtract each dimension's mean over the utterance; "meanvar": divide by its standard deviation too;
+        "sliding": subtract its mean over the 300 frames around each frame; "none", as waveforms must have it.
+    front_end : FrontEndConfig, optional
+        What made the features; None when it is not known, as for archives from elsewhere: such an encoder takes
+        features only. That of waveforms follows from the network.
+
+    Raises
+    ------
+    VouchError
+        A front end or a normalization that the network cannot have.
+    """
+
+    network: NetworkConfig
     num_bins: int
     normalization: str
-    feature: dict[str, Any] | None
+    front_end: FrontEndConfig | None = None
+
+    def __post_init__(self) -> None:
+        check_normalization(self.normalization, self.network)
+        waveform = self.network.front_end
+        if waveform is None:
+            return
+        found = waveform if self.front_end is None else self.front_end
+        if (replace(found, channel=MEAN), self.num_bins) != (waveform, 1):
+            raise VouchError(
+                f"{self.network.name} takes waveforms of {waveform.sample_rate} Hz, not features of {self.num_bins}"
+                f" dimensions from the front end '{found.type}' of {found.sample_rate} Hz"
+            )
+        object.__setattr__(self, "front_end", found)
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> EncoderConfig:
+        """Read what checkpoints hold: "model", "num_bins", "normalization" and "feature".
+
+        "normalization" may be left out where it is what is usual: "mean" for features; and "feature" where the front
+        end is not known, or is that of waveforms.
+
+        Raises
+        ------
+        VouchError
+            See the classes; or another key.
+        KeyError
+            There is no "model", or no "num_bins".
+        """
+        for key in config:
+            if key not in KEYS:
+                raise VouchError(f"unknown key '{key}' of an encoder's configuration{nearest(str(key), KEYS)}")
+        network = NetworkConfig.from_dict(config["model"])
+        normalization, feature = (config.get(key) for key in ("normalization", "feature"))
+        return cls(
+            network,
+            config["num_bins"],
+            usual_normalization(network) if normalization is None else normalization,
+            None if feature is None else FrontEndConfig.from_dict(feature),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for checkpoints."""
+        feature = None if self.front_end is None else self.front_end.as_dict()
+        values = (self.network.as_dict(), self.num_bins, self.normalization, feature)
+        return dict(zip(KEYS, values, strict=True))
 
 
 class Encoder(nn.Module):
@@ -56,62 +120,28 @@ class Encoder(nn.Module):
 
     Parameters
     ----------
-    model : mapping of str to object
-        Name in `vouch.models.MODELS` under "name", and options of that network.
-    num_bins : int
-        Dimensions of the features; 1 for a network that takes waveforms.
-    normalization : str, optional
-        "mean": subtract each dimension's mean over the utterance; "meanvar": divide by its standard deviation too;
-        "sliding": subtract its mean over the 300 frames around each frame; "none"; None: "mean" for features, and for
-        waveforms "none", which is all that they can have.
-    feature : mapping of str to object, optional
-        Configuration of the front end that made the features (see `vouch.features.build_feature`); None when it is not
-        known, as for archives from elsewhere: such an encoder takes features only. That of waveforms follows from the
-        network.
+    config : EncoderConfig
 
     Raises
     ------
     VouchError
-        An unknown name or option, or a front end or a normalization that the network cannot have.
+        An impossible value of an option, or a front end that gives other dimensions than the network takes.
     """
 
-    def __init__(
-        self,
-        model: Mapping[str, object],
-        num_bins: int,
-        normalization: str | None = None,
-        feature: Mapping[str, object] | None = None,
-    ) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        resolved = resolve_model(model)
-        waveform = waveform_feature(resolved)
-        self.takes_waveforms = waveform is not None
-        front_end = waveform if feature is None else resolve_feature(feature)
-        self.config: EncoderConfig = {
-            "model": resolved,
-            "num_bins": num_bins,
-            "normalization": resolve_normalization(normalization, resolved),
-            "feature": front_end,
-        }
-        if (
-            waveform is not None
-            and front_end is not None
-            and ({**front_end, "channel": MEAN}, num_bins) != (waveform, 1)
-        ):
-            raise VouchError(
-                f"{resolved['name']} takes waveforms of {waveform['sample_rate']} Hz, not features of {num_bins}"
-                f" dimensions from the front end '{front_end['type']}' of {front_end['sample_rate']} Hz"
-            )
-        self.feature = None if front_end is None else build_feature(front_end)
-        if self.feature is not None and self.feature.dim != num_bins:
-            raise VouchError(f"the front end gives {self.feature.dim} dimensions, the features have {num_bins}")
-        self.model = build_network(resolved, num_bins)
+        self.config = config
+        self.takes_waveforms = config.network.takes_waveforms
+        self.feature = None if config.front_end is None else config.front_end.build()
+        if self.feature is not None and self.feature.dim != config.num_bins:
+            raise VouchError(f"the front end gives {self.feature.dim} dimensions, the features have {config.num_bins}")
+        self.model = config.network.build(config.num_bins)
 
     @property
     def channel(self) -> int | str:
         """Channel of a recording that the front end was given in training, see `vouch.audio.reading.read_audio`."""
-        feature = self.config["feature"]
-        return MEAN if feature is None else feature["channel"]
+        front_end = self.config.front_end
+        return MEAN if front_end is None else front_end.channel
 
     @property
     def embedding_dim(self) -> int:
@@ -142,7 +172,7 @@ class Encoder(nn.Module):
         -------
         (batch, embedding_dim) float32
         """
-        normalization = self.config["normalization"]
+        normalization = self.config.normalization
         if normalization != "none":
             mask = None if lengths is None else length_mask(lengths.to(features.device), features.shape[1])[..., None]
             features = NORMALIZATIONS[normalization](features - _mean(features, mask), mask)
@@ -150,13 +180,13 @@ class Encoder(nn.Module):
 
     def state(self) -> dict[str, object]:
         """Return what `Encoder.from_state` needs: configuration and weights."""
-        return {"format": FORMAT, "config": self.config, "weights": self.model.state_dict()}
+        return {"format": FORMAT, "config": self.config.as_dict(), "weights": self.model.state_dict()}
 
     @classmethod
     def from_state(cls, state: object, where: str | Path) -> Encoder:
         """Rebuild an encoder from what `load_torch` gave; `VouchError` naming `where` when it is none.
 
-        What is built takes no more memory than the weights that are there: see `network_without_memory`.
+        What is built takes no more memory than the weights that are there: see `NetworkConfig.build_without_memory`.
         """
         if not isinstance(state, Mapping) or state.get("format") != FORMAT:
             raise VouchError(f"{where}: not a model of Vouch ({FORMAT})")
@@ -166,11 +196,12 @@ class Encoder(nn.Module):
         try:
             check_plain(config)
             check_tensors(weights)
+            resolved = EncoderConfig.from_dict(config)
             with warnings.catch_warnings():
                 # That copying into a tensor without memory does nothing is what is wanted.
                 warnings.simplefilter("ignore")
-                network_without_memory(config["model"], config["num_bins"]).load_state_dict(weights)
-            encoder = cls(**config)
+                resolved.network.build_without_memory(resolved.num_bins).load_state_dict(weights)
+            encoder = cls(resolved)
             encoder.model.load_state_dict(weights)
         except VouchError as error:
             raise VouchError(f"{where}: {error}") from None
@@ -183,73 +214,19 @@ class Encoder(nn.Module):
         return encoder
 
 
-def build_network(model: Mapping[str, object], num_bins: int) -> SpeakerNetwork:
-    """Build a network from its resolved configuration; `num_bins` counts only for one that takes features."""
-    options = {name: value for name, value in model.items() if name != "name"}
-    dimensions = () if waveform_feature(model) is not None else (num_bins,)
-    return MODELS[str(model["name"])](*dimensions, **options)
+def usual_normalization(network: NetworkConfig) -> str:
+    """Return the normalization that a network's input has unless another is asked for."""
+    return "none" if network.takes_waveforms else "mean"
 
 
-def network_without_memory(model: Mapping[str, object], num_bins: int) -> SpeakerNetwork:
-    """Build a network whose tensors have shapes but no memory, to compare weights with before they are believed.
-
-    A file is not to be trusted: in a few bytes it can ask for a network of any size.
-
-    Raises
-    ------
-    VouchError
-        An unknown name or option, or sizes of no network.
-    """
-    check_plain(model)
-    check_plain(num_bins)
-    return build_without_memory(lambda: build_network(resolve_model(model), num_bins))
-
-
-def resolve_model(model: Mapping[str, object]) -> dict[str, Any]:
-    """Return a model configuration with all defaults filled in; `VouchError` on an unknown name or option."""
-    name = str(model.get("name", ""))
-    options = {key: value for key, value in model.items() if key != "name"}
-    return {
-        "name": name,
-        **resolve_options(pick(MODELS, name, "model"), options, f"model '{name}'", given=["num_bins"]),
-    }
-
-
-def waveform_feature(model: Mapping[str, object]) -> dict[str, Any] | None:
-    """Return the front end of a network that takes waveforms, from its resolved configuration; None for any other.
-
-    Waveforms are features of one dimension with a frame a sample, at the sampling rate that the network is made for.
-    """
-    if MODELS[str(model["name"])].input_kind != "waveform":
-        return None
-    return resolve_feature({"type": "waveform", "sample_rate": model["sample_rate"]})
-
-
-def resolve_normalization(normalization: str | None, model: Mapping[str, object]) -> str:
-    """Return the normalization of a network's input; None: what is usual for it.
-
-    Parameters
-    ----------
-    normalization : str or None
-        See `Encoder`.
-    model : mapping of str to object
-        Resolved configuration.
-
-    Raises
-    ------
-    VouchError
-        An unknown name, or a normalization of waveforms.
-    """
-    is_waveform = waveform_feature(model) is not None
-    if normalization is None:
-        return "none" if is_waveform else "mean"
+def check_normalization(normalization: str, network: NetworkConfig) -> None:
+    """Raise `VouchError` for an unknown normalization, or one of waveforms."""
     pick({**NORMALIZATIONS, "none": None}, normalization, "normalization")
-    if is_waveform and normalization != "none":
+    if network.takes_waveforms and normalization != "none":
         raise VouchError(
-            f"normalization '{normalization}' is for features, and {model['name']} takes waveforms, which it normalises"
+            f"normalization '{normalization}' is for features, and {network.name} takes waveforms, which it normalises"
             f" itself; leave it out"
         )
-    return normalization
 
 
 def save_encoder(encoder: Encoder, path: str | Path) -> None:

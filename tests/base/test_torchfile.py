@@ -13,8 +13,9 @@ from processes import fails
 
 from vouch.base.errors import VouchError
 from vouch.base.torchfile import check_plain, check_tensors, load_torch, save_torch
-from vouch.encoder import Encoder, load_encoder, network_without_memory, resolve_model, save_encoder
+from vouch.encoder import Encoder, load_encoder, save_encoder
 from vouch.models import MODELS
+from vouch.models.config import NetworkConfig
 
 # For a process that reads a few kilobytes; torch's libraries alone take four of them.
 ADDRESS_SPACE = 8 * 2**30
@@ -210,30 +211,30 @@ def test_what_is_saved_comes_back(tmp_path):
 def test_networks_without_memory_have_the_shapes_of_real_ones(model):
     bins = TINY_BINS[model]
     real = tiny_encoder(model).model
-    shapes = network_without_memory(resolve_model(TINY[model]), bins).state_dict()
+    shapes = NetworkConfig.from_dict(TINY[model]).build_without_memory(bins).state_dict()
     assert {key: value.shape for key, value in shapes.items()} == {
         key: value.shape for key, value in real.state_dict().items()
     }
     generator = torch.get_rng_state()
-    network_without_memory(resolve_model(TINY[model]), bins)
+    NetworkConfig.from_dict(TINY[model]).build_without_memory(bins)
     assert torch.equal(torch.get_rng_state(), generator)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_any_number_makes_a_network_without_memory_or_one_line(model):
-    resolved = resolve_model(TINY[model])
+    resolved = NetworkConfig.from_dict(TINY[model]).as_dict()
     for name, value in resolved.items():
         if isinstance(value, bool) or not isinstance(value, (int, list)):
             continue
         for number in (10**6, 0, -5):
             changed = [number] * len(value) if isinstance(value, list) else number
             try:
-                network_without_memory({**resolved, name: changed}, TINY_BINS[model])
+                NetworkConfig.from_dict({**resolved, name: changed}).build_without_memory(TINY_BINS[model])
             except VouchError as error:
                 assert "\n" not in str(error)
 
 
 def test_ordinary_configurations_are_plain():
     for model in MODELS:
-        check_plain(tiny_encoder(model).config)
+        check_plain(tiny_encoder(model).config.as_dict())
     check_plain({"a": {"b": {"c": [1, -2.5, "x", None, True]}}})

@@ -30,7 +30,7 @@ from torch import nn
 
 from vouch.cli.stage import keep_freed_memory
 from vouch.deploy.folding import fold_batch_norm
-from vouch.encoder import Encoder
+from vouch.encoder import Encoder, EncoderConfig
 from vouch.extraction import embed as embedding
 from vouch.extraction.embed import BATCH_FRAMES
 
@@ -50,7 +50,7 @@ Run = Callable[[], np.ndarray]
 def build(name: str) -> Encoder:
     """Make an encoder with the statistics that its batch normalisations might have after training."""
     torch.manual_seed(0)
-    encoder = Encoder({"name": name}, BINS[name]).eval()
+    encoder = Encoder(EncoderConfig.from_dict({"model": {"name": name}, "num_bins": BINS[name]})).eval()
     for module in encoder.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.1)

@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT / "src")]
 import numpy as np
 import torch
 
-from vouch.encoder import Encoder
+from vouch.encoder import Encoder, EncoderConfig
 from vouch.evaluation.metrics import equal_error_rate
 from vouch.extraction.embed import embed_store
 from vouch.kaldi.lists.trials import read_trials
@@ -44,7 +44,7 @@ def main() -> None:
         rates = []
         for seed in SEEDS:
             torch.manual_seed(seed)
-            encoder = Encoder({"name": name}, test.dim).eval()
+            encoder = Encoder(EncoderConfig.from_dict({"model": {"name": name}, "num_bins": test.dim})).eval()
             rates.append(eer(embed_store(encoder, test, np.arange(len(test)))))
         print(f"untrained {name:12s}             {' '.join(f'{rate:6.2f}' for rate in rates)} % EER (seeds 0 to 2)")
 

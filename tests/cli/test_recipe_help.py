@@ -4,10 +4,11 @@ import re
 
 import pytest
 
-from vouch.base.options import describe_parameters
+from vouch.base.options import describe_parameters, plain_values
 from vouch.cli.recipe_help import describe_recipe
 from vouch.layers.pooling import POOLINGS
-from vouch.losses import LOSSES, resolve_loss
+from vouch.losses import LOSSES
+from vouch.losses.config import LossPart
 from vouch.models import MODELS
 from vouch.training.config import resolve_config
 from vouch.training.train_options import TrainOptions
@@ -23,12 +24,11 @@ def entries(text):
 def test_every_option_of_every_model_is_told_with_its_value(model):
     config = resolve_config({}, {"model": model})
     found = entries(describe_recipe(config))
-    assert set(found) >= {f"--model.{name}" for name in config.model if name != "name"}
-    for name, value in config.model.items():
-        if name != "name":
-            text = found[f"--model.{name}"]
-            shown = "null" if value is None else value
-            assert text.endswith(f"({shown})") and len(text) > len(f"({shown})"), name
+    assert set(found) >= {f"--model.{name}" for name in config.network.options}
+    for name, value in plain_values(config.network.options).items():
+        text = found[f"--model.{name}"]
+        shown = "null" if value is None else value
+        assert text.endswith(f"({shown})") and len(text) > len(f"({shown})"), name
 
 
 @pytest.mark.parametrize("loss", [*LOSSES, "softmax+triplet"])
@@ -36,9 +36,8 @@ def test_every_option_of_every_loss_is_told(loss):
     found = entries(describe_recipe(resolve_config({}, {"loss": loss})))
     for part in loss.split("+"):
         head = f"--loss.{part}." if "+" in loss else "--loss."
-        for name, value in resolve_loss({"name": part}).items():
-            if name != "name":
-                assert re.search(r"[a-z]{3}.*\(" + re.escape(str(value)), found[head + name]), name
+        for name, value in LossPart(part).options.items():
+            assert re.search(r"[a-z]{3}.*\(" + re.escape(str(value)), found[head + name]), name
     assert ("--loss.triplet.weight" in found) == ("+" in loss)
 
 

@@ -4,15 +4,16 @@ import copy
 
 import pytest
 import torch
-from corpus import TINY_BINS, tiny_encoder
+from corpus import TINY_BINS, make_encoder, tiny_encoder
 from torch import nn
 
 from vouch.base.errors import VouchError
 from vouch.deploy.folding import find_pairs, fold_batch_norm
-from vouch.encoder import Encoder
+from vouch.encoder import EncoderConfig
 from vouch.layers.batch_norm import BatchNorm2d
 from vouch.layers.pooling import POOLINGS
 from vouch.models import MODELS
+from vouch.models.config import NetworkConfig
 from vouch.models.rawnet3 import POOLING_MODES
 from vouch.models.resnetse34v2 import CHANNEL_POOLINGS
 
@@ -53,17 +54,17 @@ def assert_folding_keeps_embeddings(encoder, x, lengths):
 def tiny_with_poolings(model):
     """The tiny network with each pooling that it takes, or just itself."""
     encoder = tiny_encoder(model)
-    config = encoder.config["model"]
+    config = encoder.config.network.as_dict()
     if "pooling" not in config:
         return [encoder]
     table = next(table for table in POOLING_TABLES if config["pooling"] in table and takes(config, encoder, table))
-    return [Encoder({**config, "pooling": pooling}, encoder.config["num_bins"]) for pooling in table]
+    return [make_encoder({**config, "pooling": pooling}, encoder.config.num_bins) for pooling in table]
 
 
 def takes(config, encoder, table):
     """Whether a network takes all poolings of a table."""
     try:
-        return all(Encoder({**config, "pooling": pooling}, encoder.config["num_bins"]) for pooling in table)
+        return all(make_encoder({**config, "pooling": pooling}, encoder.config.num_bins) for pooling in table)
     except VouchError:
         return False
 
@@ -75,7 +76,7 @@ def test_every_network_with_every_pooling_gives_the_same_embeddings(model):
         learnt(encoder)
         before = copy.deepcopy(encoder.state_dict())
         frames = 400 * (160 if encoder.takes_waveforms else 1)
-        x = torch.randn(5, frames, encoder.config["num_bins"])
+        x = torch.randn(5, frames, encoder.config.num_bins)
         lengths = torch.tensor([frames, encoder.min_frames, frames // 2, frames - 1, encoder.min_frames + 7])
         assert_folding_keeps_embeddings(encoder, x, lengths)
         assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
@@ -86,7 +87,7 @@ def test_networks_of_their_usual_size(model):
     if not find_pairs(tiny_encoder(model)):
         pytest.skip("nothing is folded")
     bins = 40 if MODELS[model].input_kind == "features" else 1
-    encoder = learnt(Encoder({"name": model}, bins))
+    encoder = learnt(make_encoder({"name": model}, bins))
     frames = 100 * (160 if encoder.takes_waveforms else 1)
     x, lengths = torch.randn(2, frames, bins), torch.tensor([frames, encoder.min_frames + 3])
     assert_folding_keeps_embeddings(encoder, x, lengths)
@@ -112,15 +113,15 @@ def test_networks_of_their_usual_size(model):
     ],
 )
 def test_what_is_folded(model, options, left):
-    config = {**tiny_encoder(model).config["model"], **options}
-    folded = fold_batch_norm(learnt(Encoder(config, TINY_BINS[model])))
+    config = {**tiny_encoder(model).config.network.as_dict(), **options}
+    folded = fold_batch_norm(learnt(make_encoder(config, TINY_BINS[model])))
     assert norms(folded) == left
 
 
 class AsEncoder(nn.Module):
     """A network with what an encoder offers."""
 
-    min_frames, config = 4, {"num_bins": 3}
+    min_frames, config = 4, EncoderConfig(NetworkConfig("lstm"), 3, "mean")
 
     def __init__(self, forward, **layers):
         super().__init__()

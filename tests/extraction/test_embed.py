@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from corpus import RATE, TINY_BINS, done, tiny_encoder, voice, write_features, write_recordings
+from corpus import RATE, TINY_BINS, done, make_encoder, tiny_encoder, voice, write_features, write_recordings
 
 from vouch.base.errors import VouchError
 from vouch.deploy.folding import fold_batch_norm
-from vouch.encoder import Encoder
 from vouch.extraction import embed as embedding
 from vouch.extraction.embed import batches_by_length, default_max_frames, embed_matrices, embed_store
 from vouch.features.compute import compute
@@ -38,7 +37,7 @@ def step(encoder):
 
 @pytest.fixture
 def matrices(encoder, step):
-    rng, bins = np.random.default_rng(0), encoder.config["num_bins"]
+    rng, bins = np.random.default_rng(0), encoder.config.num_bins
     return [(2 + rng.standard_normal((length * step, bins))).astype(np.float32) for length in LENGTHS]
 
 
@@ -67,7 +66,7 @@ def test_neither_the_batch_nor_its_order_matters(encoder, matrices):
 
 @pytest.mark.parametrize("budget", [1, 300, 2000])
 def test_neither_batch_nor_order_matters_to_a_folded_encoder(budget, monkeypatch):
-    encoder = Encoder({"name": "resnetse34l", "channels": [16, 64, 64, 64], "embedding_dim": 8}, 20).eval()
+    encoder = make_encoder({"name": "resnetse34l", "channels": [16, 64, 64, 64], "embedding_dim": 8}, 20).eval()
     rng, folded = np.random.default_rng(0), fold_batch_norm(encoder)
     matrices = [rng.standard_normal((length, 20)).astype(np.float32) for length in LENGTHS]
     monkeypatch.setitem(embedding.BATCH_FRAMES, "cpu", budget)
@@ -102,7 +101,7 @@ def test_batches_come_in_few_sizes(lengths, monkeypatch):
 @pytest.mark.parametrize("model", ["lstm", "xvector"])
 def test_no_embedding_of_infinite_features(model, value):
     """The gates of an LSTM hide them."""
-    encoder = Encoder({"name": model, "embedding_dim": 8}, 8, normalization="none").eval()
+    encoder = make_encoder({"name": model, "embedding_dim": 8}, 8, normalization="none").eval()
     matrices = [np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32) for _ in range(3)]
     matrices[1][17, 3] = value
     found = embed_matrices(encoder, matrices)
@@ -180,7 +179,7 @@ def make_store(path, encoder):
     if encoder.takes_waveforms:
         write_recordings(path, speakers=4, utterances=6, seconds=0.2)
         return WaveStore(DataDir.load(path, need=["wav.scp"]), RATE)
-    write_features(path, dim=encoder.config["num_bins"])
+    write_features(path, dim=encoder.config.num_bins)
     return FeatureStore(path / "feats.scp")
 
 
@@ -230,7 +229,7 @@ def test_features_of_another_dimension_are_refused(tmp_path):
 
 @pytest.mark.parametrize("encoder", [name for name in MODELS if name not in WAVEFORM_MODELS], indirect=True)
 def test_nan_features_fail_their_utterance_and_no_other(tmp_path, encoder, monkeypatch):
-    write_features(tmp_path, dim=encoder.config["num_bins"])
+    write_features(tmp_path, dim=encoder.config.num_bins)
     data = DataDir.load(tmp_path, need=["feats.scp"])
     names = list(data.feats_scp)
     clean, failed = done(FeatureEmbedding(encoder, data, 10_000, True), names)

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from corpus import done, read_features, tiny_encoder, write_features, write_recordings
+from corpus import done, make_encoder, read_features, tiny_encoder, write_features, write_recordings
 from foreign import filled, imported
 
 from vouch.base.errors import VouchError
-from vouch.encoder import Encoder
 from vouch.extraction.embed import default_max_frames
 from vouch.extraction.pieces import Crops, Windows, check_cut
 from vouch.features.compute import compute
@@ -149,7 +148,7 @@ def test_impossible_parts_are_refused(cut, message):
 
 def test_parts_of_features_that_do_not_come_every_10_ms_are_refused():
     feature = {"type": "fbank", "num_mel_bins": 8, "frame_shift": 20}
-    encoder = Encoder({"name": "xvector", "embedding_dim": 8}, 8, feature=feature)
+    encoder = make_encoder({"name": "xvector", "embedding_dim": 8}, 8, feature=feature)
     with pytest.raises(VouchError, match="counted in frames of 10 ms, and the model's features come every 20 ms"):
         check_cut(Windows(30, 0.5, "mean"), encoder)
 

@@ -8,8 +8,8 @@ import torch
 
 from vouch.base.errors import VouchError
 from vouch.base.options import read_yaml
-from vouch.features import build_feature
 from vouch.features.compute import compute
+from vouch.features.config import FrontEndConfig
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden"
@@ -17,14 +17,14 @@ FILES = sorted((ROOT / "conf/features").glob("*.yaml"))
 
 
 def configured(name):
-    return build_feature(read_yaml(ROOT / f"conf/features/{name}.yaml"))
+    return FrontEndConfig.from_dict(read_yaml(ROOT / f"conf/features/{name}.yaml")).build()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_file(path):
     """Says what it is, builds, and gives finite features of the dimension in its name, whatever the length."""
     assert path.read_text().startswith("# ")
-    feature = build_feature(read_yaml(path))
+    feature = FrontEndConfig.from_dict(read_yaml(path)).build()
     digits = "".join(letter for letter in path.stem[-3:] if letter.isdigit())
     assert feature.dim == int(digits or 1)
     rng = np.random.default_rng(0)
@@ -148,14 +148,14 @@ def test_sizes_that_nobody_uses_cost_nothing(config, message, monkeypatch):
     for name in ("arange", "zeros", "linspace", "ones"):
         monkeypatch.setattr(torch, name, lambda *_, **__: pytest.fail("made a tensor first"))
     with pytest.raises(VouchError, match=message):
-        build_feature(config)
+        FrontEndConfig.from_dict(config).build()
 
 
 def test_wespeaker_is_kaldi_with_a_hamming_window():
     golden = np.load(GOLDEN / "kaldi_fbank.npz")
     config = read_yaml(ROOT / "conf/features/wespeaker80.yaml")
     assert config["num_mel_bins"] == 80
-    feature = build_feature({**config, "num_mel_bins": 40})
+    feature = FrontEndConfig.from_dict({**config, "num_mel_bins": 40}).build()
     for key in [key for key in golden.files if key.startswith("hamming/") and golden[key].size]:
         samples = golden[f"wav/{key.split('/')[1]}"].astype(np.float32) / 32768
         got = feature(torch.from_numpy(samples)[None])[0].numpy()

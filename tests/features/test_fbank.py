@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from vouch.base.errors import VouchError
-from vouch.features import build_feature, frames, resolve_feature
+from vouch.features import frames
+from vouch.features.config import FrontEndConfig
 from vouch.features.fbank import Fbank
 
 # Made by running Kaldi's compute-fbank-feats with dither 0.
@@ -176,11 +177,11 @@ def test_frame_count(length, snip):
 )
 def test_errors_name_the_mistake(options, message):
     with pytest.raises(VouchError, match=message):
-        build_feature(options)
+        FrontEndConfig.from_dict(options).build()
 
 
 def test_a_resolved_configuration_builds_the_same_feature():
-    resolved = resolve_feature({"type": "fbank", "num_mel_bins": 24, "high_freq": "7600"})
-    assert resolved["high_freq"] == 7600.0
-    assert resolve_feature(resolved) == resolved
-    assert build_feature(resolved).dim == 24
+    resolved = FrontEndConfig.from_dict({"type": "fbank", "num_mel_bins": 24, "high_freq": "7600"})
+    assert resolved.options["high_freq"] == 7600.0
+    assert FrontEndConfig.from_dict(resolved.as_dict()) == resolved
+    assert resolved.build().dim == 24

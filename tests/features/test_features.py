@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from vouch.base.errors import VouchError
-from vouch.features import FEATURES, build_feature, resolve_feature
+from vouch.features import FEATURES
+from vouch.features.config import FrontEndConfig
 
 
 def tiny(name):
@@ -14,7 +15,7 @@ def tiny(name):
 
 @pytest.fixture(params=FEATURES)
 def feature(request):
-    return build_feature(tiny(request.param))
+    return FrontEndConfig.from_dict(tiny(request.param)).build()
 
 
 def waves(rows, samples):
@@ -51,8 +52,8 @@ def test_nothing_is_stored_with_a_model(feature):
 
 @pytest.mark.parametrize("name", FEATURES)
 def test_configurations(name):
-    resolved = resolve_feature(tiny(name))
-    assert resolve_feature(resolved) == resolved
-    assert build_feature(resolved).sample_rate == resolved["sample_rate"]
+    resolved = FrontEndConfig.from_dict(tiny(name))
+    assert FrontEndConfig.from_dict(resolved.as_dict()) == resolved
+    assert resolved.build().sample_rate == resolved.sample_rate
     with pytest.raises(VouchError, match=rf"'sample_rat' of feature '{name}' \(did you mean 'sample_rate'\?\)"):
-        build_feature({**tiny(name), "sample_rat": 8000})
+        FrontEndConfig.from_dict({**tiny(name), "sample_rat": 8000}).build()

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from vouch.base.errors import VouchError
-from vouch.features import build_feature, logmel, resolve_feature
+from vouch.features import logmel
+from vouch.features.config import FrontEndConfig
 from vouch.features.logmel import LogMel
 from vouch.features.mel import triangles
 
@@ -194,7 +195,7 @@ def test_input_scale_is_that_of_the_samples():
 @pytest.mark.parametrize("options", [{}, {"type": "fbank"}])
 def test_autocast_costs_no_digits(options):
     wave = noise(1, 8000)
-    feature = build_feature({"type": "logmel", **options})
+    feature = FrontEndConfig.from_dict({"type": "logmel", **options}).build()
     with torch.autocast("cpu", torch.bfloat16):
         got = feature(wave)
     assert torch.equal(got, feature(wave))
@@ -238,12 +239,12 @@ def test_gradients_are_right_although_steps_are_done_in_place(spectrum, order, b
 )
 def test_errors_name_the_mistake(options, message):
     with pytest.raises(VouchError, match=message):
-        build_feature({"type": "logmel", **options})
+        FrontEndConfig.from_dict({"type": "logmel", **options}).build()
 
 
 def test_a_resolved_configuration_builds_the_same_feature():
-    resolved = resolve_feature({"type": "logmel", "num_mel_bins": None, "log_offset": "1e-9"})
-    assert (resolved["num_mel_bins"], resolved["log_offset"]) == (None, 1e-9)
-    assert resolve_feature(resolved) == resolved
-    assert build_feature(resolved).dim == 257
-    assert not build_feature(resolved).state_dict()
+    resolved = FrontEndConfig.from_dict({"type": "logmel", "num_mel_bins": None, "log_offset": "1e-9"})
+    assert (resolved.options["num_mel_bins"], resolved.options["log_offset"]) == (None, 1e-9)
+    assert FrontEndConfig.from_dict(resolved.as_dict()) == resolved
+    assert resolved.build().dim == 257
+    assert not resolved.build().state_dict()

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from vouch.base.errors import VouchError
-from vouch.features import build_feature, resolve_feature
 from vouch.features.compute import compute
+from vouch.features.config import FrontEndConfig
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 16000])
 def test_it_is_the_samples(length):
-    feature = build_feature({"type": "waveform"})
+    feature = FrontEndConfig.from_dict({"type": "waveform"}).build()
     waves = torch.randn(3, length, generator=torch.Generator().manual_seed(length))
     features = feature(waves)
     assert features.shape == (3, feature.num_frames(length), feature.dim) == (3, length, 1)
@@ -19,17 +19,17 @@ def test_it_is_the_samples(length):
 
 
 def test_extraction_refuses_only_an_empty_one():
-    feature = build_feature({"type": "waveform"})
+    feature = FrontEndConfig.from_dict({"type": "waveform"}).build()
     assert compute(feature, np.array([0.5, -1], np.float32)).tolist() == [[0.5], [-1]]
     with pytest.raises(VouchError, match="shorter than one frame"):
         compute(feature, np.zeros(0, np.float32))
 
 
 def test_the_rate_is_its_only_option():
-    assert resolve_feature({"type": "waveform"}) == {"type": "waveform", "sample_rate": 16000, "channel": "mean"}
-    assert build_feature({"type": "waveform", "sample_rate": 8000}).sample_rate == 8000
-    assert not build_feature({"type": "waveform"}).state_dict()
+    assert FrontEndConfig("waveform").as_dict() == {"type": "waveform", "sample_rate": 16000, "channel": "mean"}
+    assert FrontEndConfig.from_dict({"type": "waveform", "sample_rate": 8000}).build().sample_rate == 8000
+    assert not FrontEndConfig.from_dict({"type": "waveform"}).build().state_dict()
     with pytest.raises(VouchError, match="sample_rate must be from 1 to 1000000 Hz, not 0"):
-        build_feature({"type": "waveform", "sample_rate": 0})
+        FrontEndConfig.from_dict({"type": "waveform", "sample_rate": 0}).build()
     with pytest.raises(VouchError, match="unknown option 'num_mel_bins'"):
-        build_feature({"type": "waveform", "num_mel_bins": 40})
+        FrontEndConfig.from_dict({"type": "waveform", "num_mel_bins": 40}).build()

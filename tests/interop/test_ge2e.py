@@ -11,8 +11,8 @@ from fill import fill
 from foreign import embed, imported
 
 from vouch.base.errors import VouchError
-from vouch.features import resolve_feature
 from vouch.features.compute import compute
+from vouch.features.config import FrontEndConfig
 from vouch.interop import import_checkpoint
 from vouch.interop.resemblyzer import vouch_key
 from vouch.models.lstm import GE2ELSTM
@@ -46,7 +46,7 @@ def resemblyzer_state(**sizes):
 
 
 def front_end(name):
-    return resolve_feature(yaml.safe_load((ROOT / f"conf/features/{name}.yaml").read_text()))
+    return FrontEndConfig.from_dict(yaml.safe_load((ROOT / f"conf/features/{name}.yaml").read_text()))
 
 
 @pytest.mark.parametrize(("padding", "reference"), [("reflect", "logmel_reflect"), ("zeros", "logmel_constant")])
@@ -61,19 +61,19 @@ def test_features_and_embeddings_are_the_originals(padding, reference, tmp_path)
 
 def test_the_default_front_end(tmp_path):
     encoder = imported(tmp_path, state(hidden=8, layers=1, dim=4), "ge2e")
-    assert encoder.config["feature"] == front_end("ge2e40")
-    assert encoder.config["normalization"] == "none"
+    assert encoder.config.front_end == front_end("ge2e40")
+    assert encoder.config.normalization == "none"
 
 
 def test_other_features(tmp_path):
     torch.save(state(bins=6, hidden=8, layers=1, dim=4), tmp_path / "pase.model")
     encoder, notes, _ = import_checkpoint(tmp_path / "pase.model", "ge2e")
-    assert encoder.config["feature"] is None
+    assert encoder.config.front_end is None
     assert "6 dimensions, not audio" in notes[0]
     configuration = tmp_path / "mine.yaml"
     configuration.write_text("type: logmel\nnum_mel_bins: 6\n")
     encoder = import_checkpoint(tmp_path / "pase.model", "ge2e", {"feature": str(configuration)}).encoder
-    assert encoder.config["feature"]["num_mel_bins"] == 6
+    assert encoder.config.front_end.options["num_mel_bins"] == 6
     for options, message in [
         ({"feature": str(ROOT / "conf/features/ge2e40.yaml")}, "front end gives 40 dimensions, the features have 6"),
         ({"padding": "zeros"}, "has 40 dimensions"),
@@ -93,7 +93,7 @@ def test_resemblyzer_clips_embeddings(tmp_path):
         embeddings = encoder(torch.from_numpy(ARRAYS[f"{SMALL}/x"]))
     clipped = np.maximum(ARRAYS[f"{SMALL}/proj64"], 0)
     np.testing.assert_allclose(embeddings, clipped / np.linalg.norm(clipped, axis=1, keepdims=True), rtol=0, atol=1e-5)
-    assert encoder.config["feature"] == front_end("resemblyzer40")
+    assert encoder.config.front_end == front_end("resemblyzer40")
     assert embed(encoder, FEATURES["wave"][None, :8000]).shape == (1, 32)
 
 

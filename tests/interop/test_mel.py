@@ -5,7 +5,7 @@ import torch
 import torchaudio
 
 from vouch.base.errors import VouchError
-from vouch.features import build_feature
+from vouch.features.config import FrontEndConfig
 from vouch.features.mel import triangles
 from vouch.interop.mel import recognise_options
 
@@ -25,7 +25,7 @@ def test_the_front_end_of_a_checkpoint_is_recognised(name, window_fn, n_mels):
     window, matrix = stored_buffers(n_mels, window_fn)
     options = recognise_options(window, matrix)
     assert options["window_type"] == name
-    feature = build_feature({"type": "logmel", **options})
+    feature = FrontEndConfig.from_dict({"type": "logmel", **options}).build()
     assert (feature.dim, feature.n_fft) == (n_mels, 512)
     torch.testing.assert_close(feature.window[56:456], window, atol=1e-6, rtol=0)
     torch.testing.assert_close(feature.bands(torch.eye(257)), matrix, atol=1e-4, rtol=0)

@@ -62,7 +62,7 @@ def test_the_same_waveform_gives_the_same_embedding(name, tmp_path):
     np.testing.assert_allclose(embed(encoder, waves), ARRAYS[f"{name}/emb"][:1], rtol=0, atol=3e-5)
     assert dropped == {"weights of segment7": 2}
     assert notes[0] == f"configuration {tmp_path / 'config.yml'}"
-    assert encoder.config["feature"] == {"type": "waveform", "sample_rate": 16000, "channel": "mean"}
+    assert encoder.config.front_end.type == "waveform"
 
 
 def test_newer_weight_normalisation_and_places_of_the_configuration(tmp_path):

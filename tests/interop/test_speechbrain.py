@@ -9,7 +9,7 @@ import yaml
 from foreign import embed, imported
 
 from vouch.base.errors import VouchError
-from vouch.features import resolve_feature
+from vouch.features.config import FrontEndConfig
 from vouch.interop.speechbrain import vouch_weight
 from vouch.models.ecapa_tdnn import EcapaTDNN
 
@@ -63,8 +63,8 @@ def test_network_and_front_end(tmp_path):
         expected = model.eval()(features - features.mean(dim=1, keepdim=True))
     np.testing.assert_allclose(embed(encoder, WAVE), expected, rtol=0, atol=1e-5)
     front_end = yaml.safe_load((ROOT / "conf/features/speechbrain80.yaml").read_text())
-    assert encoder.config["feature"] == resolve_feature(front_end)
-    assert encoder.config["normalization"] == "mean"
+    assert encoder.config.front_end == FrontEndConfig.from_dict(front_end)
+    assert encoder.config.normalization == "mean"
 
 
 def test_keys_that_do_not_fit(tmp_path):

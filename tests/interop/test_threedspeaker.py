@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from corpus import make_encoder
 from foreign import embed, imported, renamed_state
 
 from vouch.base.errors import VouchError
-from vouch.encoder import Encoder
-from vouch.features import resolve_feature
+from vouch.features.config import FrontEndConfig
 from vouch.interop import import_checkpoint
 
 FRONT_END = yaml.safe_load((Path(__file__).parents[2] / "conf/features/3dspeaker80.yaml").read_text())
@@ -22,7 +22,7 @@ WAVES = (RNG.standard_normal((2, 16000)) * np.repeat([0.2, 1e-4, 0.05, 1e-6], 40
 
 def source():
     torch.manual_seed(0)
-    encoder = Encoder(MODEL | {"pooling": "stats"}, 80, "mean", FRONT_END).eval()
+    encoder = make_encoder(MODEL | {"pooling": "stats"}, 80, "mean", FRONT_END).eval()
     return encoder, renamed_state(encoder.model, lambda key: key)
 
 
@@ -31,8 +31,8 @@ def test_front_end_and_statistics_are_its_own(tmp_path):
     torch.save(state, tmp_path / "campplus.bin")
     found, notes, dropped = import_checkpoint(tmp_path / "campplus.bin", "3dspeaker")
     assert found.config == encoder.config
-    assert found.config["feature"] == resolve_feature(FRONT_END)
-    assert found.config["model"]["pooling"] == "stats"
+    assert found.config.front_end == FrontEndConfig.from_dict(FRONT_END)
+    assert found.config.network.options["pooling"] == "stats"
     assert not dropped
     assert "needs --from wespeaker" in notes[1]
     np.testing.assert_array_equal(embed(found, WAVES), embed(encoder, WAVES))
@@ -45,8 +45,8 @@ def test_front_end_and_statistics_are_its_own(tmp_path):
 
 def test_bins_and_prefixes(tmp_path):
     torch.manual_seed(0)
-    narrow = renamed_state(Encoder(MODEL | {"pooling": "stats"}, 40).model, lambda key: key)
-    assert imported(tmp_path, narrow, "3dspeaker", num_bins=40).config["num_bins"] == 40
+    narrow = renamed_state(make_encoder(MODEL | {"pooling": "stats"}, 40).model, lambda key: key)
+    assert imported(tmp_path, narrow, "3dspeaker", num_bins=40).config.num_bins == 40
     with pytest.raises(VouchError, match="80 bins"):
         imported(tmp_path, narrow, "3dspeaker")
     encoder, state = source()
@@ -56,7 +56,7 @@ def test_bins_and_prefixes(tmp_path):
 
 def test_other_networks_are_refused_by_name(tmp_path):
     torch.manual_seed(0)
-    resnet = renamed_state(Encoder({"name": "resnet34", "channels": 2, "depth": 18}, 80).model, lambda key: key)
+    resnet = renamed_state(make_encoder({"name": "resnet34", "channels": 2, "depth": 18}, 80).model, lambda key: key)
     with pytest.raises(VouchError, match=r"only its CAM.. is known here, which has a key 'xvector.tdnn.linear.weight'"):
         imported(tmp_path, resnet, "3dspeaker")
     with pytest.raises(VouchError, match=r"an ERes2NetV2, as its key 'fuse34.local_att.0.weight' tells"):

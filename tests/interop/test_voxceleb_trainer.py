@@ -10,7 +10,7 @@ import yaml
 from foreign import constant, embed, filled, imported, renamed_state
 
 from vouch.base.errors import VouchError
-from vouch.features import resolve_feature
+from vouch.features.config import FrontEndConfig
 from vouch.interop import import_checkpoint
 from vouch.models.resnetse34l import ResNetSE34L
 
@@ -71,12 +71,12 @@ def test_the_same_waveform_gives_the_same_embedding(name, tmp_path):
     arrays = LIGHT_ARRAYS if name.startswith("ResNetSE34L") else ARRAYS
     expected = arrays[f"{name}/emb_eval" if historic else f"{name}/emb_eval_odd"][:1]
     np.testing.assert_allclose(embed(encoder, waves), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
-    assert encoder.config["normalization"] == "meanvar"
+    assert encoder.config.normalization == "meanvar"
     if configuration:
         front_end = yaml.safe_load((ROOT / f"conf/features/{configuration}.yaml").read_text())
-        ours = resolve_feature({**encoder.config["feature"]})
+        ours = encoder.config.front_end
         # Without a logarithm nothing is added before it.
-        assert ours == resolve_feature({"log_offset": ours["log_offset"], **front_end})
+        assert ours == FrontEndConfig.from_dict({"log_offset": ours.options["log_offset"], **front_end})
 
 
 def test_rawnet3(tmp_path):
@@ -94,7 +94,7 @@ def test_rawnet3(tmp_path):
     state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     state["attention.3.weight"], state["attention.3.bias"] = torch.zeros(1, 128, 1), torch.zeros(1)
     asp = imported(tmp_path, {"model": state}, "voxceleb_trainer", sinc_stride=16)
-    assert (asp.config["model"]["pooling"], asp.config["model"]["sinc_stride"]) == ("asp", 16)
+    assert (asp.config.network.options["pooling"], asp.config.network.options["sinc_stride"]) == ("asp", 16)
     with pytest.raises(VouchError, match="RawNet3 has no input-scale"):
         imported(tmp_path, {"model": state}, "voxceleb_trainer", input_scale=1.0)
     damaged = state | {"conv1.filterbank.window_": torch.ones(125)}
@@ -143,14 +143,14 @@ def test_layouts(layout, tmp_path):
 def test_input_amplitude(window, name, options, scale, note, tmp_path):
     torch.save(prefixed(tiny_state(window)), tmp_path / name)
     encoder, notes, _ = import_checkpoint(tmp_path / name, "voxceleb_trainer", options)
-    assert encoder.config["feature"]["input_scale"] == scale
-    assert encoder.config["feature"]["window_type"] == window
+    assert encoder.config.front_end.options["input_scale"] == scale
+    assert encoder.config.front_end.options["window_type"] == window
     assert note in notes[1]
 
 
 def test_the_half_network_is_of_2020(tmp_path):
     encoder = imported(tmp_path, filled(SALT, KEYS[HALF]), "voxceleb_trainer")
-    assert encoder.config["feature"]["input_scale"] == 32768.0
+    assert encoder.config.front_end.options["input_scale"] == 32768.0
 
 
 def broken(changes):

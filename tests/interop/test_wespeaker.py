@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from corpus import make_encoder
 from foreign import embed, imported, renamed_state
 
 from vouch.base.errors import VouchError
-from vouch.encoder import Encoder
-from vouch.features import resolve_feature
+from vouch.features.config import FrontEndConfig
 from vouch.interop import import_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ CASES = {
 def source(name):
     torch.manual_seed(0)
     model, key = CASES[name]
-    encoder = Encoder(model, 80, "mean", FRONT_END).eval()
+    encoder = make_encoder(model, 80, "mean", FRONT_END).eval()
     return encoder, renamed_state(encoder.model, key)
 
 
@@ -69,7 +69,7 @@ def test_networks(name, tmp_path):
     torch.save(state | CLASSIFIER, tmp_path / "avg_model.pt")
     found, notes, dropped = import_checkpoint(tmp_path / "avg_model.pt", "wespeaker")
     assert found.config == encoder.config
-    assert found.config["feature"] == resolve_feature(FRONT_END)
+    assert found.config.front_end == FrontEndConfig.from_dict(FRONT_END)
     assert dropped == {"weights of the classifier": 1}
     assert notes[0] == f"network {CASES[name][0]['name']}"
     np.testing.assert_array_equal(embed(found, WAVE), embed(encoder, WAVE))
@@ -123,8 +123,8 @@ def test_networks_inside_a_lightning_module(name, network, classifier, tmp_path)
 def test_bins(tmp_path):
     torch.manual_seed(0)
     for model in (RESNET | {"depth": 18}, CASES["campplus"][0]):
-        state = renamed_state(Encoder(model, 40).model, same)
-        assert imported(tmp_path, state, "wespeaker", num_bins=40).config["num_bins"] == 40
+        state = renamed_state(make_encoder(model, 40).model, same)
+        assert imported(tmp_path, state, "wespeaker", num_bins=40).config.num_bins == 40
         with pytest.raises(VouchError, match="80 bins"):
             imported(tmp_path, state, "wespeaker")
     _, state = source("xvector")

@@ -24,6 +24,7 @@ from vouch.corpora.durations import read_duration, read_durations
 from vouch.corpora.prepared import DataSet, write_data_sets
 from vouch.corpora.tree import safe, scan
 from vouch.corpora.trial_lists import Names, read_trial_list
+from vouch.features.config import FrontEndConfig
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.lists.trials import Trials, read_trials
 from vouch.kaldi.tables import read_table
@@ -558,7 +559,7 @@ def test_silence_passes_stage_0_and_not_the_first_stage_that_reads_samples(tmp_p
     (data,) = found
     done = scripts.run("steps/make_fbank.py", data, "--max-failed", "0.5", cwd=tmp_path)
     assert "1 failed: 's9-u1': silence, all samples are 0" in done.stderr
-    training = TrainingSet(tmp_path / "data/train", feature={"type": "waveform", "sample_rate": 16000})
+    training = TrainingSet(tmp_path / "data/train", feature=FrontEndConfig("waveform"))
     assert training.left_out == f"{tmp_path}/data/train/wav.scp: 1 utterances of silence or 0 samples left out: s9-u1"
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from vouch.base.errors import VouchError
-from vouch.losses import LOSSES, LossOutput, SpeakerLoss, build_loss, resolve_loss
+from vouch.losses import LOSSES, LossOutput, SpeakerLoss
+from vouch.losses.config import LossConfig, LossPart
 
 DIM, SPEAKERS = 12, 7
 
@@ -160,7 +161,7 @@ def test_a_sum_with_any_loss(name):
     """Its value, gradients and needs follow from its parts."""
     torch.manual_seed(2)
     other = "softmax" if name != "softmax" else "center"
-    loss = build_loss({"name": f"{name}+{other}", name: {"weight": 0.5}}, DIM, SPEAKERS)
+    loss = LossConfig.from_dict({"name": f"{name}+{other}", name: {"weight": 0.5}}).build(DIM, SPEAKERS)
     first, second = loss.get_submodule(name), loss.get_submodule(other)
     assert (loss.distinct_speakers, loss.utterances_per_speaker) == (
         first.distinct_speakers,
@@ -175,10 +176,12 @@ def test_a_sum_with_any_loss(name):
 
 
 def test_options_of_a_loss_and_of_the_parts_of_a_sum():
-    assert build_loss({"name": "aamsoftmax", "margin": 0.4}, DIM, SPEAKERS).margin == 0.4
-    loss = build_loss({"name": "amsoftmax+ge2e", "amsoftmax": {"margin": 0.1}, "ge2e": {"weight": 3}}, DIM, SPEAKERS)
+    assert LossConfig.from_dict({"name": "aamsoftmax", "margin": 0.4}).build(DIM, SPEAKERS).margin == 0.4
+    parts = {"amsoftmax": {"margin": 0.1}, "ge2e": {"weight": 3}}
+    loss = LossConfig.from_dict({"name": "amsoftmax+ge2e", **parts}).build(DIM, SPEAKERS)
     assert loss.get_submodule("amsoftmax").margin == 0.1
     assert loss.weights == {"amsoftmax": 1.0, "ge2e": 3.0}
-    assert resolve_loss(resolve_loss({"name": "coco+proto"})) == resolve_loss({"name": "coco+proto"})
+    config = LossConfig.from_dict({"name": "coco+proto"})
+    assert config == LossConfig((LossPart("coco"), LossPart("proto"))) == LossConfig.from_dict(config.as_dict())
     with pytest.raises(VouchError, match="angleproto 2, ge2e 4"):
-        build_loss({"name": "angleproto+ge2e"}, DIM, SPEAKERS)
+        LossConfig.from_dict({"name": "angleproto+ge2e"}).build(DIM, SPEAKERS)

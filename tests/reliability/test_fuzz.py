@@ -33,7 +33,7 @@ from vouch.corpora.archives import unpack
 from vouch.encoder import load_encoder, save_encoder
 from vouch.evaluation.result import Settings, evaluate
 from vouch.evaluation.result_file import read_result, write_result
-from vouch.features import resolve_feature
+from vouch.features.config import FrontEndConfig
 from vouch.interop import import_checkpoint
 from vouch.jobs.line import parse_launch
 from vouch.kaldi.datadirs.datadir import DataDir
@@ -179,7 +179,7 @@ def make_foreign_model(path: Path) -> None:
 
 READERS = {
     "yaml": Reader(copied(CONF / "augment.yaml"), read_yaml),
-    "feature": Reader(copied(CONF / "features/fbank40.yaml"), lambda path: resolve_feature(read_yaml(path))),
+    "feature": Reader(copied(CONF / "features/fbank40.yaml"), lambda path: FrontEndConfig.from_dict(read_yaml(path))),
     "recipe": Reader(copied(CONF / "recipes/demo.yaml"), lambda path: resolve_config(read_yaml(path), {})),
     "noises": Reader(copied(CONF / "augment.yaml"), lambda path: read_kinds(read_yaml(path))),
     "json": Reader(text(json.dumps({"a": [1, 2.5, None, True, "é"], "b": {"c": -1e-3}})), read_json),

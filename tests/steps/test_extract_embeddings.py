@@ -12,7 +12,6 @@ from processes import fails, succeeds, wait_for
 
 from vouch.encoder import save_encoder
 from vouch.extraction.embed import embed_matrices
-from vouch.features import resolve_feature
 from vouch.kaldi.matrices.mapped import read_vectors
 from vouch.kaldi.matrices.writing import open_ark
 from vouch.kaldi.tables import read_table, write_table
@@ -187,7 +186,7 @@ def test_bad_input_is_refused(scripts, data, tmp_path):
 
 
 def test_features_of_another_front_end_are_refused(scripts, recordings, tmp_path):
-    other = resolve_feature({**FRONT_END, "low_freq": 60})
+    other = {**FRONT_END, "low_freq": 60}
     save_encoder(tiny_encoder(num_bins=20, feature=other), tmp_path / "other.pt")
     done = scripts.run(EXTRACT, "data", "other.pt", "out", cwd=tmp_path)
     fails(done, "data/feature.yaml: low_freq is 20.0, the model was trained with 60.0")

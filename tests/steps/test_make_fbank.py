@@ -22,7 +22,7 @@ from corpus import (
 from processes import ROOT, fails, succeeds, wait_for
 
 from vouch.encoder import save_encoder
-from vouch.features import build_feature
+from vouch.features.config import FrontEndConfig
 from vouch.kaldi.datadirs.datadir import write_data_dir
 from vouch.kaldi.tables import read_table
 
@@ -36,7 +36,7 @@ def data(tmp_path):
 
 
 def expected_features(data):
-    feature = build_feature({"type": "fbank", "num_mel_bins": 40})
+    feature = FrontEndConfig.from_dict({"type": "fbank", "num_mel_bins": 40}).build()
     found = {}
     for name, wav in read_table(data / "wav.scp").items():
         samples = soundfile.read(wav, dtype="float32")[0]
@@ -133,7 +133,7 @@ def test_the_front_end_of_another_toolkit(scripts, data):
     succeeds(scripts.run(MAKE_FBANK, data, "--config", config, "--nj", 2, "--shard-size", 3, cwd=data))
     made_with = yaml.safe_load((data / "feature.yaml").read_text())
     assert made_with.items() >= yaml.safe_load(config.read_text()).items()
-    feature = build_feature(made_with)
+    feature = FrontEndConfig.from_dict(made_with).build()
     found = read_features(data / "feats.scp")
     assert found.keys() == read_table(data / "wav.scp").keys()
     for name, wav in read_table(data / "wav.scp").items():
@@ -198,7 +198,7 @@ def test_segments_are_cut_out_of_recordings(scripts, data):
     (data / "utt2spk").write_text("".join(f"{u} s0\n" for u, *_ in segments))
     succeeds(scripts.run(MAKE_FBANK, data, cwd=data))
     wavs = read_table(data / "wav.scp")
-    feature = build_feature({"type": "fbank", "num_mel_bins": 40})
+    feature = FrontEndConfig.from_dict({"type": "fbank", "num_mel_bins": 40}).build()
     found = read_features(data / "feats.scp")
     assert list(found) == [utterance for utterance, *_ in segments]
     for utterance, recording, start, end in segments:

@@ -15,11 +15,12 @@ from corpus import TINY, write_all_trials, write_features, write_recordings
 from processes import fails, succeeds, wait_for
 
 from vouch.base.torchfile import load_torch
-from vouch.encoder import load_encoder, resolve_model
-from vouch.features import resolve_feature
+from vouch.encoder import load_encoder
+from vouch.features.config import FrontEndConfig
 from vouch.kaldi.lineage.records import write_record
 from vouch.kaldi.matrices.mapped import read_vectors
 from vouch.kaldi.tables import read_table
+from vouch.models.config import NetworkConfig
 
 TRAIN = "steps/train.py"
 TRAINING = {"epochs": 2, "batch_size": 8, "crop_frames": 20, "checkpoint_minutes": 0}
@@ -54,8 +55,8 @@ def test_help_is_for_people(scripts, tmp_path):
 
 
 def test_a_training_leaves_all_that_it_should(scripts, folder):
-    feature = resolve_feature({"type": "fbank", "num_mel_bins": 8})
-    (folder / "train/feature.yaml").write_text(yaml.safe_dump(feature))
+    feature = FrontEndConfig.from_dict({"type": "fbank", "num_mel_bins": 8})
+    (folder / "train/feature.yaml").write_text(yaml.safe_dump(feature.as_dict()))
     done = succeeds(
         scripts.run(TRAIN, *WORDS, "--train.epochs", 3, "--loss=aamsoftmax", "--loss.margin", 0.3, cwd=folder)
     )
@@ -63,15 +64,15 @@ def test_a_training_leaves_all_that_it_should(scripts, folder):
     config = yaml.safe_load((folder / "exp/config.yaml").read_text())
     assert (config["loss"]["margin"], config["train"]["epochs"], config["train"]["batch_size"]) == (0.3, 3, 8)
     encoder = load_encoder(folder / "exp/final.pt")
-    assert encoder.config["model"] == resolve_model(TINY["lstm"])
-    assert encoder.config["feature"] == feature
+    assert encoder.config.network == NetworkConfig.from_dict(TINY["lstm"])
+    assert encoder.config.front_end == feature
     lines = (folder / "exp/train.log").read_text().splitlines()
     count = sum(parameter.numel() for parameter in encoder.parameters())
     assert f" 4 speakers, 24 utterances, 0.00 hours; lstm of {count} parameters, loss aamsoftmax of 32;" in lines[0]
     assert [line.split()[3] for line in lines[1:4]] == ["1/3:", "2/3:", "3/3:"]
     assert "validation EER" in lines[3]
     assert "final.pt: the encoder of epoch" in lines[4]
-    assert config["feature"] == feature
+    assert config["feature"] == feature.as_dict()
     assert [line.split(maxsplit=2)[2] for line in lines] == done.stdout.splitlines()
     assert sorted(path.name for path in (folder / "exp").iterdir()) == [
         *("checkpoints", "config.yaml", "final.pt", "provenance.json", "tensorboard", "train.log", "training.png")
@@ -111,7 +112,7 @@ def test_fine_tuning_starts_from_a_checkpoint(scripts, folder):
     words = (*words, "--train.batch_size", 8, "--train.epochs", 1)
     done = succeeds(scripts.run(TRAIN, *words, cwd=folder))
     assert f"fine-tuning {checkpoint}: the loss keeps its rows for 2 of 4 speakers" in done.stdout
-    assert load_encoder(folder / "tuned/final.pt").config["model"] == resolve_model(TINY["lstm"])
+    assert load_encoder(folder / "tuned/final.pt").config.network == NetworkConfig.from_dict(TINY["lstm"])
     assert "is trained already" in succeeds(scripts.run(TRAIN, *words, cwd=folder)).stdout
     name = scripts.run(TRAIN, "--print-name", "--config", "other.yaml", "--finetune", checkpoint, cwd=folder)
     assert succeeds(name).stdout == "lstm_softmax_finetuned features\n"
@@ -133,7 +134,7 @@ def test_a_network_that_takes_waveforms(scripts, tmp_path):
     done = succeeds(scripts.run(TRAIN, *WORDS, cwd=tmp_path))
     assert "epoch 2/2" in done.stdout and "validation EER" in done.stdout
     encoder = load_encoder(tmp_path / "exp/final.pt")
-    assert encoder.config["feature"] == {"type": "waveform", "sample_rate": 16000, "channel": "mean"}
+    assert encoder.config.front_end == FrontEndConfig("waveform", {"sample_rate": 16000})
     assert yaml.safe_load((tmp_path / "exp/config.yaml").read_text())["normalization"] == "none"
 
     succeeds(scripts.run("steps/extract_embeddings.py", "train", "exp/final.pt", "out", cwd=tmp_path))

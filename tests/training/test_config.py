@@ -23,29 +23,31 @@ FILE = {
 
 def test_defaults_hold_everywhere_without_a_file():
     config = resolve_config({}, {})
-    assert (config.model["name"], config.loss["name"], config.normalization) == ("resnetse34l", "aamsoftmax", "mean")
+    assert (config.network.name, config.loss.name, config.normalization) == ("resnetse34l", "aamsoftmax", "mean")
     assert config.train == TrainOptions()
 
 
 def test_the_file_overrides_the_defaults_and_the_command_line_the_file():
     config = resolve_config(FILE, {})
-    assert (config.model["embedding_dim"], config.loss["margin"], config.normalization) == (64, 0.3, "meanvar")
+    assert config.network.options["embedding_dim"] == 64 and config.loss.as_dict()["margin"] == 0.3
+    assert config.normalization == "meanvar"
     assert (config.train.epochs, config.train.learning_rate, config.train.batch_size) == (7, 0.0005, 64)
     over = {"loss.margin": "0.1", "train.epochs": "3", "model.embedding_dim": "32", "normalization": "none"}
     config = resolve_config(FILE, over)
-    assert (config.model["embedding_dim"], config.loss["margin"], config.normalization) == (32, 0.1, "none")
+    assert config.network.options["embedding_dim"] == 32 and config.loss.as_dict()["margin"] == 0.1
+    assert config.normalization == "none"
     assert (config.train.epochs, config.train.learning_rate) == (3, 0.0005)
     assert FILE["train"]["epochs"] == 7
 
 
 def test_another_loss_or_model_starts_from_its_own_defaults():
     config = resolve_config(FILE, {"loss": "softmax", "model": "lstm"})
-    assert config.loss == {"name": "softmax"}
+    assert config.loss.as_dict() == {"name": "softmax"}
     own = {"name": "lstm", "embedding_dim": 256, "hidden_size": 768, "num_layers": 3}
-    assert config.model == {**own, "projection": "last", "relu": False}
+    assert config.network.as_dict() == {**own, "projection": "last", "relu": False}
     assert config.train.epochs == 7
     config = resolve_config(FILE, {"loss.variant": "contrast", "loss": "ge2e"})
-    assert config.loss["variant"] == "contrast"
+    assert config.loss.as_dict()["variant"] == "contrast"
     # The same name again is no other loss.
     assert resolve_config(FILE, {"loss": "aamsoftmax", "model": "xvector"}) == resolve_config(FILE, {})
 
@@ -125,11 +127,12 @@ def test_mistakes_are_refused_naming_the_nearest(file, over, message):
 def test_a_sum_of_losses_from_the_file_and_from_the_command_line():
     parts = {"name": "aamsoftmax+angleproto", "aamsoftmax": {"margin": 0.3}, "angleproto": {"weight": 0.5}}
     config = resolve_config({"loss": parts}, {})
-    assert (config.loss["aamsoftmax"]["margin"], config.loss["angleproto"]["weight"]) == (0.3, 0.5)
-    assert config.loss["aamsoftmax"]["weight"] == 1.0
+    assert [part.name for part in config.loss.parts] == ["aamsoftmax", "angleproto"]
+    assert config.loss.parts[0].options["margin"] == 0.3
+    assert [part.weight for part in config.loss.parts] == [1.0, 0.5]
     over = {"loss": "aamsoftmax+angleproto", "loss.aamsoftmax.margin": "0.3", "loss.angleproto.weight": "0.5"}
     assert resolve_config(FILE, over) == resolve_config({**FILE, "loss": parts}, {})
-    assert resolve_config({"loss": parts}, {"loss.aamsoftmax.margin": "0.4"}).loss["angleproto"]["weight"] == 0.5
+    assert resolve_config({"loss": parts}, {"loss.aamsoftmax.margin": "0.4"}).loss.parts[1].weight == 0.5
     assert experiment_name({}, config, {}) == "resnetse34l_aamsoftmax+angleproto"
     assert resolve_config(config.as_dict(), {}) == config
 

@@ -10,6 +10,7 @@ import torch
 from corpus import read_features, write_features, write_recordings
 
 from vouch.base.errors import VouchError
+from vouch.features.config import FrontEndConfig
 from vouch.kaldi.tables import read_table, write_table
 from vouch.stores.features import FeatureStore
 from vouch.training.data import QUEUED_BATCHES, TrainingSet, find_not_finite, frames_per_second, prefetch
@@ -192,7 +193,7 @@ def test_speakers_with_too_little_audio_are_left_out(tmp_path):
     totals = np.bincount(whole.labels, whole.num_frames)
     shortest = int(totals.argmin())
     part = TrainingSet(
-        tmp_path, min_speaker_seconds=(totals.min() + 1) / 50, feature={"type": "fbank", "frame_shift": 20}
+        tmp_path, min_speaker_seconds=(totals.min() + 1) / 50, feature=FrontEndConfig("fbank", {"frame_shift": 20})
     )
     assert part.speakers == [name for name in whole.speakers if name != f"s{shortest}"]
     assert np.bincount(part.labels).tolist() == np.delete(np.bincount(whole.labels), shortest).tolist()
@@ -204,7 +205,7 @@ def test_speakers_with_too_little_audio_are_left_out(tmp_path):
     )
 
 
-WAVEFORM = {"type": "waveform", "sample_rate": 16000}
+WAVEFORM = FrontEndConfig("waveform")
 
 
 def test_crops_of_waveforms_are_pieces_of_the_recordings(tmp_path):
@@ -230,8 +231,8 @@ def test_crops_of_waveforms_are_pieces_of_the_recordings(tmp_path):
 
 
 def test_seconds_of_waveforms_and_of_features(tmp_path):
-    assert frames_per_second(None) == frames_per_second({"type": "fbank", "frame_shift": 10.0}) == 100
-    assert frames_per_second({"type": "waveform", "sample_rate": 8000}) == 8000
+    assert frames_per_second(None) == frames_per_second(FrontEndConfig("fbank")) == 100
+    assert frames_per_second(FrontEndConfig("waveform", {"sample_rate": 8000})) == 8000
     write_recordings(tmp_path / "data", speakers=3)
     wavs = read_table(tmp_path / "data/wav.scp")
     write_table(tmp_path / "data/utt2dur", {name: "0.4" if name[:2] == "s1" else "0.5" for name in wavs})

@@ -1,5 +1,7 @@
 """Starting from a trained network."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from corpus import TINY, tiny_encoder, write_features
@@ -8,7 +10,9 @@ from runs import make_run
 from vouch.base.errors import VouchError
 from vouch.base.torchfile import load_torch
 from vouch.encoder import save_encoder
-from vouch.losses import LOSSES, build_loss
+from vouch.features.config import FrontEndConfig
+from vouch.losses import LOSSES
+from vouch.losses.config import LossConfig
 from vouch.training.checkpoint import TrainingState, save_checkpoint
 from vouch.training.config import resolve_config
 from vouch.training.finetune import check_features, configure, load_start, transfer_loss
@@ -20,7 +24,7 @@ def checkpoint(path, loss="aamsoftmax", speakers=OLD):
     """Write a training checkpoint with random weights and return its state."""
     torch.manual_seed(5)
     encoder = tiny_encoder("xvector", seed=3)
-    criterion = build_loss({"name": loss}, encoder.embedding_dim, len(speakers))
+    criterion = LossConfig.from_dict({"name": loss}).build(encoder.embedding_dim, len(speakers))
     state = TrainingState(encoder, criterion, torch.optim.Adam(encoder.parameters()), loss, speakers)
     save_checkpoint(state, "f", path)
     return state
@@ -30,7 +34,7 @@ def checkpoint(path, loss="aamsoftmax", speakers=OLD):
 def test_rows_of_the_same_speakers_are_kept(tmp_path, name):
     state = checkpoint(tmp_path / "last.pt", name)
     torch.manual_seed(77)
-    loss = build_loss({"name": name}, 8, len(NEW))
+    loss = LossConfig.from_dict({"name": name}).build(8, len(NEW))
     fresh = {key: value.clone() for key, value in loss.state_dict().items()}
     told = transfer_loss(load_start(tmp_path / "last.pt"), loss, name, NEW)
     assert told == "the loss keeps its rows for 2 of 3 speakers"
@@ -61,7 +65,7 @@ def test_another_loss_or_none_starts_afresh(tmp_path, name, told):
     state = checkpoint(tmp_path / "model.pt")
     if name == "aamsoftmax":
         save_encoder(state.encoder, tmp_path / "model.pt")
-    loss = build_loss({"name": name}, 8, 3)
+    loss = LossConfig.from_dict({"name": name}).build(8, 3)
     before = {key: value.clone() for key, value in loss.state_dict().items()}
     assert told in transfer_loss(load_start(tmp_path / "model.pt"), loss, name, NEW)
     assert all(torch.equal(value, before[key]) for key, value in loss.state_dict().items())
@@ -69,7 +73,7 @@ def test_another_loss_or_none_starts_afresh(tmp_path, name, told):
 
 def test_other_numbers_of_subcentres_start_afresh(tmp_path):
     checkpoint(tmp_path / "last.pt", "subcenter_aamsoftmax")
-    loss = build_loss({"name": "subcenter_aamsoftmax", "subcenters": 2}, 8, 3)
+    loss = LossConfig.from_dict({"name": "subcenter_aamsoftmax", "subcenters": 2}).build(8, 3)
     before = loss.weight.detach().clone()
     transfer_loss(load_start(tmp_path / "last.pt"), loss, "subcenter_aamsoftmax", NEW)
     assert torch.equal(loss.weight, before)
@@ -79,7 +83,7 @@ def test_the_network_is_that_of_the_file(tmp_path):
     checkpoint(tmp_path / "last.pt")
     start = load_start(tmp_path / "last.pt")
     config = configure(start, resolve_config({"model": "lstm", "normalization": "meanvar"}, {}), {})
-    assert config.model == start.encoder.config["model"] and config.normalization == "mean"
+    assert config.network == start.encoder.config.network and config.normalization == "mean"
     assert config.train == resolve_config({}, {}).train
     same = {"model": "xvector", "model.embedding_dim": "8", "train.epochs": "3"}
     configure(start, resolve_config({"model": TINY["xvector"]}, same), same)
@@ -98,12 +102,12 @@ def test_features_that_do_not_fit_are_refused(tmp_path):
     check_features(start, 8, None, tmp_path)
     with pytest.raises(VouchError, match=r"last\.pt: takes 8 dimensions, the features have 9"):
         check_features(start, 9, None, tmp_path)
-    start.encoder.config["feature"] = {"type": "fbank", "num_mel_bins": 8}
-    check_features(start, 8, {"type": "fbank", "num_mel_bins": 8}, tmp_path)
+    start.encoder.config = replace(start.encoder.config, front_end=FrontEndConfig("fbank", {"num_mel_bins": 8}))
+    check_features(start, 8, FrontEndConfig("fbank", {"num_mel_bins": 8}), tmp_path)
     with pytest.raises(
         VouchError, match=r"feature\.yaml: type is logmel, the model was trained with fbank; rerun stage 1"
     ):
-        check_features(start, 8, {"type": "logmel", "num_mel_bins": 8}, tmp_path)
+        check_features(start, 8, FrontEndConfig("logmel", {"num_mel_bins": 8}), tmp_path)
 
 
 def make(tmp_path, name, start=None, loss="aamsoftmax", **train):
@@ -181,7 +185,7 @@ def test_a_loss_of_other_sizes_is_left_out(tmp_path):
     content = load_torch(tmp_path / "last.pt")
     for loss in ({"weight": torch.zeros(5)}, {"weight": torch.zeros(())}, {"weight": torch.zeros(0, 8)}):
         torch.save({**content, "loss": loss, "speakers": []}, tmp_path / "last.pt")
-        fresh = build_loss({"name": "aamsoftmax"}, 8, len(NEW))
+        fresh = LossConfig.from_dict({"name": "aamsoftmax"}).build(8, len(NEW))
         before = {name: value.clone() for name, value in fresh.state_dict().items()}
         transfer_loss(load_start(tmp_path / "last.pt"), fresh, "aamsoftmax", NEW)
         assert all(torch.equal(value, before[name]) for name, value in fresh.state_dict().items())

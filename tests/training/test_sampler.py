@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vouch.base.errors import VouchError
-from vouch.losses import build_loss, resolve_loss
+from vouch.losses.config import LossConfig
 from vouch.training.sampler import SAMPLERS, Demand, Sampling, epoch_batches
 from vouch.training.setup import batch_demand
 from vouch.training.train_options import TrainOptions
@@ -43,7 +43,7 @@ def test_a_loss_that_takes_any_batch_can_have_the_batches_of_the_reference():
     """Of softmax, which asks for one utterance of a speaker: each speaker once in a batch, group for group."""
     cases = [case for case in REFERENCE["cases"] if case["nPerSpeaker"] == 1 and case["groups"]]
     assert len(cases) == 3
-    loss = build_loss(resolve_loss({"name": "softmax"}), 8, 10)
+    loss = LossConfig.from_dict({"name": "softmax"}).build(8, 10)
     for case in cases:
         options = TrainOptions(batch_size=case["batch_size"], distinct_speakers=True)
         sampling = Sampling(cap=case["max_seg_per_spk"])

@@ -11,9 +11,10 @@ from corpus import RATE, TINY, write_all_trials
 from runs import make_run
 
 from vouch.base.errors import VouchError
-from vouch.encoder import load_encoder, waveform_feature
+from vouch.encoder import load_encoder
 from vouch.evaluation.metrics import equal_error_rate
 from vouch.extraction.embed import embed_matrices
+from vouch.features.config import FrontEndConfig
 from vouch.kaldi.datadirs.datadir import write_data_dir
 from vouch.kaldi.lists.trials import read_trials
 from vouch.models import MODELS
@@ -59,7 +60,7 @@ def make(sets, exp, model, should_stop=lambda: False, options=MappingProxyType({
     """Return a training that can be run and the list that its log lines are appended to."""
     loss = {"name": "aamsoftmax", "margin": 0.1, "scale": 10.0}
     config = resolve_config({"model": {**TINY[model], **options}, "loss": loss, "train": {**SHORT, **train}}, {})
-    feature = waveform_feature(config.model)
+    feature = config.network.front_end
     run = make_run(config, sets / "train", sets / "valid", exp, feature, should_stop=should_stop)
     return run, run.lines
 
@@ -72,8 +73,8 @@ def test_every_network_learns(sets, tmp_path, model):
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines if line.startswith("epoch")]
     assert losses[-1] < 0.7 * losses[0]
     encoder = load_encoder(final)
-    assert encoder.config["feature"] == {"type": "waveform", "sample_rate": 16000, "channel": "mean"}
-    eer = ValidationSet(sets / "valid", encoder.config["feature"]).eer(encoder)
+    assert encoder.config.front_end == FrontEndConfig("waveform", {"sample_rate": 16000})
+    eer = ValidationSet(sets / "valid", encoder.config.front_end).eer(encoder)
     assert eer < 0.15 < untrained
     assert f"(best {100 * eer:.2f} %)" in lines[-2]
 
@@ -162,7 +163,7 @@ def test_damage_that_a_crop_meets_is_replaced_by_the_next_recording_of_the_speak
     write_all_trials(tmp_path / "train")
     assert (
         "1 utterances that cannot be read left out: 's1-03'"
-        in ValidationSet(tmp_path / "train", waveform_feature({"name": "sinctdnn", "sample_rate": RATE})).unreadable
+        in ValidationSet(tmp_path / "train", FrontEndConfig("waveform", {"sample_rate": RATE})).unreadable
     )
     data, rng = run.training.data, np.random.default_rng(0)
     row = [data.name(index) for index in range(len(data.labels))].index("s1-03")
@@ -223,7 +224,7 @@ def test_silent_recordings_are_left_out_and_short_ones_counted(tmp_path):
     }.items():
         soundfile.write(tmp_path / f"train.wavs/{name}.wav", samples, RATE)
     (tmp_path / "train/utt2dur").unlink()
-    feature = waveform_feature({"name": WAVEFORM_MODELS[0], "sample_rate": RATE})
+    feature = FrontEndConfig("waveform", {"sample_rate": RATE})
     data = TrainingSet(tmp_path / "train", feature=feature)
     assert data.left_out == f"{tmp_path}/train/wav.scp: 2 utterances of silence or 0 samples left out: s0-00"
     assert data.short == f"{tmp_path}/train/wav.scp: 21 utterances shorter than 1 s: s0-01"

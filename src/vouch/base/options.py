@@ -6,7 +6,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,33 @@ from vouch.base.files import read_text
 LONGEST_YAML = 1 << 20  # bytes
 DEEPEST = 32
 MOST_VALUES = 20_000  # with those that an alias stands for
+
+
+class Options(Mapping[str, Any]):
+    """Values by the names of options. They do not change: lists become tuples.
+
+    Python's own read-only view of a dictionary can be neither copied nor pickled, and modules that hold options are.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Options({self._values})"
+
+
+def plain_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as YAML and checkpoints hold them: tuples become lists."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 
 
 def resolve_options(

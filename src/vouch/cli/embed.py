@@ -31,7 +31,7 @@ from vouch.deploy.folding import fold_batch_norm
 from vouch.encoder import Encoder, load_encoder
 from vouch.extraction.embed import default_max_frames
 from vouch.extraction.pieces import WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
-from vouch.features import check_same_feature, read_feature
+from vouch.features.config import check_same_feature, read_feature
 from vouch.jobs.devices import check_device, pick_device
 from vouch.jobs.results import Work
 from vouch.jobs.shards import Shards
@@ -130,7 +130,7 @@ def load_data(args: Namespace, encoder: Encoder) -> tuple[DataDir, object]:
         data = read_wav_list(args.data) if is_list else DataDir.load(args.data, need=["wav.scp"])
         return data, (data.wav_scp, data.segments)
     data = DataDir.load(args.data, need=["feats.scp"])
-    check_same_feature(encoder.config["feature"], read_feature(args.data), f"{args.data}/feature.yaml")
+    check_same_feature(encoder.config.front_end, read_feature(args.data), f"{args.data}/feature.yaml")
     check_current(args.data / "feats.scp")
     # Stage 1 run again may leave the same table above other features.
     return data, (data.feats_scp, digest_sources(data.feats_scp))

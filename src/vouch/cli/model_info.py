@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from vouch.base.errors import VouchError
 from vouch.cli.parser import Parser
-from vouch.encoder import resolve_model
 from vouch.models import MODELS
+from vouch.models.config import NetworkConfig
 from vouch.models.info import ModelInfo, describe
 
 MILLISECONDS = {"frames": 10, "samples": 1 / 16}
@@ -22,10 +22,7 @@ MILLISECONDS = {"frames": 10, "samples": 1 / 16}
 
 def facts(name: str, options: dict[str, str], num_bins: int) -> ModelInfo:
     """Build a network and describe it."""
-    config = resolve_model({"name": name, **options})
-    del config["name"]
-    network = MODELS[name]
-    return describe(network(num_bins, **config) if network.input_kind == "features" else network(**config))
+    return describe(NetworkConfig(name, options).build(num_bins))
 
 
 def field(info: ModelInfo) -> str:

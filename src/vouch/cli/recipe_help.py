@@ -11,6 +11,7 @@ from vouch.base.options import describe_parameters
 from vouch.encoder import NORMALIZATIONS
 from vouch.layers.pooling import POOLINGS
 from vouch.losses import LOSSES
+from vouch.losses.config import LossConfig
 from vouch.models import MODELS
 from vouch.training.config import Config
 from vouch.training.train_options import TrainOptions
@@ -22,7 +23,7 @@ TABLES = {"`POOLINGS`": POOLINGS}
 
 def describe_recipe(config: Config) -> str:
     """Return lines on every option of `config`; the values that it has stand in brackets."""
-    model, loss = str(config.model["name"]), str(config.loss["name"])
+    model, loss = config.network.name, config.loss.name
     normalizations = (*NORMALIZATIONS, "none")
     lines = [
         "configuration, each option also as --OPTION=VALUE; in brackets what holds unless it is given:",
@@ -31,7 +32,7 @@ def describe_recipe(config: Config) -> str:
         *_entry("--normalization NAME", f"of the features: {', '.join(normalizations)}", config.normalization),
         "",
         f"the model {model}:",
-        *_options("model", config.model, describe_parameters(MODELS[model])),
+        *_options("model", config.network.options, describe_parameters(MODELS[model])),
         "",
         f"the loss {loss}:",
         *_loss(config.loss),
@@ -42,22 +43,20 @@ def describe_recipe(config: Config) -> str:
     return "\n".join(lines)
 
 
-def _loss(options: Mapping[str, object]) -> Iterator[str]:
-    parts = str(options["name"]).split("+")
-    if len(parts) == 1:
-        yield from _options("loss", options, describe_parameters(LOSSES[parts[0]]))
-        return
-    for part in parts:
-        described = {"weight": "float: factor of this loss in the sum", **describe_parameters(LOSSES[part])}
-        values = options[part]
-        assert isinstance(values, Mapping)
-        yield from _options(f"loss.{part}", values, described)
+def _loss(loss: LossConfig) -> Iterator[str]:
+    for part in loss.parts:
+        described = describe_parameters(LOSSES[part.name])
+        if len(loss.parts) == 1:
+            yield from _options("loss", part.options, described)
+        else:
+            section = f"loss.{part.name}"
+            yield from _entry(f"--{section}.weight", "float: factor of this loss in the sum", part.weight)
+            yield from _options(section, part.options, described)
 
 
 def _options(section: str, values: Mapping[str, object], described: Mapping[str, str]) -> Iterator[str]:
     for name, value in values.items():
-        if name != "name":
-            yield from _entry(f"--{section}.{name}", described.get(name, ""), value)
+        yield from _entry(f"--{section}.{name}", described.get(name, ""), value)
 
 
 def _entry(option: str, text: str, value: object) -> list[str]:

@@ -76,7 +76,7 @@ def find_pairs(encoder: Encoder) -> list[tuple[str, str]]:
     """
     frames = encoder.min_frames + EXAMPLE_FRAMES
     parameter = next(encoder.parameters())
-    example = parameter.new_zeros(2, frames, encoder.config["num_bins"])
+    example = parameter.new_zeros(2, frames, encoder.config.num_bins)
     lengths = torch.tensor([frames, encoder.min_frames], device=parameter.device)
     unpadded = _pairs_seen(encoder, example, None)
     padded = _pairs_seen(encoder, example, lengths)

@@ -102,8 +102,8 @@ def embed_parts(encoder: Encoder, pieces: Sequence[np.ndarray], cut: Cut) -> np.
 
 
 def _lengthen(encoder: Encoder, matrix: np.ndarray) -> np.ndarray:
-    if not len(matrix) or matrix.shape[1] != encoder.config["num_bins"]:
-        raise VouchError(f"features of {matrix.shape}, the model takes (frames, {encoder.config['num_bins']})")
+    if not len(matrix) or matrix.shape[1] != encoder.config.num_bins:
+        raise VouchError(f"features of {matrix.shape}, the model takes (frames, {encoder.config.num_bins})")
     if len(matrix) >= encoder.min_frames:
         return matrix
     return np.take(matrix, range(encoder.min_frames), axis=0, mode="wrap")
@@ -189,8 +189,8 @@ def embed_store(encoder: Encoder, store: Store, indices: np.ndarray, max_frames:
 
 def check_dim(encoder: Encoder, store: Store) -> None:
     """Raise `VouchError` when a store holds no features of the dimension that the encoder takes."""
-    if store.dim != encoder.config["num_bins"]:
-        raise VouchError(f"{store.path}: {store.dim} dimensions, the model takes {encoder.config['num_bins']}")
+    if store.dim != encoder.config.num_bins:
+        raise VouchError(f"{store.path}: {store.dim} dimensions, the model takes {encoder.config.num_bins}")
 
 
 def embed_samples(encoder: Encoder, samples: np.ndarray) -> np.ndarray:

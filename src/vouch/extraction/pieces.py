@@ -110,7 +110,8 @@ def check_cut(cut: Cut, encoder: Encoder) -> None:
         raise VouchError(f"pieces of {cut.frames} frames are too short, the network needs at least {least}")
     if cut.frames > MAX_FRAMES:
         raise VouchError(f"pieces of {cut.frames} frames are too long, at most {MAX_FRAMES} (100 s) are taken")
-    shift = (encoder.config["feature"] or {}).get("frame_shift", 10.0)
+    front_end = encoder.config.front_end
+    shift = 10.0 if front_end is None else front_end.options.get("frame_shift", 10.0)
     if shift != 10:
         raise VouchError(f"pieces are counted in frames of 10 ms, and the model's features come every {shift:g} ms")
 

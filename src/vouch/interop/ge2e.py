@@ -6,17 +6,16 @@ dict; the scale and offset of the loss are not in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from vouch.base.errors import VouchError
 from vouch.base.options import read_yaml
-from vouch.encoder import Encoder
-from vouch.features import resolve_feature
+from vouch.encoder import Encoder, EncoderConfig
+from vouch.features.config import FrontEndConfig
 from vouch.interop.keys import Weights, build_encoder, unchanged
+from vouch.models.config import NetworkConfig
 
-FEATURE = {
-    "type": "logmel",
+LOGMEL = {
     "num_mel_bins": 40,
     "window_type": "hann",
     "mel_scale": "slaney",
@@ -58,28 +57,28 @@ def read(
     VouchError
         Keys or shapes that do not fit, or a front end of other dimensions.
     """
-    model, num_bins = lstm_options(weights, "LSTM_stack", "projection")
+    network, num_bins = read_lstm(weights, "LSTM_stack", "projection")
     notes = [ADVICE]
-    front_end: Mapping[str, object] | None = None
-    if feature is None and num_bins == FEATURE["num_mel_bins"]:
-        front_end = {**FEATURE, "padding": padding or "reflect"}
+    front_end = None
+    if feature is None and num_bins == LOGMEL["num_mel_bins"]:
+        front_end = FrontEndConfig("logmel", {**LOGMEL, "padding": padding or "reflect"})
         notes.insert(0, padding_note(front_end))
     elif padding is not None:
         raise VouchError("padding is an option of the front end of these programs, which has 40 dimensions")
     elif feature is not None:
-        front_end = resolve_feature(read_yaml(feature))
+        front_end = FrontEndConfig.from_dict(read_yaml(feature))
     else:
         notes.insert(0, f"takes features of {num_bins} dimensions, not audio, since their front end is not known")
-    return build_encoder(weights, unchanged, model, num_bins, "none", front_end), notes
+    return build_encoder(weights, unchanged, EncoderConfig(network, num_bins, "none", front_end)), notes
 
 
-def padding_note(feature: Mapping[str, object]) -> str:
+def padding_note(front_end: FrontEndConfig) -> str:
     """Say which version of librosa a front end follows."""
-    return f"padding '{feature['padding']}'; librosa's was 'reflect' until 0.8, and is 'zeros' from 0.9 on"
+    return f"padding '{front_end.options['padding']}'; librosa's was 'reflect' until 0.8, and is 'zeros' from 0.9 on"
 
 
-def lstm_options(weights: Weights, lstm: str, linear: str) -> tuple[dict[str, object], int]:
-    """Return options of our LSTM network, and the dimensions of its features, from shapes.
+def read_lstm(weights: Weights, lstm: str, linear: str, relu: bool = False) -> tuple[NetworkConfig, int]:
+    """Return our LSTM network that has such shapes, and the dimensions of its features.
 
     Parameters
     ----------
@@ -87,6 +86,8 @@ def lstm_options(weights: Weights, lstm: str, linear: str) -> tuple[dict[str, ob
         Weights of the network.
     lstm, linear : str
         What the network calls its two modules.
+    relu : bool
+        Whether a ReLU follows, which shapes do not tell.
 
     Raises
     ------
@@ -97,10 +98,10 @@ def lstm_options(weights: Weights, lstm: str, linear: str) -> tuple[dict[str, ob
     layers = 1
     while f"{lstm}.weight_ih_l{layers}" in weights:
         layers += 1
-    model = {
-        "name": "lstm",
+    options = {
         "embedding_dim": weights.shape(f"{linear}.weight", 2)[0],
         "hidden_size": rows // GATES,
         "num_layers": layers,
+        "relu": relu,
     }
-    return model, num_bins
+    return NetworkConfig("lstm", options), num_bins

@@ -9,7 +9,7 @@ import torch
 
 from vouch.base.errors import VouchError
 from vouch.base.torchfile import check_tensors
-from vouch.encoder import Encoder, network_without_memory
+from vouch.encoder import Encoder, EncoderConfig
 
 # What toolkits call the state dict among the other contents of a checkpoint.
 WRAPPERS = ("model_state_dict", "model_state", "state_dict", "model")
@@ -149,14 +149,7 @@ def unchanged(key: str, tensor: torch.Tensor) -> tuple[str, torch.Tensor]:
     return key, tensor
 
 
-def build_encoder(
-    weights: Weights,
-    translate: Translate,
-    model: Mapping[str, object],
-    num_bins: int,
-    normalization: str | None = None,
-    feature: Mapping[str, object] | None = None,
-) -> Encoder:
+def build_encoder(weights: Weights, translate: Translate, config: EncoderConfig) -> Encoder:
     """Make an encoder of all the weights that are left.
 
     Parameters
@@ -165,11 +158,7 @@ def build_encoder(
         Weights of another toolkit.
     translate : Translate
         See `Weights.match`.
-    model : mapping of str to object
-    num_bins : int
-    normalization : str, optional
-    feature : mapping of str to object, optional
-        See `vouch.encoder.Encoder`.
+    config : EncoderConfig
 
     Raises
     ------
@@ -177,8 +166,8 @@ def build_encoder(
         The weights do not fit the network, or the configuration makes no encoder.
     """
     # Shapes first, without memory for the values: a forged file must not make us allocate what it does not hold.
-    state = weights.match(network_without_memory(model, num_bins).state_dict(), translate)
-    encoder = Encoder(model, num_bins, normalization, feature)
+    state = weights.match(config.network.build_without_memory(config.num_bins).state_dict(), translate)
+    encoder = Encoder(config)
     encoder.model.load_state_dict(state)
     return encoder.eval()
 

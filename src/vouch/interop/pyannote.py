@@ -11,8 +11,9 @@ from pathlib import Path
 
 from vouch.base.errors import VouchError, nearest
 from vouch.base.options import read_yaml
-from vouch.encoder import Encoder
+from vouch.encoder import Encoder, EncoderConfig
 from vouch.interop.keys import Weights, build_encoder, renamed
+from vouch.models.config import NetworkConfig
 
 # Options of SincTDNN by the section of the configuration that they stand in.
 SECTIONS = {
@@ -56,9 +57,9 @@ def read(weights: Weights, path: Path, config: str | None = None) -> tuple[Encod
     if "tdnn_.segment6.weight" not in weights:
         raise VouchError("a checkpoint of pyannote.audio's SincTDNN has a key 'tdnn_.segment6.weight'")
     config_path = find_config(path) if config is None else Path(config)
-    model = model_options(read_yaml(config_path), config_path)
+    network = read_network(read_yaml(config_path), config_path)
     weights.drop("weights of segment7", r"tdnn_\.segment7\.")
-    encoder = build_encoder(weights, renamed(vouch_key), model, 1)
+    encoder = build_encoder(weights, renamed(vouch_key), EncoderConfig(network, 1, "none"))
     return encoder, [f"configuration {config_path}", ADVICE]
 
 
@@ -96,8 +97,8 @@ def find_config(path: Path) -> Path:
     raise VouchError(f"needs its config.yml, which is neither {places[0]} nor {places[-1]}; say where it is")
 
 
-def model_options(config: Mapping[str, object], path: Path) -> dict[str, object]:
-    """Return the configuration of our SincTDNN that a `config.yml` describes.
+def read_network(config: Mapping[str, object], path: Path) -> NetworkConfig:
+    """Return our SincTDNN that a `config.yml` describes.
 
     Raises
     ------
@@ -122,7 +123,7 @@ def model_options(config: Mapping[str, object], path: Path) -> dict[str, object]
     rate = _mapping(source.get("params") or {}, f"{path}: feature_extraction.params").get("sample_rate", 16000)
     if rate != options.get("sample_rate", 16000):
         raise VouchError(f"{path}: audio of {rate} Hz for filters at {options.get('sample_rate', 16000)} Hz")
-    return {"name": "sinctdnn", **{name: value for name, value in options.items() if name not in FIXED}}
+    return NetworkConfig("sinctdnn", {name: value for name, value in options.items() if name not in FIXED})
 
 
 def _check_class(section: Mapping[str, object], expected: str, where: str) -> None:

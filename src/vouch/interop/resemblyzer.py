@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vouch.encoder import Encoder
-from vouch.interop.ge2e import lstm_options, padding_note
+from vouch.encoder import Encoder, EncoderConfig
+from vouch.features.config import FrontEndConfig
+from vouch.interop.ge2e import padding_note, read_lstm
 from vouch.interop.keys import Weights, build_encoder, renamed
 
-FEATURE = {
-    "type": "logmel",
+LOGMEL = {
     "n_fft": 400,
     "window_type": "hann",
     "mel_scale": "slaney",
@@ -52,11 +52,11 @@ def read(weights: Weights, path: Path, padding: str = "zeros") -> tuple[Encoder,
     VouchError
         Keys or shapes that do not fit.
     """
-    model, num_bins = lstm_options(weights, "lstm", "linear")
+    network, num_bins = read_lstm(weights, "lstm", "linear", relu=True)
     weights.drop("weights of the loss", r"similarity_(weight|bias)$")
-    feature = {**FEATURE, "num_mel_bins": num_bins, "padding": padding}
-    encoder = build_encoder(weights, renamed(vouch_key), {**model, "relu": True}, num_bins, "none", feature)
-    return encoder, [padding_note(feature), ADVICE]
+    front_end = FrontEndConfig("logmel", {**LOGMEL, "num_mel_bins": num_bins, "padding": padding})
+    encoder = build_encoder(weights, renamed(vouch_key), EncoderConfig(network, num_bins, "none", front_end))
+    return encoder, [padding_note(front_end), ADVICE]
 
 
 def vouch_key(resemblyzer_key: str) -> str | None:

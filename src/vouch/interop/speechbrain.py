@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 
 from vouch.base.errors import VouchError
-from vouch.encoder import Encoder
+from vouch.encoder import Encoder, EncoderConfig
+from vouch.features.config import FrontEndConfig
 from vouch.interop.keys import Weights, build_encoder
 from vouch.models import ecapa_tdnn
+from vouch.models.config import NetworkConfig
 
-FEATURE = {
-    "type": "logmel",
+LOGMEL = {
     "n_fft": 400,
     "window_type": "hamming",
     "padding": "zeros",
@@ -73,15 +74,15 @@ def read(weights: Weights, path: Path) -> tuple[Encoder, list[str]]:
     if "mfa.conv.conv.weight" not in weights:
         raise VouchError("an ECAPA-TDNN of SpeechBrain has a key 'mfa.conv.conv.weight'")
     channels, num_bins, _ = weights.shape("blocks.0.conv.conv.weight", 3)
-    model = {
-        "name": "ecapa_tdnn",
+    options = {
         "embedding_dim": weights.shape("fc.conv.weight", 3)[0],
         "channels": channels,
         "variant": "speechbrain",
         "aggregation_channels": weights.shape("mfa.conv.conv.weight", 3)[0],
     }
-    feature = {**FEATURE, "num_mel_bins": num_bins}
-    return build_encoder(weights, vouch_weight, model, num_bins, "mean", feature), [ADVICE]
+    front_end = FrontEndConfig("logmel", {**LOGMEL, "num_mel_bins": num_bins})
+    config = EncoderConfig(NetworkConfig("ecapa_tdnn", options), num_bins, "mean", front_end)
+    return build_encoder(weights, vouch_weight, config), [ADVICE]
 
 
 def vouch_weight(key: str, tensor: torch.Tensor) -> tuple[str, torch.Tensor]:

@@ -11,11 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from vouch.base.errors import VouchError
-from vouch.encoder import Encoder
+from vouch.encoder import Encoder, EncoderConfig
+from vouch.features.config import FrontEndConfig
 from vouch.interop.keys import Weights, build_encoder, unchanged
-from vouch.interop.wespeaker import campplus_options, refuse_others
+from vouch.interop.wespeaker import read_campplus, refuse_others
 
-FEATURE = {"type": "fbank", "window_type": "povey", "snip_edges": True, "input_scale": 1.0}
+FBANK = {"window_type": "povey", "snip_edges": True, "input_scale": 1.0}
 MARK = "xvector.tdnn.linear.weight"
 NOTES = (
     "network campplus",
@@ -51,6 +52,6 @@ def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Enc
         refuse_others(weights)
         raise VouchError(f"only its CAM++ is known here, which has a key '{MARK}'")
     bins = num_bins or 80
-    model = campplus_options(weights, bins, "stats")
-    feature = {**FEATURE, "num_mel_bins": bins}
-    return build_encoder(weights, unchanged, model, bins, "mean", feature), list(NOTES)
+    front_end = FrontEndConfig("fbank", {**FBANK, "num_mel_bins": bins})
+    config = EncoderConfig(read_campplus(weights, bins, "stats"), bins, "mean", front_end)
+    return build_encoder(weights, unchanged, config), list(NOTES)

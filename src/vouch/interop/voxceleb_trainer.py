@@ -7,17 +7,20 @@ are what the weights were trained with, and count more than what a version of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from vouch.base.errors import VouchError, pick
-from vouch.encoder import Encoder
+from vouch.encoder import Encoder, EncoderConfig
+from vouch.features.config import FrontEndConfig
 from vouch.interop.keys import Translate, Weights, build_encoder, renamed
 from vouch.interop.mel import recognise_options
 from vouch.models import rawnet3
+from vouch.models.config import NetworkConfig
 
 INT16 = 32768.0
 # Published files of 2020, when waveforms were still read as 16-bit integers.
@@ -27,15 +30,17 @@ HALF_CHANNELS = [32, 64, 128, 256]
 SAME = 1e-3
 # What RawNet3 numbers in its attention, by name.
 ATTENTION_LAYERS = {"0": "linear1", "2": "bn", "3": "linear2"}
-# The spectrogram of ResNetSE34, which leaves nothing in its checkpoints.
+# The spectrogram of ResNetSE34, which leaves nothing in its checkpoints: all bins of an FFT of 512 points.
+SPECTROGRAM_BINS = 257
 SPECTROGRAM = {
-    "type": "logmel",
     "num_mel_bins": None,
     "window_type": "hann",
     "padding": "none",
     "spectrum": "magnitude",
     "log_offset": 0.0,
 }
+# An encoder, and how the keys of its network are translated.
+Configured = tuple[EncoderConfig, Translate]
 ADVICE = (
     "published scores are minus the mean Euclidean distance between unit embeddings of ten crops of 4 s of either"
     " utterance; cosines of whole utterances come close"
@@ -68,16 +73,6 @@ class Options(NamedTuple):
         for option in unused:
             if getattr(self, option) is not None:
                 raise VouchError(f"{name} has no {option.replace('_', '-')}")
-
-
-class Parts(NamedTuple):
-    """An encoder's configuration, and how the keys of its network are translated."""
-
-    model: Mapping[str, object]
-    num_bins: int
-    normalization: str
-    feature: Mapping[str, Any]
-    translate: Translate
 
 
 def read(
@@ -120,11 +115,11 @@ def read(
     name = recognise(weights) if model is None else model
     options = Options(pooling, log_input, input_scale, sinc_stride)
     configure = pick(NETWORKS, name, "network of voxceleb_trainer")
-    parts = configure(name, weights, options, path.stem)
-    encoder = build_encoder(weights, parts.translate, parts.model, parts.num_bins, parts.normalization, parts.feature)
+    config, translate = configure(name, weights, options, path.stem)
+    encoder = build_encoder(weights, translate, config)
     notes = [f"network {name}", ADVICE]
-    if "input_scale" in parts.feature:
-        notes.insert(1, _amplitude(parts.feature["input_scale"], options))
+    if config.front_end is not None and "input_scale" in config.front_end.options:
+        notes.insert(1, _amplitude(config.front_end.options["input_scale"], options))
     return encoder, notes
 
 
@@ -143,13 +138,12 @@ def recognise(weights: Weights) -> str:
     raise VouchError(f"no network of voxceleb_trainer ({', '.join(marks)}) has such keys")
 
 
-def _resnet(name: str, weights: Weights, options: Options, stem: str) -> Parts:
+def _resnet(name: str, weights: Weights, options: Options, stem: str) -> Configured:
     """ResNetSE34, ResNetSE34L and ResNetSE34Half, which is the latter with twice the channels."""
     options.refuse(name, "pooling", "sinc_stride")
     channels = [weights.shape(f"layer{stage}.0.conv1.weight", 4)[0] for stage in (1, 2, 3, 4)]
     embedding_dim, pooled = weights.shape("fc.weight", 2)
-    model = {
-        "name": "resnetse34" if name == "ResNetSE34" else "resnetse34l",
+    network_options = {
         "embedding_dim": embedding_dim,
         "pooling": _attentive(pooled, channels[-1]),
         "channels": channels,
@@ -157,30 +151,31 @@ def _resnet(name: str, weights: Weights, options: Options, stem: str) -> Parts:
     if name == "ResNetSE34":
         log_input = False if options.log_input is None else options.log_input
         levels = _levels(log_input, INT16 if options.input_scale is None else options.input_scale)
-        return Parts(model, 257, "meanvar", {**SPECTROGRAM, **levels}, renamed(vouch_key))
-    feature = _mel(weights, "torchfb.", options, stem)
-    if options.input_scale is None and (feature["window_type"] == "hann" or channels == HALF_CHANNELS):
+        front_end = FrontEndConfig("logmel", {**SPECTROGRAM, **levels})
+        config = EncoderConfig(NetworkConfig("resnetse34", network_options), SPECTROGRAM_BINS, "meanvar", front_end)
+        return config, renamed(vouch_key)
+    front_end = _mel(weights, "torchfb.", options, stem)
+    if options.input_scale is None and (front_end.options["window_type"] == "hann" or channels == HALF_CHANNELS):
         # The Hann window and the wide network were gone before waveforms were read as anything but 16-bit integers.
-        feature["input_scale"] = INT16
-    return Parts(model, feature["num_mel_bins"], "meanvar", feature, renamed(vouch_key))
+        front_end = _changed(front_end, input_scale=INT16)
+    return _of_mel(NetworkConfig("resnetse34l", network_options), front_end)
 
 
-def _resnet_v2(name: str, weights: Weights, options: Options, stem: str) -> Parts:
+def _resnet_v2(name: str, weights: Weights, options: Options, stem: str) -> Configured:
     options.refuse(name, "pooling", "sinc_stride")
     channels = [weights.shape(f"layer{stage}.0.conv1.weight", 4)[0] for stage in (1, 2, 3, 4)]
     embedding_dim, pooled = weights.shape("fc.weight", 2)
-    model = {
-        "name": "resnetse34v2",
+    network_options = {
         "embedding_dim": embedding_dim,
         "pooling": _attentive(pooled, weights.shape("attention.0.weight", 3)[1]),
         "channels": channels,
     }
     preemphasis = _preemphasis(weights.take("torchfb.0.flipped_filter"))
-    feature = {**_mel(weights, "torchfb.1.", options, stem), "preemphasis": preemphasis}
-    return Parts(model, feature["num_mel_bins"], "meanvar", feature, renamed(vouch_key))
+    front_end = _changed(_mel(weights, "torchfb.1.", options, stem), preemphasis=preemphasis)
+    return _of_mel(NetworkConfig("resnetse34v2", network_options), front_end)
 
 
-def _vggvox(name: str, weights: Weights, options: Options, stem: str) -> Parts:
+def _vggvox(name: str, weights: Weights, options: Options, stem: str) -> Configured:
     options.refuse(name, "sinc_stride")
     kind = options.pooling
     if "sap_linear.weight" in weights:
@@ -188,17 +183,15 @@ def _vggvox(name: str, weights: Weights, options: Options, stem: str) -> Parts:
         kind = "sap"
     if kind not in ("sap", "tap", "max"):
         raise VouchError("this VGGVox has no attention, and its weights do not tell its pooling: give tap or max")
-    model = {
-        "name": "vggvox40",
+    network_options = {
         "embedding_dim": weights.shape("fc.weight", 2)[0],
         "pooling": kind,
         "channels": [weights.shape(f"netcnn.{layer}.weight", 4)[0] for layer in (0, 4, 8, 11, 14, 18)],
     }
-    feature = _mel(weights, "torchfb.", options, stem)
-    return Parts(model, feature["num_mel_bins"], "meanvar", feature, renamed(vouch_key))
+    return _of_mel(NetworkConfig("vggvox40", network_options), _mel(weights, "torchfb.", options, stem))
 
 
-def _rawnet3(name: str, weights: Weights, options: Options, stem: str) -> Parts:
+def _rawnet3(name: str, weights: Weights, options: Options, stem: str) -> Configured:
     options.refuse(name, "pooling", "log_input", "input_scale")
     weights.drop("layers that RawNet3 never uses", r"bn[16]\.")
     half, rate = rawnet3.KERNEL_SAMPLES // 2, 16000
@@ -209,16 +202,14 @@ def _rawnet3(name: str, weights: Weights, options: Options, stem: str) -> Parts:
     preemphasis = _preemphasis(weights.take("preprocess.0.flipped_filter"))
     if abs(preemphasis - rawnet3.PREEMPHASIS) > SAME:
         raise VouchError(f"RawNet3 has the pre-emphasis {rawnet3.PREEMPHASIS}, not {preemphasis:g}")
-    model = {
-        "name": "rawnet3",
+    network_options = {
         "embedding_dim": weights.shape("fc6.weight", 2)[0],
         "pooling": "asp" if weights.shape("attention.3.weight", 3)[0] == 1 else "eca",
         "sinc_stride": 10 if options.sinc_stride is None else options.sinc_stride,
         "channels": weights.shape("layer1.conv1.weight", 3)[0],
         "sample_rate": rate,
     }
-    feature = {"type": "waveform", "sample_rate": rate}
-    return Parts(model, 1, "none", feature, renamed(rawnet3_key))
+    return EncoderConfig(NetworkConfig("rawnet3", network_options), 1, "none"), renamed(rawnet3_key)
 
 
 def vouch_key(voxceleb_trainer_key: str) -> str:
@@ -262,14 +253,22 @@ def rawnet3_key(voxceleb_trainer_key: str) -> str | None:
     return f"{head}.{rest.replace('residual.0.', 'residual.')}"
 
 
-def _mel(weights: Weights, prefix: str, options: Options, stem: str) -> dict[str, Any]:
+def _mel(weights: Weights, prefix: str, options: Options, stem: str) -> FrontEndConfig:
     """Take window and mel matrix out of the weights and return the front end that has them."""
     window, mel = (weights.take(prefix + key) for key in ("spectrogram.window", "mel_scale.fb"))
     scale = options.input_scale
     if scale is None:
         scale = INT16 if stem in INT16_FILES else 1.0
     log_input = True if options.log_input is None else options.log_input
-    return {"type": "logmel", **recognise_options(window, mel), **_levels(log_input, scale)}
+    return FrontEndConfig("logmel", {**recognise_options(window, mel), **_levels(log_input, scale)})
+
+
+def _changed(front_end: FrontEndConfig, **options: float) -> FrontEndConfig:
+    return replace(front_end, options={**front_end.options, **options})
+
+
+def _of_mel(network: NetworkConfig, front_end: FrontEndConfig) -> Configured:
+    return EncoderConfig(network, front_end.options["num_mel_bins"], "meanvar", front_end), renamed(vouch_key)
 
 
 def _levels(log_input: bool, input_scale: float) -> dict[str, object]:
@@ -303,7 +302,7 @@ def _same(found: torch.Tensor, own: torch.Tensor, what: str) -> None:
         raise VouchError(f"{what} is not what RawNet3 has")
 
 
-NETWORKS: dict[str, Callable[[str, Weights, Options, str], Parts]] = {
+NETWORKS: dict[str, Callable[[str, Weights, Options, str], Configured]] = {
     "ResNetSE34L": _resnet,
     "ResNetSE34V2": _resnet_v2,
     "VGGVox": _vggvox,

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vouch.base.errors import VouchError
-from vouch.encoder import Encoder
+from vouch.encoder import Encoder, EncoderConfig
+from vouch.features.config import FrontEndConfig
 from vouch.interop.keys import Translate, Weights, build_encoder, renamed, unchanged
+from vouch.models.config import NetworkConfig
 from vouch.models.resnet import DEPTHS, STRIDES
 
-FEATURE = {"type": "fbank", "window_type": "hamming", "snip_edges": True}
+FBANK = {"window_type": "hamming", "snip_edges": True}
 ADVICE = "published scores are cosines of embeddings from which the mean over the training set was subtracted"
 CAMPPLUS_ADVICE = "3D-Speaker's CAM++ has the same keys and needs --from 3dspeaker: who trained the file must be known"
 # Networks that there is none of here, by keys that tell them.
@@ -26,7 +28,7 @@ OTHERS = {
     "SimAM-ResNet": r"front\.layer1\.",
     "ReDimNet": r"backbone\.stage",
 }
-Configured = tuple[dict[str, object], int, Translate]
+Configured = tuple[NetworkConfig, int, Translate]
 
 
 def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Encoder, list[str]]:
@@ -54,18 +56,18 @@ def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Enc
     """
     weights.strip_module(NETWORKS)
     weights.drop("weights of the classifier", r"projection\.")
-    model, bins, translate = configure(weights, num_bins or 80)
+    network, bins, translate = configure(weights, num_bins or 80)
     if num_bins not in (None, bins):
         raise VouchError(f"the network takes {bins} bins, not {num_bins}")
-    feature = {**FEATURE, "num_mel_bins": bins}
-    notes = [f"network {model['name']}", ADVICE]
-    if model["name"] == "campplus":
+    front_end = FrontEndConfig("fbank", {**FBANK, "num_mel_bins": bins})
+    notes = [f"network {network.name}", ADVICE]
+    if network.name == "campplus":
         notes.insert(1, CAMPPLUS_ADVICE)
-    return build_encoder(weights, translate, model, bins, "mean", feature), notes
+    return build_encoder(weights, translate, EncoderConfig(network, bins, "mean", front_end)), notes
 
 
 def configure(weights: Weights, num_bins: int) -> Configured:
-    """Return the options of our network that has such keys, its bins, and how its keys are translated.
+    """Return our network that has such keys, its bins, and how its keys are translated.
 
     Raises
     ------
@@ -129,15 +131,14 @@ def _resnet(weights: Weights, num_bins: int) -> Configured:
     bins = num_bins
     for stride in STRIDES:
         bins = -(-bins // stride)
-    model = {
-        "name": "resnet34",
+    options = {
         "embedding_dim": weights.shape("seg_1.weight", 2)[0],
         "depth": depths[0],
         "channels": channels,
         "pooling": _pooling(weights, maps * bins, f"{maps} channels of {num_bins} bins", "another number of bins, "),
         "two_layers": "seg_2.weight" in weights,
     }
-    return model, num_bins, unchanged
+    return NetworkConfig("resnet34", options), num_bins, unchanged
 
 
 def _ecapa(weights: Weights, num_bins: int) -> Configured:
@@ -146,14 +147,13 @@ def _ecapa(weights: Weights, num_bins: int) -> Configured:
     context = weights.shape("pool.linear1.weight", 3)[1]
     if context != 3 * aggregated:
         raise VouchError("its attention does not see the whole utterance (no GLOB in its name): not known here")
-    model = {
-        "name": "ecapa_tdnn",
+    options = {
         "embedding_dim": weights.shape("linear.weight", 2)[0],
         "channels": channels,
         "variant": "wespeaker",
         "aggregation_channels": aggregated,
     }
-    return model, bins, renamed(ecapa_key)
+    return NetworkConfig("ecapa_tdnn", options), bins, renamed(ecapa_key)
 
 
 def ecapa_key(wespeaker_key: str) -> str:
@@ -168,11 +168,11 @@ def ecapa_key(wespeaker_key: str) -> str:
 
 
 def _campplus(weights: Weights, num_bins: int) -> Configured:
-    return campplus_options(weights, num_bins, "tstp"), num_bins, unchanged
+    return read_campplus(weights, num_bins, "tstp"), num_bins, unchanged
 
 
-def campplus_options(weights: Weights, num_bins: int, pooling: str) -> dict[str, object]:
-    """Return the options of our CAM++ that has such shapes; of its pooling they tell nothing.
+def read_campplus(weights: Weights, num_bins: int, pooling: str) -> NetworkConfig:
+    """Return our CAM++ that has such shapes; of its pooling they tell nothing.
 
     Raises
     ------
@@ -183,27 +183,26 @@ def campplus_options(weights: Weights, num_bins: int, pooling: str) -> dict[str,
     head_channels = weights.shape("head.conv1.weight", 4)[0]
     if inputs != head_channels * -(-num_bins // 8):
         raise VouchError(f"'xvector.tdnn.linear.weight' takes {inputs} values, which {num_bins} bins do not give")
-    return {
-        "name": "campplus",
+    options = {
         "embedding_dim": weights.shape("xvector.dense.linear.weight", 3)[0],
         "growth": weights.shape("xvector.block1.tdnnd1.cam_layer.linear_local.weight", 3)[0],
         "channels": channels,
         "head_channels": head_channels,
         "pooling": pooling,
     }
+    return NetworkConfig("campplus", options)
 
 
 def _xvector(weights: Weights, num_bins: int) -> Configured:
     channels = [weights.shape(f"frame_{layer}.conv_1d.weight", 3)[0] for layer in (1, 2, 3, 4, 5)]
-    model = {
-        "name": "xvector",
+    options = {
         "embedding_dim": weights.shape("seg_1.weight", 2)[0],
         "pooling": _pooling(weights, channels[-1], f"{channels[-1]} channels"),
         "channels": channels,
         # The network returns the outputs of both affine layers; training and extraction take the second.
         "two_layers": True,
     }
-    return model, weights.shape("frame_1.conv_1d.weight", 3)[1], renamed(xvector_key)
+    return NetworkConfig("xvector", options), weights.shape("frame_1.conv_1d.weight", 3)[1], renamed(xvector_key)
 
 
 def xvector_key(wespeaker_key: str) -> str:

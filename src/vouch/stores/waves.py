@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from vouch.base.channels import MEAN
 from vouch.base.errors import VouchError
 from vouch.base.failures import MAX_FAILED, describe_failures
 from vouch.base.numbers import plain_float
+from vouch.features.config import FrontEndConfig
 from vouch.kaldi.datadirs.datadir import DataDir, sample_bounds
 from vouch.kaldi.tables import read_table
 from vouch.stores.features import FeatureStore
@@ -206,15 +207,15 @@ class WaveStore:
 Store = FeatureStore | WaveStore
 
 
-def open_store(path: str | Path, feature: Mapping[str, Any] | None) -> tuple[DataDir, Store]:
+def open_store(path: str | Path, feature: FrontEndConfig | None) -> tuple[DataDir, Store]:
     """Open the input of a network in a data directory.
 
     Parameters
     ----------
     path : str or Path
         The data directory, which has feats.scp, or wav.scp for waveforms.
-    feature : mapping of str to Any or None
-        Configuration of the front end (see `vouch.features.build_feature`), or None if it is not known.
+    feature : FrontEndConfig or None
+        The front end; None: features of an unknown one.
 
     Returns
     -------
@@ -223,9 +224,9 @@ def open_store(path: str | Path, feature: Mapping[str, Any] | None) -> tuple[Dat
     store : Store
         A `WaveStore` for the front end "waveform", a `FeatureStore` for any other.
     """
-    if feature is not None and feature["type"] == "waveform":
+    if feature is not None and feature.gives_waveforms:
         data = DataDir.load(path, need=["wav.scp"])
-        return data, WaveStore(data, int(feature["sample_rate"]), feature.get("channel", MEAN))
+        return data, WaveStore(data, feature.sample_rate, feature.channel)
     data = DataDir.load(path, need=["feats.scp"])
     return data, FeatureStore(data.path / "feats.scp", data.feats_scp)
 

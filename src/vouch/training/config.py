@@ -6,11 +6,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from vouch.base.errors import VouchError, nearest, pick
 from vouch.base.options import resolve_options
-from vouch.encoder import NORMALIZATIONS, resolve_model, resolve_normalization, waveform_feature
-from vouch.losses import resolve_loss
+from vouch.encoder import NORMALIZATIONS, check_normalization
+from vouch.losses.config import LossConfig
+from vouch.models.config import NetworkConfig
 from vouch.training.train_options import TrainOptions
 
 SECTIONS = ("model", "loss", "normalization", "train")
@@ -21,26 +23,26 @@ LONGEST_NAME, DIGEST = 100, 8
 
 @dataclass(frozen=True)
 class Config:
-    """A resolved configuration: every option has its value.
+    """The configuration of a training: every option has its value.
 
     Attributes
     ----------
-    model, loss : dict of str to object
-        "name" and all options.
+    network : NetworkConfig
+    loss : LossConfig
     normalization : str
-        Normalization of the features, see `vouch.encoder.Encoder`; "none" for waveforms.
+        Normalization of the features, see `vouch.encoder.EncoderConfig`; "none" for waveforms.
     train : TrainOptions
-        See `TrainOptions`.
     """
 
-    model: dict[str, object]
-    loss: dict[str, object]
+    network: NetworkConfig
+    loss: LossConfig
     normalization: str
     train: TrainOptions
 
-    def as_dict(self) -> dict[str, object]:
-        """Return plain dictionaries, as they are written to YAML."""
-        return asdict(self)
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for YAML."""
+        values = (self.network.as_dict(), self.loss.as_dict(), self.normalization, asdict(self.train))
+        return dict(zip(SECTIONS, values, strict=True))
 
 
 def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) -> Config:
@@ -83,27 +85,25 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
         elif key not in ("model", "loss"):
             raise VouchError(f"unknown configuration option '{key}'{nearest(key, known_options(sections))}")
     pick({**NORMALIZATIONS, "none": None}, str(normalization), "normalization")
-    resolved = resolve_model(sections["model"])
-    if waveform_feature(resolved):
+    network = NetworkConfig.from_dict(sections["model"])
+    if network.takes_waveforms:
         # What a recipe says of features is not meant for waveforms; what the command line says is, and is refused.
         normalization = overrides.get("normalization", "none")
+    check_normalization(str(normalization), network)
     return Config(
-        resolved,
-        resolve_loss(sections["loss"]),
-        resolve_normalization(str(normalization), resolved),
+        network,
+        LossConfig.from_dict(sections["loss"]),
+        str(normalization),
         TrainOptions(**resolve_options(TrainOptions, sections["train"], "train")),
     )
 
 
 def known_options(sections: Mapping[str, Mapping[str, object]]) -> list[str]:
     """Return the dotted names that the command line may set for this model and loss."""
-    names = list(SECTIONS[:3])
-    for option, value in resolve_loss({"name": sections["loss"]["name"]}).items():
-        inner = [f".{name}" for name in value] if isinstance(value, Mapping) else [""]
-        names += [f"loss.{option}{name}" for name in inner]
-    names += [f"model.{option}" for option in resolve_model({"name": sections["model"]["name"]})]
-    names += [f"train.{option}" for option in TrainOptions.__dataclass_fields__]
-    return [name for name in names if name not in ("model.name", "loss.name")]
+    loss = LossConfig.from_dict({"name": sections["loss"]["name"]})
+    network = NetworkConfig.from_dict({"name": sections["model"]["name"]})
+    options = {"loss": loss.as_dict(), "model": network.as_dict(), "train": asdict(TrainOptions())}
+    return [*SECTIONS[:3], *(name for name in _dotted(options) if name not in ("model.name", "loss.name"))]
 
 
 def _set(options: dict[str, object], name: str, value: object) -> None:
@@ -139,7 +139,7 @@ def experiment_name(file: Mapping[str, object], config: Config, overrides: Mappi
     named = {key: value for key, value in overrides.items() if key in ("model", "loss")}
     ours, usual = (_dotted(part.as_dict()) for part in (config, resolve_config(file, named)))
     set_by_hand = (f"{key}{_plain(ours[key])}" for key in sorted(overrides) if ours.get(key) != usual.get(key))
-    name = "_".join([str(config.model["name"]), str(config.loss["name"]), *set_by_hand])
+    name = "_".join([config.network.name, config.loss.name, *set_by_hand])
     if len(name) <= LONGEST_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:DIGEST]

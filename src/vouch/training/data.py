@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ import torch
 from vouch.audio.loudness import SHORT_SECONDS
 from vouch.base.errors import VouchError
 from vouch.base.failures import describe_failures
+from vouch.features.config import FrontEndConfig
 from vouch.stores.waves import Store, WaveStore, open_store
 
 QUEUED_BATCHES = 4
@@ -46,8 +47,8 @@ class TrainingSet:
         Share of the speakers to take, the first ones by name.
     min_speaker_seconds : float
         Speakers with less audio are left out.
-    feature : mapping of str to object, optional
-        Configuration of the front end that made the features, if it is known; that of waveforms opens the audio.
+    feature : FrontEndConfig, optional
+        What made the features, if it is known; the front end of waveforms opens the audio.
 
     Attributes
     ----------
@@ -79,7 +80,7 @@ class TrainingSet:
         path: str | Path,
         data_ratio: float = 1.0,
         min_speaker_seconds: float = 0.0,
-        feature: Mapping[str, object] | None = None,
+        feature: FrontEndConfig | None = None,
     ) -> None:
         self.frames_per_second = frames_per_second(feature)
         data, self.store = open_store(path, feature)
@@ -225,11 +226,11 @@ def describe_unreadable(store: Store) -> str:
     return f"{store.path}: {len(store.failed)} utterances that cannot be read left out: {failures}"
 
 
-def frames_per_second(feature: Mapping[str, Any] | None) -> float:
-    """Return how many frames of a front end, given by its configuration, a second of audio has."""
+def frames_per_second(feature: FrontEndConfig | None) -> float:
+    """Return how many frames of a front end a second of audio has."""
     if feature is None:
         return FRAMES_PER_SECOND
-    return float(feature["sample_rate"]) if feature["type"] == "waveform" else 1000 / float(feature["frame_shift"])
+    return float(feature.sample_rate) if feature.gives_waveforms else 1000 / float(feature.options["frame_shift"])
 
 
 def prefetch(

@@ -14,8 +14,7 @@ import yaml
 
 from vouch.base.errors import VouchError
 from vouch.base.files import lock_file, write_text
-from vouch.encoder import waveform_feature
-from vouch.features import read_feature, resolve_feature
+from vouch.features.config import FrontEndConfig, read_feature
 from vouch.kaldi.lineage.digests import digest_data, digest_file
 from vouch.kaldi.lineage.records import check_current
 from vouch.kaldi.tables import read_table
@@ -42,8 +41,8 @@ class Experiment:
     train : Path
     valid : Path or None
         Data directories; without `valid`, the last epoch is kept.
-    feature : dict of str to object or None
-        Configuration of the front end that makes the network's input, if it is known.
+    feature : FrontEndConfig or None
+        What makes the network's input, if it is known.
     start : Start or None
         Where fine-tuning begins; None: fresh weights.
 
@@ -64,7 +63,7 @@ class Experiment:
         config: Config,
         train: Path,
         valid: Path | None,
-        feature: dict[str, object] | None,
+        feature: FrontEndConfig | None,
         start: Start | None,
     ) -> None:
         self.folder, self.config, self.feature, self.start = folder, config, feature, start
@@ -126,7 +125,7 @@ class Experiment:
         Interrupted
             `calls` asked to stop; the same experiment goes on from the checkpoint.
         """
-        settings = self.config.as_dict() | {"feature": self.feature}
+        settings = self.config.as_dict() | {"feature": None if self.feature is None else self.feature.as_dict()}
         write_text(self.folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
         provenance = describe_run(command, settings, self._describe_sets())
         with open_log(self.folder) as log:
@@ -158,8 +157,8 @@ class Experiment:
 
 def agree_on_front_end(
     config: Config, train: Path, valid: Path | None, wanted: object, wanted_by: Path | None
-) -> dict[str, object] | None:
-    """Return the configuration of the front end of both sets, if it is known.
+) -> FrontEndConfig | None:
+    """Return the front end of both sets, if it is known.
 
     Parameters
     ----------
@@ -180,7 +179,7 @@ def agree_on_front_end(
     if wanted is not None and feature is not None:
         if not isinstance(wanted, dict):
             raise VouchError(f"{wanted_by}: section 'feature' must hold 'option: value' lines")
-        if resolve_feature(wanted) != feature:
+        if FrontEndConfig.from_dict(wanted) != feature:
             raise VouchError(f"{train}/feature.yaml: not the front end of {wanted_by}; run stages 1 and 2 with it")
     other = None if valid is None else front_end(valid, config)
     if None not in (feature, other) and other != feature:
@@ -188,21 +187,22 @@ def agree_on_front_end(
     return feature
 
 
-def front_end(data: Path, config: Config) -> dict[str, object] | None:
-    """Configuration of the front end that makes the network's input of a data directory, if it is known."""
-    return waveform_feature(config.model) or read_feature(data)
+def front_end(data: Path, config: Config) -> FrontEndConfig | None:
+    """What makes the network's input of a data directory, if it is known."""
+    return config.network.front_end or read_feature(data)
 
 
-def describe(config: Config, feature: dict[str, object] | None, data: list[str], start: Path | None) -> str:
+def describe(config: Config, feature: FrontEndConfig | None, data: list[str], start: Path | None) -> str:
     """Fingerprint of everything that the weights depend on; `data` are the digests of the sets."""
-    digest = hashlib.sha256(json.dumps([config.as_dict(), feature, data], sort_keys=True).encode())
+    made_by = None if feature is None else feature.as_dict()
+    digest = hashlib.sha256(json.dumps([config.as_dict(), made_by, data], sort_keys=True).encode())
     digest.update(b"" if start is None else digest_file(start).encode())
     return digest.hexdigest()
 
 
 def digest_set(path: Path, config: Config) -> str:
     """Digest of what training reads of a data directory."""
-    if waveform_feature(config.model):
+    if config.network.takes_waveforms:
         tables = ("utt2spk", "trials", "segments", "utt2num_samples", "utt2dur")
         return digest_data(path, tables, read_table(path / "wav.scp"))
     check_current(path / "feats.scp")

@@ -9,10 +9,12 @@ from pathlib import Path
 import torch
 
 from vouch.base.errors import VouchError
+from vouch.base.options import plain_values
 from vouch.base.torchfile import load_torch
 from vouch.encoder import Encoder
-from vouch.features import check_same_feature
+from vouch.features.config import FrontEndConfig, check_same_feature
 from vouch.losses.base import SpeakerLoss
+from vouch.models.config import NetworkConfig
 from vouch.training.config import Config
 
 
@@ -80,24 +82,28 @@ def configure(start: Start, config: Config, overrides: Mapping[str, object]) -> 
     VouchError
         `overrides` ask for another network or normalisation.
     """
-    theirs = {f"model.{name}": value for name, value in start.encoder.config["model"].items()}
-    theirs |= {"model": theirs.pop("model.name"), "normalization": start.encoder.config["normalization"]}
-    ours = {f"model.{name}": value for name, value in config.model.items()}
-    ours |= {"model": config.model["name"], "normalization": config.normalization}
+    theirs = _by_option(start.encoder.config.network, start.encoder.config.normalization)
+    ours = _by_option(config.network, config.normalization)
     for name in overrides:
         if name in ours and ours[name] != theirs.get(name):
             raise VouchError(f"{start.path}: has {name} {theirs.get(name)}, not {ours[name]}; leave --{name} out")
-    return replace(config, model=start.encoder.config["model"], normalization=str(theirs["normalization"]))
+    return replace(config, network=start.encoder.config.network, normalization=start.encoder.config.normalization)
 
 
-def check_features(start: Start, dim: int, feature: Mapping[str, object] | None, where: Path) -> None:
+def _by_option(network: NetworkConfig, normalization: str) -> dict[str, object]:
+    """What the command line can say of a network, by the names that it has there."""
+    own = {f"model.{name}": value for name, value in plain_values(network.options).items()}
+    return {"model": network.name, "normalization": normalization, **own}
+
+
+def check_features(start: Start, dim: int, feature: FrontEndConfig | None, where: Path) -> None:
     """Raise `VouchError` unless the network takes features of `dim` dimensions, made by `feature` if that is known.
 
     `where` is the data directory, for the message.
     """
-    if start.encoder.config["num_bins"] != dim:
-        raise VouchError(f"{start.path}: takes {start.encoder.config['num_bins']} dimensions, the features have {dim}")
-    check_same_feature(start.encoder.config["feature"], feature, f"{where}/feature.yaml")
+    if start.encoder.config.num_bins != dim:
+        raise VouchError(f"{start.path}: takes {start.encoder.config.num_bins} dimensions, the features have {dim}")
+    check_same_feature(start.encoder.config.front_end, feature, f"{where}/feature.yaml")
 
 
 def transfer_loss(start: Start, loss: SpeakerLoss, loss_name: str, speakers: Sequence[str]) -> str:

@@ -177,7 +177,7 @@ class Record:
         place = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
         return (
             f"{len(data.speakers)} speakers, {len(data.labels)} utterances, {data.hours:.2f} hours;"
-            f" {encoder.config['model']['name']} of {parts[0]} parameters, loss {self.state.loss_name} of {parts[1]};"
+            f" {encoder.config.network.name} of {parts[0]} parameters, loss {self.state.loss_name} of {parts[1]};"
             f" device {place}"
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from vouch.base.errors import VouchError, nearest
-from vouch.encoder import Encoder, waveform_feature
-from vouch.losses import SpeakerLoss, build_loss
+from vouch.encoder import Encoder, EncoderConfig
+from vouch.features.config import FrontEndConfig
+from vouch.losses import SpeakerLoss
 from vouch.losses.margin import MarginSoftmax
 from vouch.models.shapes import build_without_memory
 from vouch.training.checkpoint import TrainingState
@@ -94,7 +95,7 @@ def set_up(
     config: Config,
     data: TrainingSet,
     valid: ValidationSet | None,
-    feature: dict[str, object] | None,
+    feature: FrontEndConfig | None,
     start: Start | None,
     device: torch.device,
 ) -> Training:
@@ -108,8 +109,8 @@ def set_up(
     valid : ValidationSet or None
     device : torch.device
         See `Training`.
-    feature : dict of str to object or None
-        Configuration of the front end that made the features, if it is known.
+    feature : FrontEndConfig or None
+        What made the features, if it is known.
     start : Start or None
         Where fine-tuning begins; None: fresh weights, which follow from the seed.
 
@@ -120,13 +121,13 @@ def set_up(
     """
     options = config.train
     torch.manual_seed(options.seed)
-    encoder = Encoder(config.model, data.store.dim, config.normalization, feature).to(device)
+    encoder = Encoder(EncoderConfig(config.network, data.store.dim, config.normalization, feature)).to(device)
     if start is not None:
         encoder.model.load_state_dict(start.encoder.model.state_dict())
     check_crops(encoder, options)
-    loss = build_loss(config.loss, encoder.embedding_dim, len(data.speakers)).to(device)
+    loss = config.loss.build(encoder.embedding_dim, len(data.speakers)).to(device)
     optimizer = build_optimizer(encoder, loss, options, device)
-    state = TrainingState(encoder, loss, optimizer, str(config.loss["name"]), data.speakers)
+    state = TrainingState(encoder, loss, optimizer, config.loss.name, data.speakers)
     frozen = frozen_modules(encoder, options.freeze)
     for module in frozen:
         module.requires_grad_(False)
@@ -175,10 +176,10 @@ def check_networks(config: Config) -> None:
         An option that has the right type but an impossible value, crops that are too short for the network, a batch
         that the loss cannot take, or a schedule for a margin that the loss has not.
     """
-    bins = 1 if waveform_feature(config.model) else PLACEHOLDER_BINS
+    bins = 1 if config.network.takes_waveforms else PLACEHOLDER_BINS
     # Shapes alone: what is too large for the memory can be counted there.
-    with _about(config.model, "model"):
-        encoder = build_without_memory(lambda: Encoder(config.model, bins, config.normalization))
+    with _about(f"model '{config.network.name}'"):
+        encoder = build_without_memory(lambda: Encoder(EncoderConfig(config.network, bins, config.normalization)))
         if encoder.embedding_dim < 1:
             raise VouchError("embedding_dim must be at least 1")
         count = sum(weights.numel() for weights in encoder.parameters())
@@ -186,23 +187,23 @@ def check_networks(config: Config) -> None:
             raise VouchError(f"{count} parameters with these options, more than any machine trains")
     check_crops(encoder, config.train)
     frozen_modules(encoder, config.train.freeze)
-    with _about(config.loss, "loss"):
-        loss = build_without_memory(lambda: build_loss(config.loss, encoder.embedding_dim, PLACEHOLDER_SPEAKERS))
+    with _about(f"loss '{config.loss.name}'"):
+        loss = build_without_memory(lambda: config.loss.build(encoder.embedding_dim, PLACEHOLDER_SPEAKERS))
     batch_demand(loss, config.train)
     if config.train.margin_schedule != "constant" and not margin_losses(loss):
         raise VouchError(
-            f"train.margin_schedule is {config.train.margin_schedule}, but the loss '{config.loss['name']}' has no"
+            f"train.margin_schedule is {config.train.margin_schedule}, but the loss '{config.loss.name}' has no"
             f" margin on the angle or cosine"
         )
 
 
 @contextlib.contextmanager
-def _about(options: Mapping[str, object], section: str) -> Iterator[None]:
+def _about(part: str) -> Iterator[None]:
     """Say which network or loss cannot have its options."""
     try:
         yield
     except VouchError as error:
-        raise VouchError(f"{section} '{options['name']}': {error}") from None
+        raise VouchError(f"{part}: {error}") from None
 
 
 def check_crops(encoder: Encoder, options: TrainOptions) -> None:

@@ -12,6 +12,7 @@ from vouch.base.errors import VouchError
 from vouch.encoder import Encoder
 from vouch.evaluation.metrics import equal_error_rate
 from vouch.extraction.embed import embed_store
+from vouch.features.config import FrontEndConfig
 from vouch.kaldi.lists.trials import Trials, read_trials
 from vouch.scoring.cosine import normalize_length, score_trials
 from vouch.stores.waves import open_store
@@ -25,7 +26,7 @@ class ValidationSet:
     ----------
     path : str or Path
         Data directory with trials and feats.scp, or wav.scp for waveforms.
-    feature : mapping of str to object, optional
+    feature : FrontEndConfig, optional
         See `vouch.training.data.TrainingSet`.
 
     Attributes
@@ -46,7 +47,7 @@ class ValidationSet:
         A trial names an unknown utterance; no trial is left.
     """
 
-    def __init__(self, path: str | Path, feature: Mapping[str, object] | None = None) -> None:
+    def __init__(self, path: str | Path, feature: FrontEndConfig | None = None) -> None:
         path = Path(path)
         _, self._store = open_store(path, feature)
         trials = read_trials(path / "trials")

@@ -11,6 +11,7 @@ import torch
 
 from vouch.base.errors import VouchError, attempt
 from vouch.features.cmvn import apply_cmvn, cmvn_stats, sliding_cmvn
+from vouch.features.config import FrontEndConfig
 from vouch.features.vad import energy_vad, select_voiced
 from vouch.jobs.results import Result
 from vouch.kaldi.datadirs.datadir import DataDir
@@ -20,9 +21,9 @@ from vouch.stores.features import FeatureStore
 CMVN = ("none", "sliding", "utterance", "speaker")
 
 
-def check_energy(feature: Mapping[str, object], where: object) -> None:
+def check_energy(feature: FrontEndConfig, where: object) -> None:
     """Refuse features whose first dimension is not an energy: `VouchError` naming `where` their configuration is."""
-    if not feature.get("use_energy") or feature.get("htk_compat"):
+    if not feature.options.get("use_energy") or feature.options.get("htk_compat"):
         raise VouchError(
             f"{where}: the first dimension of these features is not the frame's energy, which voice activity is"
             f" decided by; make features with use_energy, such as conf/features/mfcc30.yaml"

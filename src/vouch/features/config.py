@@ -1,0 +1,104 @@
+"""Which front end, with which options: checked once, built from there, and written to files as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vouch.base.channels import MEAN, parse_channel
+from vouch.base.errors import VouchError, pick
+from vouch.base.options import Options, plain_values, read_yaml, resolve_options
+from vouch.features import FEATURES
+from vouch.features.base import FrontEnd
+
+
+@dataclass(frozen=True)
+class FrontEndConfig:
+    """A front end by its type, the value of each of its options, and the channel that it is given.
+
+    Attributes
+    ----------
+    type : str
+        A name in `vouch.features.FEATURES`.
+    options : mapping
+        Of that front end, as its constructor names them; those that are not given get their defaults.
+    channel : "mean" or int
+        Which channel of a recording it is given: the mean of all, or one by its number from 0.
+
+    Raises
+    ------
+    VouchError
+        An unknown type or option, naming the nearest, a value of the wrong type, or no channel.
+    """
+
+    type: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    channel: int | str = MEAN
+
+    def __post_init__(self) -> None:
+        resolved = resolve_options(pick(FEATURES, self.type, "feature type"), self.options, f"feature '{self.type}'")
+        object.__setattr__(self, "options", Options(resolved))
+        object.__setattr__(self, "channel", parse_channel(self.channel))
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> FrontEndConfig:
+        """Read what YAML and checkpoints hold: "type", the options, and "channel" unless it is "mean"."""
+        if "type" not in config:
+            raise VouchError(f"a feature configuration needs 'type', one of: {', '.join(FEATURES)}")
+        options = {name: value for name, value in config.items() if name not in ("type", "channel")}
+        return cls(str(config["type"]), options, config.get("channel", MEAN))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for YAML and checkpoints."""
+        return {"type": self.type, **plain_values(self.options), "channel": self.channel}
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the waveforms that it takes, in Hz."""
+        return self.options["sample_rate"]
+
+    @property
+    def gives_waveforms(self) -> bool:
+        """Whether what it gives is the waveform itself, for networks that take that."""
+        return self.type == "waveform"
+
+    def build(self) -> FrontEnd:
+        """Return the front end, a module without weights.
+
+        Whoever reads a recording chooses the channel: what it takes has one.
+
+        Raises
+        ------
+        VouchError
+            An impossible value.
+        """
+        return FEATURES[self.type](**plain_values(self.options))
+
+
+def read_feature(data: str | Path) -> FrontEndConfig | None:
+    """Return the front end that the features of a data directory were made with; None where it is not known."""
+    path = Path(data) / "feature.yaml"
+    return FrontEndConfig.from_dict(read_yaml(path)) if path.exists() else None
+
+
+def check_same_feature(wanted: FrontEndConfig | None, found: FrontEndConfig | None, where: str) -> None:
+    """Raise `VouchError` naming the first option in which features differ from those that a model was trained with.
+
+    Parameters
+    ----------
+    wanted : FrontEndConfig or None
+        The model's front end; None: not known.
+    found : FrontEndConfig or None
+        The front end of the features; None: not known.
+    where : str
+        File that says how the features were made, for the message.
+    """
+    if wanted is None or found is None:
+        return
+    theirs = found.as_dict()
+    for name, value in wanted.as_dict().items():
+        other = theirs.get(name)
+        if other != value:
+            raise VouchError(f"{where}: {name} is {other}, the model was trained with {value}; rerun stage 1")
