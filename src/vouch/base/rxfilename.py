@@ -40,11 +40,6 @@ class Source(NamedTuple):
     rows: Span | None = None
     cols: Span | None = None
 
-    @property
-    def is_npy(self) -> bool:
-        """Whether it is a file of numpy's."""
-        return not self.is_pipe and self.name.endswith(".npy")
-
 
 def parse_rxfilename(rxfilename: str) -> Source:
     """Parse `file`, `file:offset` or `command |`, optionally followed by a range such as `[0:99]` or `[:,3:5]`.

@@ -8,21 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from vouch.base.errors import VouchError
-from vouch.kaldi.matrices.layout import Layout
 from vouch.kaldi.matrices.mapped import MappedArchives
 from vouch.kaldi.tables import read_table
-
-# A `Layout` and the number of its file as one record: of a million objects, Python's own take ten times the memory.
-_ENTRY = np.dtype(
-    [
-        ("kind", "U3"),
-        ("start", "<i8"),
-        *((name, "<i4") for name in ("height", "width", "rows", "cols", "top", "left")),
-        ("minimum", "<f4"),
-        ("span", "<f4"),
-        ("number", "<i4"),
-    ]
-)
 
 
 class FeatureStore:
@@ -60,31 +47,28 @@ class FeatureStore:
         table = read_table(feats_scp) if table is None else table
         self.path = Path(feats_scp)
         self.utterances = list(table)
-        self._archives = MappedArchives()
-        self._entries = np.empty(len(table), _ENTRY)
-        self.dim = 0
-        for index, (utterance, number, layout) in enumerate(self._archives.locate(table, feats_scp, vectors)):
-            if layout.rows == 0 or layout.cols == 0:
-                self._entries[index] = (*layout._replace(rows=0, cols=0), number)
-                continue
-            if self.dim and layout.cols != self.dim:
-                raise VouchError(
-                    f"{feats_scp}: '{utterance}': {layout.cols} dimensions; the utterances before it have {self.dim}"
-                )
-            self.dim = layout.cols
-            self._entries[index] = (*layout, number)
-        if not self.dim:
+        self._archives = MappedArchives(table, feats_scp, vectors)
+        rows, cols = self._archives.rows, self._archives.cols
+        has_frames = (rows > 0) & (cols > 0)
+        if not has_frames.any():
             raise VouchError(f"{feats_scp}: no matrix in it has a frame, the first is that of '{self.utterances[0]}'")
-        self.num_frames = self._entries["rows"].astype(np.int64)
+        self.dim = int(cols[has_frames.argmax()])
+        odd = np.flatnonzero(has_frames & (cols != self.dim))
+        if len(odd):
+            raise VouchError(
+                f"{feats_scp}: '{self.utterances[odd[0]]}': {cols[odd[0]]} dimensions; the utterances before it have"
+                f" {self.dim}"
+            )
+        self.num_frames = np.where(has_frames, rows, 0).astype(np.int64)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.utterances)
 
     def matrix(self, index: int) -> np.ndarray:
         """Return utterance `index` as (frames, dim) float32."""
         out = np.empty((int(self.num_frames[index]), self.dim), np.float32)
         if len(out):
-            self._read(index, 0, out)
+            self._archives.read(index, 0, out)
         return out
 
     def crop(self, index: int, first: int, out: np.ndarray) -> None:
@@ -97,10 +81,6 @@ class FeatureStore:
         if not frames:
             raise VouchError(f"{self.path}: '{self.utterances[index]}' has 0 frames")
         if first + len(out) <= frames:
-            self._read(index, first, out)
+            self._archives.read(index, first, out)
         else:
             out[:] = np.take(self.matrix(index), np.arange(first, first + len(out)), axis=0, mode="wrap")
-
-    def _read(self, index: int, first: int, out: np.ndarray) -> None:
-        *layout, number = self._entries[index].item()
-        self._archives.read(number, Layout(*layout), first, out)

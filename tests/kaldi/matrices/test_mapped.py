@@ -9,8 +9,8 @@ import pytest
 
 from vouch.base.errors import VouchError
 from vouch.kaldi.datadirs.npytree import read_bins_first
-from vouch.kaldi.matrices.layout import HEADER_BYTES, map_file, parse_header, read_rows
-from vouch.kaldi.matrices.mapped import read_matrix, read_vectors
+from vouch.kaldi.matrices.layout import HEADER_BYTES, parse_header, read_rows
+from vouch.kaldi.matrices.mapped import map_file, read_matrix, read_vectors
 from vouch.kaldi.matrices.reading import read_entries
 from vouch.kaldi.matrices.writing import COMPRESSION, open_ark, open_entries
 from vouch.stores.features import FeatureStore
@@ -137,7 +137,7 @@ def test_rows_equal_a_slice_of_the_whole(name):
         whole = read_matrix(f"{REFERENCE / name}.ark:{offset}")
         for first in range(layout.rows):
             out = np.empty((min(3, layout.rows - first), layout.cols), np.float32)
-            read_rows(buffer, layout, first, out)
+            read_rows(buffer, layout, first, out, key)
             np.testing.assert_array_equal(out, whole[first : first + 3])
 
 
@@ -274,6 +274,15 @@ def test_damaged_npy(tmp_path):
         (tmp_path / "x.npy").write_bytes(damaged)
         with pytest.raises(VouchError, match=r"x\.npy: not a readable \.npy file"):
             read_matrix(str(tmp_path / "x.npy"))
+
+
+@pytest.mark.parametrize("shape", [(1 << 31, 0), (0, 1 << 40)])
+def test_npy_of_sizes_that_no_archive_has(tmp_path, shape):
+    np.save(tmp_path / "x.npy", np.empty(shape, "f4"))
+    (tmp_path / "x.scp").write_text(f"a {tmp_path}/x.npy\n")
+    for read in (FeatureStore, read_vectors):
+        with pytest.raises(VouchError, match=rf"x\.scp: 'a': .*x\.npy: .*promises {shape[0]} x {shape[1]} values"):
+            read(tmp_path / "x.scp")
 
 
 def test_the_scp_is_sorted_and_absolute(tmp_path, monkeypatch):

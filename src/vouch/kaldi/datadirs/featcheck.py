@@ -10,8 +10,7 @@ import numpy as np
 from vouch.base.errors import VouchError
 from vouch.kaldi.datadirs.findings import Report
 from vouch.kaldi.datadirs.scan import MEND, scan_rows
-from vouch.kaldi.matrices.headers import Headers
-from vouch.kaldi.matrices.mapped import NO_MATRIX
+from vouch.kaldi.matrices.mapped import NO_MATRIX, Headers
 from vouch.kaldi.matrices.reading import read_entry
 
 

@@ -1,18 +1,18 @@
-"""Kaldi's compressed matrices: float32 to one or two bytes an element and back (compressed-matrix.cc).
+"""Kaldi's compressed matrices: float32 to one or two bytes an element (compressed-matrix.cc).
 
 The arithmetic follows Kaldi's, float by float, so that the bytes are the same ones that `copy-feats --compress=true`
-writes, and the values the same ones that it reads.
+writes; `vouch.kaldi.matrices.layout` decodes them to the same values as it.
 """
 
 from __future__ import annotations
 
-import functools
 import struct
 from typing import NamedTuple
 
 import numpy as np
 
 from vouch.base.errors import VouchError
+from vouch.kaldi.matrices.layout import decode_marks
 
 
 class Method(NamedTuple):
@@ -40,14 +40,8 @@ _HIGHEST_MARKS = (65532, 65533, 65534, 65535)
 # Kaldi's sums of float32 numbers would become infinite beyond.
 _LARGEST_SPAN = 1e38
 
-# Format CM maps codes to values by three straight lines, from one mark of a column to the next.
-_SEGMENT = np.repeat([0, 1, 2], [65, 128, 63])
-_STEP = np.concatenate([np.arange(65), np.arange(1, 129), np.arange(1, 64)]).astype(np.float32)[:, None]
-_PER_STEP = np.array([[1 / 64], [1 / 128], [1]], np.float32)
 # Rounds as one half does, and a float32 just below one half to 0: their sum with one half itself would become 1.
 _HALF = np.nextafter(np.float32(0.5), np.float32(0))
-# Decoding is done in blocks of so many rows, or the indices of a long matrix would take eight times its own space.
-_BLOCK_ROWS = 4096
 
 
 def compress(matrix: np.ndarray, method: str) -> bytes:
@@ -89,53 +83,6 @@ def compress(matrix: np.ndarray, method: str) -> bytes:
     marks = _column_marks(columns, low, span)
     codes = _column_codes(columns, decode_marks(marks, low, span))
     return b"".join((header, marks.T.astype("<u2").tobytes(), codes.data))
-
-
-def decode_marks(marks: np.ndarray, low: float | np.float32, span: float | np.float32) -> np.ndarray:
-    """Return the float32 values that 16-bit marks stand for, of the same shape."""
-    return np.float32(low) + np.float32(span) * np.float32(1 / 65535) * marks.astype(np.float32)
-
-
-def decode_columns(columns: np.ndarray, marks: np.ndarray, out: np.ndarray) -> None:
-    """Decode format CM: each column has its own piecewise linear map through four marks.
-
-    The values of all 256 codes in all columns are computed first and then looked up.
-
-    Parameters
-    ----------
-    columns : (cols, rows) uint8 ndarray
-        Codes as they lie in the archive.
-    marks : (4, cols) float32 ndarray
-        Minimum, first and third quartile, and maximum of each column.
-    out : (rows, cols) float32 ndarray
-        C-contiguous.
-    """
-    cols, rows = columns.shape
-    values = ((marks[1:] - marks[:-1]) * _PER_STEP).take(_SEGMENT, axis=0)
-    values *= _steps_of_columns(cols)
-    # Of the last line Kaldi rounds the sum only.
-    highest = values[193:].astype(np.float64)
-    highest *= 1 / 63
-    highest += marks[2]
-    values[:193] += marks.take(_SEGMENT[:193], axis=0)
-    values[193:] = highest
-    values = values.ravel()
-    # Numbers of two bytes are multiplied and added several times faster than indices of eight.
-    small = np.uint16 if len(values) <= 1 << 16 else np.intp
-    offsets = np.arange(cols, dtype=small)
-    for first in range(0, rows, _BLOCK_ROWS):
-        # Turned while each code takes one byte.
-        index: np.ndarray = np.ascontiguousarray(columns[:, first : first + _BLOCK_ROWS].T).astype(small)
-        index *= small(cols)
-        index += offsets
-        # "wrap", which never happens, is faster than a check of each index.
-        values.take(index.astype(np.intp, copy=False), mode="wrap", out=out[first : first + _BLOCK_ROWS])
-
-
-# Multiplying by what is repeated already takes less than half the time.
-@functools.lru_cache(maxsize=4)
-def _steps_of_columns(cols: int) -> np.ndarray:
-    return np.repeat(_STEP, cols, axis=1)
 
 
 def _to_integers(values: np.ndarray, low: np.float32, span: np.float32, top: int) -> np.ndarray:

@@ -1,107 +1,225 @@
-"""Random access to archives of matrices and vectors: entries read wherever they lie, from memory maps."""
+"""Random access to matrices and vectors: found by their headers, any rows of them read from memory maps."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import mmap
-from collections.abc import Iterator, Mapping
+import os
+import resource
+import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from vouch.base.errors import VouchError
-from vouch.kaldi.matrices.headers import Headers
-from vouch.kaldi.matrices.layout import Layout, allow_open_files, map_file, read_rows, to_float32
-from vouch.kaldi.matrices.npy import read_npy
+from vouch.base.errors import VouchError, reason
+from vouch.base.rxfilename import parse_rxfilename
+from vouch.kaldi.matrices.layout import HEADER_BYTES, Layout, parse_header, read_rows, to_float32
+from vouch.kaldi.matrices.npy import SUFFIX, npy_layout, read_npy
 from vouch.kaldi.matrices.reading import read_entry
 from vouch.kaldi.tables import read_table
 
+# Archives that stay open while their headers are read: the lines of an scp may change between those of several jobs.
+_FILES_OPEN = 64
+# Files that are open for other reasons than archives: logs, audio, libraries, jobs' pipes.
+_OTHER_FILES = 256
 # What is said of a vector in a table of features.
 NO_MATRIX = "holds 'vector', where 'matrix' is expected"
+# A `Layout` and the number of its file as one record: of a million objects, Python's own take ten times the memory.
+_ENTRY = np.dtype(
+    [
+        ("kind", "U3"),
+        ("start", "<i8"),
+        *((name, "<i4") for name in ("height", "width", "rows", "cols", "top", "left")),
+        ("minimum", "<f4"),
+        ("span", "<f4"),
+        ("number", "<i4"),
+    ]
+)
+
+
+class Header(NamedTuple):
+    """What a file says of a matrix or vector.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    layout : Layout
+        Where the numbers of the wanted range of rows and columns lie.
+    is_vector : bool
+        Whether it has one axis only.
+    """
+
+    path: str
+    layout: Layout
+    is_vector: bool
+
+
+class Headers(contextlib.ExitStack):
+    """Reads headers; a few archives stay open until the block ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._opened: dict[str, tuple[int, int]] = {}
+
+    def read(self, rxfilename: str) -> Header | None:
+        """Read the header that an extended file name leads to; None: only a reading of all of it, as text, will tell.
+
+        Raises
+        ------
+        VouchError
+            There is no such file, its header is damaged, or it is shorter than its header says.
+        """
+        source = parse_rxfilename(rxfilename)
+        path = source.name
+        if source.is_pipe:
+            return None
+        if path.endswith(SUFFIX):
+            layout, is_vector = npy_layout(path), False
+        else:
+            if path not in self._opened:
+                if len(self._opened) == _FILES_OPEN:
+                    self.close()
+                    self._opened.clear()
+                self._opened[path] = self._open(path)
+            descriptor, size = self._opened[path]
+            try:
+                # Places beyond what a file system can have are errors, where those beyond the end of a file are empty.
+                head = os.pread(descriptor, HEADER_BYTES, min(source.offset, size))
+            except OSError as error:
+                raise VouchError(f"{path}: {reason(error)}") from None
+            if head[:1] != b"\0":
+                return None
+            layout, is_vector = parse_header(head, source.offset, size, rxfilename)
+        if source.rows is not None or source.cols is not None:
+            layout = layout.select(source, is_vector)
+        return Header(path, layout, is_vector)
+
+    def _open(self, path: str) -> tuple[int, int]:
+        """Return descriptor and size of a file."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+            self.callback(os.close, descriptor)
+            status = os.fstat(descriptor)
+        except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+            raise VouchError(f"{path}: {reason(error)}") from None
+        if not stat.S_ISREG(status.st_mode):
+            raise VouchError(f"{path}: not a file in which a place can be looked up")
+        if not status.st_size:
+            raise VouchError(f"{path}: the file is empty")
+        return descriptor, status.st_size
 
 
 class MappedArchives:
-    """The files that extended file names point into; an archive is memory-mapped when it is first read from."""
+    """The matrices that a table of extended file names lists; a vector is a matrix of one row.
 
-    def __init__(self) -> None:
+    An archive is memory-mapped when it is first read from. What a pipe writes, and text, is read when the table is
+    opened and kept in memory as float32.
+
+    Parameters
+    ----------
+    table : mapping of str to str
+        Keys to extended file names.
+    where : str or Path
+        The table, for messages.
+    vectors : bool
+        Whether vectors may be among them.
+
+    Attributes
+    ----------
+    rows, cols : (entries,) int32 ndarray
+        Sizes, in the order of the table.
+
+    Raises
+    ------
+    VouchError
+        Naming the table `where` and the key: it cannot be read, or it is a vector and may not be one.
+    """
+
+    def __init__(self, table: Mapping[str, str], where: str | Path, vectors: bool = True) -> None:
         # By number: a path, the bytes of a mapped archive, or those of a matrix that was read whole.
         self._buffers: list[str | np.ndarray] = []
         self._numbers: dict[str, int] = {}
         # Of those that are mapped, by number: path and map.
         self._maps: dict[int, tuple[str, mmap.mmap]] = {}
-
-    def locate(
-        self, table: Mapping[str, str], where: str | Path, vectors: bool = True
-    ) -> Iterator[tuple[str, int, Layout]]:
-        """Find the matrices that a table of extended file names lists; a vector is a matrix of one row.
-
-        What a pipe writes, and text, is read now and kept in memory as float32.
-
-        Parameters
-        ----------
-        table : mapping of str to str
-            Keys to extended file names.
-        where : str or Path
-            The table, for messages.
-        vectors : bool
-            Whether vectors may be among them.
-
-        Yields
-        ------
-        iterator of tuple of str, int and Layout
-            Key, number of the file, and where the matrix lies in that.
-
-        Raises
-        ------
-        VouchError
-            Naming the table `where` and the key: it cannot be read, or it is a vector and may not be one.
-        """
+        self._entries = np.empty(len(table), _ENTRY)
         # The headers are read, not mapped: a page of each entry would come into memory with its neighbours.
         with Headers() as headers:
-            for key, rxfilename in table.items():
+            for index, (key, rxfilename) in enumerate(table.items()):
                 try:
-                    number, layout = self._locate(rxfilename, headers, vectors)
+                    layout, number = self._locate(rxfilename, headers, vectors)
                 except VouchError as error:
                     raise VouchError(f"{where}: '{key}': {error}") from None
-                yield key, number, layout
+                self._entries[index] = (*layout, number)
+        self.rows, self.cols = self._entries["rows"], self._entries["cols"]
 
-    def _locate(self, rxfilename: str, headers: Headers, vectors: bool) -> tuple[int, Layout]:
+    def _locate(self, rxfilename: str, headers: Headers, vectors: bool) -> tuple[Layout, int]:
+        """Return where a matrix lies in its file, and the number of that."""
         header = headers.read(rxfilename)
         if header is None:
             matrix = read_matrix(rxfilename, vectors)
-            number = self._add(matrix.reshape(-1).view(np.uint8))
-            return number, Layout("F", 0, *matrix.shape, *matrix.shape)
+            return Layout("F", 0, *matrix.shape, *matrix.shape), self._add(matrix.reshape(-1).view(np.uint8))
         if header.is_vector and not vectors:
             raise VouchError(f"{rxfilename}: {NO_MATRIX}")
-        name = header.source.name
-        if header.source.is_npy:
-            return self._add(name), header.layout
-        if name not in self._numbers:
-            self._numbers[name] = self._add(name)
-        return self._numbers[name], header.layout
+        path = header.path
+        if path.endswith(SUFFIX):
+            return header.layout, self._add(path)
+        if path not in self._numbers:
+            self._numbers[path] = self._add(path)
+        return header.layout, self._numbers[path]
 
     def _add(self, buffer: str | np.ndarray) -> int:
         self._buffers.append(buffer)
         return len(self._buffers) - 1
 
-    def read(self, number: int, layout: Layout, first: int, out: np.ndarray) -> None:
-        """Copy rows `first` ... of a matrix into `out`, (rows, layout.cols) float32."""
+    def read(self, index: int, first: int, out: np.ndarray) -> None:
+        """Copy rows `first` ... of matrix `index` into `out`, (rows, cols) float32."""
+        *fields, number = self._entries[index].item()
+        layout = Layout(*fields)
         buffer = self._buffers[number]
-        if isinstance(buffer, str) and buffer.endswith(".npy"):
+        if isinstance(buffer, str) and buffer.endswith(SUFFIX):
             # One map an utterance would exhaust the process's maps; the file is opened at each read instead.
             rows = read_npy(buffer, layout._replace(top=layout.top + first, rows=len(out)))
             out[:] = to_float32(rows[:, layout.left : layout.left + layout.cols])
-        else:
-            if isinstance(buffer, str):
-                allow_open_files(len(self._maps) + 1)
-                mapped = map_file(buffer)
-                self._maps[number] = buffer, mapped
-                self._buffers[number] = buffer = np.frombuffer(mapped, np.uint8)
-            if number in self._maps:
-                path, mapped = self._maps[number]
-                # A read beyond the end of a file that was cut short meanwhile would end the process without a word.
-                if mapped.size() < layout.start + layout.data_bytes():
-                    raise VouchError(f"{path}: it has become shorter since it was opened")
-            read_rows(buffer, layout, first, out)
+            return
+        if isinstance(buffer, str):
+            allow_open_files(len(self._maps) + 1)
+            mapped = map_file(buffer)
+            self._maps[number] = buffer, mapped
+            self._buffers[number] = buffer = np.frombuffer(mapped, np.uint8)
+        where = ""
+        if number in self._maps:
+            where, mapped = self._maps[number]
+            # A read beyond the end of a file that was cut short meanwhile would end the process without a word.
+            if mapped.size() < len(buffer):
+                buffer = buffer[: mapped.size()]
+        read_rows(buffer, layout, first, out, where)
+
+
+def map_file(path: str | Path) -> mmap.mmap:
+    """Memory-map a file for reading; `VouchError` when it is missing or empty."""
+    try:
+        with open(path, "rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        more = "; allow more (ulimit -n) or join archives" if error.errno == errno.EMFILE else ""
+        raise VouchError(f"{path}: {error.strerror}{more}") from None
+    except ValueError:
+        raise VouchError(f"{path}: the file is empty") from None
+
+
+def allow_open_files(count: int) -> None:
+    """Raise this process's own limit of open files, often 1024, to what mapping `count` files needs, if it may."""
+    needed = count + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        limit = max(needed, 2 * soft)
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
+        )
 
 
 def read_matrix(rxfilename: str, vectors: bool = True) -> np.ndarray:
@@ -140,17 +258,18 @@ def read_vectors(scp_path: str | Path) -> tuple[list[str], np.ndarray]:
         A vector cannot be read, has another dimension than the first, or holds NaN or infinity.
     """
     table = read_table(scp_path)
-    archives = MappedArchives()
-    vectors: np.ndarray | None = None
-    for row, (key, number, layout) in enumerate(archives.locate(table, scp_path)):
-        dim = layout.cols if vectors is None else vectors.shape[1]
-        if layout.rows != 1 or layout.cols != dim:
-            raise VouchError(f"{scp_path}: '{key}' has shape {layout.rows} x {layout.cols}, not one vector of {dim}")
-        if vectors is None:
-            vectors = np.empty((len(table), dim), np.float32)
-        archives.read(number, layout, 0, vectors[row : row + 1])
-    assert vectors is not None  # read_table refuses an empty file
+    ids = list(table)
+    archives = MappedArchives(table, scp_path)
+    rows, cols = archives.rows, archives.cols
+    dim = int(cols[0])
+    odd = np.flatnonzero((rows != 1) | (cols != dim))
+    if len(odd):
+        shape = f"{rows[odd[0]]} x {cols[odd[0]]}"
+        raise VouchError(f"{scp_path}: '{ids[odd[0]]}' has shape {shape}, not one vector of {dim}")
+    vectors = np.empty((len(ids), dim), np.float32)
+    for index in range(len(ids)):
+        archives.read(index, 0, vectors[index : index + 1])
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
-        raise VouchError(f"{scp_path}: '{list(table)[bad[0]]}' holds NaN or infinity ({len(bad)} such vectors)")
-    return list(table), vectors
+        raise VouchError(f"{scp_path}: '{ids[bad[0]]}' holds NaN or infinity ({len(bad)} such vectors)")
+    return ids, vectors

@@ -13,6 +13,7 @@ import numpy as np
 from vouch.base.errors import VouchError, about_file
 from vouch.kaldi.matrices.layout import FLOATS, Layout
 
+SUFFIX = ".npy"
 # Bytes that are read first, numpy's own headers of matrices being no longer, and the most that is read of another's.
 _FIRST_READ = 128
 _LONGEST_HEADER = 1 << 16
@@ -32,7 +33,8 @@ def npy_layout(path: str) -> Layout:
     if kind is None or len(shape) != 2 or (is_fortran and 1 not in shape):
         raise VouchError(f"{path}: needs a C-ordered float32 or float64 matrix, not {dtype} {shape}")
     layout = Layout(kind, start, *shape, *shape)
-    if min(shape) < 0 or size < start + layout.data_bytes():
+    # Sizes of more than 32 bits, as one can be where the other is 0, are in no archive.
+    if min(shape) < 0 or max(shape) >= 1 << 31 or size < start + layout.data_bytes():
         raise VouchError(f"{path}: not a readable .npy file (it promises {shape[0]} x {shape[1]} values)")
     return layout
 

@@ -113,7 +113,7 @@ def _read_binary(reader: ByteReader, holds: str, where: str) -> np.ndarray:
     token = token.removesuffix(b" ")
     rest = reader.take(HEADERS[token][2].size, where) if token in HEADERS else b""
     layout, is_vector = decode_header(token, rest, 0, where)
-    return _decode(layout, reader.take(layout.data_bytes(), where), is_vector)
+    return _decode(layout, reader.take(layout.data_bytes(), where), is_vector, where)
 
 
 def _read_integers(reader: ByteReader, where: str) -> np.ndarray:
@@ -126,13 +126,13 @@ def _read_integers(reader: ByteReader, where: str) -> np.ndarray:
     return counted["value"].astype(np.int32)
 
 
-def _decode(layout: Layout, data: bytes, is_vector: bool) -> np.ndarray:
+def _decode(layout: Layout, data: bytes, is_vector: bool, where: str) -> np.ndarray:
     if layout.kind in FLOATS:
         array = np.frombuffer(data, FLOATS[layout.kind])
         return array if is_vector else array.reshape(layout.height, layout.width)
     out = np.empty((layout.height, layout.width), np.float32)
     if out.size:
-        read_rows(np.frombuffer(data, np.uint8), layout._replace(start=0), 0, out)
+        read_rows(np.frombuffer(data, np.uint8), layout._replace(start=0), 0, out, where)
     return out
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from vouch.base.errors import VouchError, pick
 from vouch.base.pipes import read_pipe
 from vouch.base.rxfilename import Source, parse_rxfilename, resolve_range
-from vouch.kaldi.matrices.npy import npy_layout, read_npy
+from vouch.kaldi.matrices.npy import SUFFIX, npy_layout, read_npy
 from vouch.kaldi.matrices.objects import HOLDS, ByteReader, read_object
 from vouch.kaldi.matrices.specifiers import (
     Rspecifier,
@@ -157,7 +157,7 @@ def read_entry(rxfilename: str, holds: str = "any", open_file: Callable[[str], B
 def _read_source(source: Source, holds: str, where: str, open_file: Callable[[str], BinaryIO]) -> np.ndarray:
     if source.is_pipe:
         array = read_object(ByteReader(io.BytesIO(read_pipe(source.name))), holds, where)
-    elif source.is_npy:
+    elif source.name.endswith(SUFFIX):
         array = read_npy(source.name, npy_layout(source.name))
     else:
         file = open_file(source.name)
