@@ -15,6 +15,7 @@ from vouch.audio import reading as audio
 from vouch.audio.decoder import open_decoder
 from vouch.audio.reading import read_audio
 from vouch.base.errors import VouchError
+from vouch.features.config import FrontEndConfig
 from vouch.kaldi.datadirs.datadir import DataDir, write_data_dir
 from vouch.kaldi.tables import read_table, write_table
 from vouch.stores import waves as wavestore
@@ -282,13 +283,13 @@ def test_threads_may_share_a_store(mixed):
 
 def test_the_front_end_says_what_is_opened(tmp_path):
     write_recordings(tmp_path / "data")
-    data, store = open_store(tmp_path / "data", {"type": "waveform", "sample_rate": 8000})
+    data, store = open_store(tmp_path / "data", FrontEndConfig("waveform", {"sample_rate": 8000}))
     assert isinstance(store, WaveStore) and store.num_frames.tolist()[:2] == [4000, 4400]
     assert list(data.utt2spk) == store.utterances
     with pytest.raises(VouchError, match=r"feats\.scp: no such file; run stage 1"):
         open_store(tmp_path / "data", None)
     write_features(tmp_path / "feats")
-    for feature in (None, {"type": "fbank"}):
+    for feature in (None, FrontEndConfig("fbank")):
         assert isinstance(open_store(tmp_path / "feats", feature)[1], FeatureStore)
     with pytest.raises(VouchError, match=r"wav\.scp: no such file"):
-        open_store(tmp_path / "feats", {"type": "waveform", "sample_rate": 8000})
+        open_store(tmp_path / "feats", FrontEndConfig("waveform", {"sample_rate": 8000}))
