@@ -50,6 +50,12 @@ def test_a_command_that_says_much_is_heard_to_its_end():
     assert len(str(caught.value)) < 250
 
 
+def test_of_a_long_path_the_reason_is_left(tmp_path):
+    path = tmp_path / ("folder" * 30) / "x.wav"
+    with pytest.raises(VouchError, match=r"failed with status 1: cat: /.+\.\.\..*/x\.wav: No such file or directory$"):
+        read_pipe(f"cat {path}")
+
+
 def test_a_pipe_without_end_is_stopped(monkeypatch):
     monkeypatch.setattr(pipes, "MAX_BYTES", 5 << 20)
     monkeypatch.setattr(pipes, "MAX_SHOWN", "5 MiB")

@@ -1,6 +1,5 @@
 """Utterances read one after the other, from plain and from coded recordings."""
 
-import re
 import threading
 from pathlib import Path
 
@@ -44,8 +43,7 @@ def test_each_utterance_with_its_samples_or_the_reason(data, change):
     assert list(got) == names
     for name, samples in got.items():
         if name == names[4]:
-            # Of a pipe the end of what the program said may be cut off.
-            assert isinstance(samples, VouchError) and re.search(r"o such file|none\.wav \|' failed", str(samples))
+            assert isinstance(samples, VouchError) and "o such file" in str(samples)
         else:
             np.testing.assert_array_equal(samples, WaveReader(loaded, RATE).read(name))
     assert list(WaveReader(loaded, RATE).read_each([])) == []

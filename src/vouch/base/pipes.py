@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from vouch.base.errors import VouchError, shorten
+from vouch.base.errors import QUOTED, VouchError
 
 # Bytes that are taken of what a command writes: 18 hours of one 16-bit channel at 16 kHz.
 MAX_BYTES, MAX_SHOWN = 2 << 30, "2 GiB"
@@ -76,7 +76,9 @@ def _listen(stream: BinaryIO, words: list[bytes]) -> None:
 def _telling_line(words: Sequence[bytes]) -> str:
     lines = [line.strip() for line in b"".join(words).splitlines() if line.strip()]
     line = next(filter(_COMPLAINT.search, lines), lines[-1] if lines else b"no message")
-    return shorten(line.decode(errors="replace"))
+    text = line.decode(errors="replace")
+    # Programs name the file first and the reason last: of a long path the middle can be spared.
+    return text if len(text) <= QUOTED else f"{text[: QUOTED // 2]}...{text[-QUOTED // 2 :]}"
 
 
 @contextlib.contextmanager

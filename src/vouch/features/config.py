@@ -23,7 +23,7 @@ class FrontEndConfig:
     type : str
         A name in `vouch.features.FEATURES`.
     options : mapping
-        Of that front end, as its constructor names them; those that are not given get their defaults.
+        Options of that front end, as its constructor names them; those that are not given get their defaults.
     channel : "mean" or int
         Which channel of a recording it is given: the mean of all, or one by its number from 0.
 
@@ -56,7 +56,7 @@ class FrontEndConfig:
 
     @property
     def sample_rate(self) -> int:
-        """Of the waveforms that it takes, in Hz."""
+        """Sampling rate of the waveforms that it takes, in Hz."""
         return self.options["sample_rate"]
 
     @property

@@ -25,9 +25,9 @@ class LossPart:
     name : str
         In `vouch.losses.LOSSES`.
     options : mapping
-        Of that loss, as its constructor names them; those that are not given get their defaults.
+        Options of that loss, as its constructor names them; those that are not given get their defaults.
     weight : float
-        Counts only in a sum.
+        Factor of this loss in a sum; alone, a loss has none.
 
     Raises
     ------

@@ -24,7 +24,7 @@ class NetworkConfig:
     name : str
         In `vouch.models.MODELS`.
     options : mapping
-        Of that network, as its constructor names them; those that are not given get their defaults.
+        Options of that network, as its constructor names them; those that are not given get their defaults.
 
     Raises
     ------
