@@ -1,7 +1,7 @@
 """Vouch: train and evaluate speaker-verification systems on Kaldi-format data.
 
-What applications need is here under short names. Each is imported when it is first asked for, so that a script that
-needs none of them starts as quickly as if they were not here.
+The names that applications need are here. Each is imported when it is first used, so that a script that uses none of
+them starts quickly.
 
 >>> import vouch
 >>> encoder = vouch.load_encoder("final.pt")  # doctest: +SKIP
@@ -43,7 +43,7 @@ __all__ = [
     "read_trials",
     "save_encoder",
 ]
-# The modules that have these names; the same as above, where it is written for editors and type checkers.
+# The modules that define these names. The imports above say the same to editors and type checkers.
 _HOMES = {
     "vouch.audio.reading": ("read_audio",),
     "vouch.base.errors": ("VouchError",),
@@ -59,7 +59,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for (PEP 562)."""
+    """Import a public name when it is first used (PEP 562)."""
     if name not in _HOME_OF:
         raise AttributeError(f"module 'vouch' has no attribute '{name}'")
     globals()[name] = value = getattr(import_module(_HOME_OF[name]), name)

@@ -1,8 +1,8 @@
-"""Whether an audio file is as long as its header says: libsndfile reads a truncated one as if it were whole.
+"""Checks whether an audio file is as long as its header says: libsndfile reads truncated files without an error.
 
-Only some formats make a promise: a size in the header that is not the placeholder of a program that wrote to a pipe,
-or the mark of an Ogg page that it is the last. Sources: AIFF-C draft (Apple 1991), au(4) of SunOS, NIST SPHERE 2.6,
-CAF specification 1.0 (Apple), Sony Wave64, RFC 3533 (Ogg).
+Only some formats declare their length: by a size in the header (unless it is the placeholder of a program that wrote to
+a pipe), or by a mark on the last page of an Ogg stream. Sources: AIFF-C draft (Apple 1991), au(4) of SunOS,
+NIST SPHERE 2.6, CAF specification 1.0 (Apple), Sony Wave64, RFC 3533 (Ogg).
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from vouch.audio.riff import find_samples
 from vouch.audio.views import Source
 from vouch.base.errors import VouchError
 
-# sox, writing AIFF to a pipe, promises as many samples as fit into so many bytes, or a block of samples less.
+# When sox writes AIFF to a pipe, it declares as many whole samples, or blocks of them, as fit into 0x7F000000 bytes.
 _AIFF_MADE_UP = 0x7F000000 - (1 << 17)
-# An Ogg page: capture pattern, version, flags, position, serial number, number, checksum, segments.
+# Header of an Ogg page: capture pattern, version, flags, position, serial number, number, checksum, segments.
 _OGG_PAGE = struct.Struct("<4sBBqIIIB")
 _OGG_FIRST, _OGG_LAST = 2, 4
 
 
 def find_end(file: Source, length: int, where: str) -> int | None:
-    """Find out where the recording ends that begins at byte 0 of a file of `length` bytes.
+    """Return where the recording ends that begins at byte 0 of a file of `length` bytes.
 
     Returns
     -------
     int or None
-        The byte after its last sample, for formats that say so; None where only decoding it tells.
+        The byte after its last sample, for formats that declare it; None where only decoding can tell.
 
     Raises
     ------
     VouchError
-        The file ends before that; `where` names it.
+        The file ends earlier; the message names it as `where`.
     """
     file.seek(0)
     head = file.read(16)
@@ -82,7 +82,7 @@ def _sphere_end(file: Source, length: int, where: str) -> int | None:
     header = file.read(int(size))
     fields = dict(re.findall(rb"^(\w+) -(?:i|s\d+) (\d{1,15})\s*$", header, re.MULTILINE))
     wanted = (b"sample_count", b"channel_count", b"sample_n_bytes")
-    # Compressed samples, which libsndfile does not read, take as many bytes as they take.
+    # libsndfile does not read compressed samples, and their size does not follow from the header.
     if any(name not in fields for name in wanted) or b",embedded-" in header:
         return None
     count, channels, width = (int(fields[name]) for name in wanted)
@@ -96,7 +96,7 @@ def _caf_end(file: Source, length: int, where: str) -> int | None:
         chunk, size = struct.unpack(">4sq", file.read(12))
         position += 12
         if chunk == b"data" or size < 0:
-            # -1: it goes on to the end of the file.
+            # A size of -1 means that the chunk reaches to the end of the file.
             return position + size if size > 0 else None
         position += size
     raise VouchError(f"{where}: truncated caf, it ends before its samples begin")
@@ -114,7 +114,7 @@ def _w64_end(file: Source, length: int, where: str) -> int | None:
 
 
 def _ogg_end(file: Source, length: int, where: str) -> int | None:
-    """Walk over the pages up to the last of each stream; streams may follow each other, or alternate."""
+    """Walk over the pages up to the last one of each stream; streams may follow each other or be interleaved."""
     position = 0
     is_open: set[int] = set()
     while position < length:

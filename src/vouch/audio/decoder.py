@@ -1,7 +1,7 @@
-"""One recording, opened: its rate, the number of its samples as far as that is known, and the samples themselves.
+"""Opens a recording and gives its sampling rate, its number of samples as far as it is known, and its samples.
 
-All reading of audio goes through here, so that counting, reading all and reading a part agree. A decoder is read to
-its end, block by block; what a header says is a promise only where the format makes it one.
+All audio is read through this module, so that counting samples, reading all and reading a part agree. Recordings are
+decoded to the end, block by block, since the length in a header is reliable in some formats only.
 """
 
 from __future__ import annotations
@@ -21,22 +21,21 @@ from vouch.audio.riff import Samples, find_samples
 from vouch.audio.views import Source, View
 from vouch.base.errors import VouchError, reason
 
-# Encodings of which a decoder that is sent to the middle gives the samples that one from the beginning on gives.
+# Encodings in which decoding from the middle gives the same samples as decoding from the beginning.
 _SEEKABLE = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
-# Formats whose files are held to what they promise: by `vouch.audio.containers` and `vouch.audio.mpeg`, or by
-# libsndfile itself.
+# Formats whose declared length is checked, by `vouch.audio.containers`, `vouch.audio.mpeg` or libsndfile itself.
 _HELD = {"WAV", "WAVEX", "RF64", "AIFF", "AU", "NIST", "CAF", "W64", "OGG", "FLAC", "MP3", "HTK"}
-# Formats that count samples rather than bytes.
+# Formats whose headers declare samples rather than bytes.
 _COUNTED = {"FLAC", "MP3"}
-# Samples, of all channels, that are decoded at once, and at most: 37 hours of 16 kHz, or 8 GiB.
+# Samples, over all channels, that are decoded at a time and in all: 37 hours at 16 kHz, which are 8 GiB.
 _BLOCK = 1 << 20
 MAX_SAMPLES = 1 << 31
-# libsndfile keeps the reason of a failed opening in one place for all threads.
+# libsndfile keeps the error of a failed opening in a global variable, shared by all threads.
 _OPENING = threading.Lock()
 
 
 class Pcm16Decoder:
-    """16-bit PCM in a wav file; see `SoundDecoder`."""
+    """Reads 16-bit PCM from a wav file; see `SoundDecoder`."""
 
     is_seekable = True
 
@@ -53,26 +52,26 @@ class Pcm16Decoder:
         return self._samples.read_pcm16(self._file, 0, self.frames)
 
     def read_span(self, first: int, count: int) -> np.ndarray:
-        """Read `count` samples of each channel from `first` on, all of which there are."""
+        """Read `count` samples of each channel from sample `first` on; the caller knows that there are so many."""
         return self._samples.read_pcm16(self._file, first, count)
 
 
 class SoundDecoder:
-    """Decodes every format that libsndfile reads.
+    """Decodes every format that libsndfile supports.
 
     Attributes
     ----------
     rate : int
-        In Hz, from the header.
+        Sampling rate in Hz, from the header.
     frames : int or None
-        Samples of each channel, from the header; None if it gives no number, or only an estimate.
+        Samples of each channel, from the header; None if the header has no number, or only an estimate.
     is_seekable : bool
         Whether `read_span` gives exactly the samples that `read` gives.
     """
 
     def __init__(self, sound: soundfile.SoundFile, source: Source, where: str, tag: Frame | None) -> None:
         self._sound, self._source, self._where = sound, source, where
-        # What the header leaves open is 0 or at the top of the range, and damaged headers are anywhere.
+        # Unknown lengths are 0 or at the top of the range; damaged headers hold any number.
         is_known = 0 < sound.frames < 1 << 62 and (sound.format != "MP3" or tag is not None)
         self.frames = sound.frames if is_known else None
         self.rate = sound.samplerate
@@ -80,11 +79,11 @@ class SoundDecoder:
         self._slack = SLACK_FRAMES * tag.samples if tag else 0
 
     def count(self) -> int:
-        """Return the number of samples of each channel that `read` gives; decodes what has a header without it."""
+        """Return the number of samples of each channel that `read` gives; decodes the file if its header has none."""
         if self.frames is None:
             return sum(len(block) for block in self._blocks())
         if self._sound.format == "FLAC":
-            # Its frames have numbers: to find the last sample where the header says costs no decoding of the others.
+            # The frames are numbered: seeking to the last sample finds the length without decoding the others.
             try:
                 self.read_span(self.frames - 1, 1)
             except VouchError:
@@ -92,13 +91,13 @@ class SoundDecoder:
         return self.frames
 
     def read(self) -> np.ndarray:
-        """Read all samples, (samples,) or (samples, channels) float32; `VouchError` if some that it has are missing."""
+        """Read all samples, (samples,) or (samples, channels) float32; `VouchError` if the file lacks some of them."""
         blocks = list(self._blocks())
-        # What is read where the length is not known is part of a larger array.
+        # A block of a recording of unknown length is a view of a larger buffer, so it is copied.
         return blocks[0] if len(blocks) == 1 and self.frames is not None else np.concatenate(blocks)
 
     def read_span(self, first: int, count: int) -> np.ndarray:
-        """Read `count` samples of each channel from `first` on, all of which there are by the header."""
+        """Read `count` samples of each channel from sample `first` on, all of which the header declares."""
         with _naming(self._where):
             self._sound.seek(first)
         span = self._read_block(count)
@@ -107,11 +106,11 @@ class SoundDecoder:
         return span
 
     def _blocks(self) -> Iterator[np.ndarray]:
-        """Decode to the end, from the beginning."""
+        """Decode from the beginning to the end."""
         size = max(1, _BLOCK // self._sound.channels)
         total = 0
         while True:
-            # Of most recordings the length is known, and then no more is set aside.
+            # The length is usually known, so that the last buffer is no larger than what is left.
             left = size if self.frames is None else self.frames - total
             block = self._read_block(min(size, left) if left > 0 else 0)
             total += len(block)
@@ -132,7 +131,7 @@ class SoundDecoder:
             return self._after_failure(self._sound.read(count, dtype="float32"))
 
     def _after_failure(self, block: np.ndarray) -> np.ndarray:
-        """Return a block, or raise the error of reading the file, which libsndfile takes for the end of it."""
+        """Return a block, or raise the error of reading the file, which libsndfile takes for the end of the file."""
         failure = self._source.failure if isinstance(self._source, View) else None
         if failure is not None:
             raise failure
@@ -140,10 +139,10 @@ class SoundDecoder:
 
 
 class _Sound(soundfile.SoundFile):
-    """A `SoundFile` that never seeks while it reads: it would seek after each block, at which some decoders fail."""
+    """A `SoundFile` that never seeks while it reads: it would seek after each block, which fails in some decoders."""
 
     def seekable(self) -> bool:
-        """No, as far as reading goes."""
+        """Return False."""
         return False
 
 
@@ -159,16 +158,16 @@ def open_decoder(file: Source, length: int, where: str, offset: int = 0) -> Iter
     file : Source
         A regular file, or `io.BytesIO`.
     length : int
-        Its bytes.
+        Its number of bytes.
     where : str
-        Name for messages.
+        Name of the recording in messages.
     offset : int
-        The first byte of the recording; if it is not 0, other things may follow in the file.
+        First byte of the recording; if it is not 0, the file is an archive and may hold more after the recording.
 
     Raises
     ------
     VouchError
-        The file is not audio, is in a format that does not tell whether it is complete, or ends before its header says.
+        The file is not audio, is in a format without a reliable length, or ends earlier than its header declares.
     """
     if offset >= length:
         raise VouchError(f"{where}: no audio, 0 bytes")
@@ -180,10 +179,10 @@ def open_decoder(file: Source, length: int, where: str, offset: int = 0) -> Iter
         return
     end = find_end(file, length, where)
     if end is not None and end < length and (offset or samples is None):
-        # libsndfile looks for some things from the end on, which would be that of the archive, and takes what follows
-        # the samples of some formats for more of them.
+        # libsndfile looks for some tags at the end of the file, which here would be the end of the archive, and in some
+        # formats takes the bytes that follow the samples for more samples.
         file, length = View(file, 0, end), end
-    # Before libsndfile has the file, whose position it relies on.
+    # This comes before libsndfile gets the file, since libsndfile relies on the file position.
     frame = find_first_frame(file)
     is_counted = frame is not None and frame.frames is not None and (bool(offset) or not goes_on(file, frame))
     size = length
@@ -204,9 +203,9 @@ def open_decoder(file: Source, length: int, where: str, offset: int = 0) -> Iter
             return
     if offset:
         raise _endless(where)
-    # A tag that counts a part of the file only is left out.
+    # A tag that counts only a part of the file is skipped.
     start = 0 if frame is None or frame.frames is None else frame.position + frame.size
-    # libsndfile has moved the position of the descriptor: what is buffered of the file is forgotten by this.
+    # libsndfile has moved the position of the descriptor: seeking here discards what Python has buffered.
     file.seek(0, io.SEEK_END)
     stream = Stream(file, start, length, missing_head(file, start))
     with _open_sound(stream, where) as sound:
@@ -222,14 +221,14 @@ def _open_sound(file: Source, where: str) -> soundfile.SoundFile:
     file.seek(0)
     source: Source | int = file
     if not isinstance(file, (io.BytesIO, View)):
-        # By its descriptor that is faster than through Python, and nothing is concluded from the file's name.
+        # Reading by descriptor is faster than through Python, and hides the file's name, whose ending may mislead.
         descriptor = file.fileno()
         os.lseek(descriptor, 0, os.SEEK_SET)
         source = descriptor
     with _naming(where), _OPENING:
         sound = _Sound(source, closefd=False)
     if sound.format not in _HELD:
-        # Of a file that was cut off, libsndfile gives what is there for the whole, or fills it up with earlier samples.
+        # In these formats, libsndfile returns a truncated file as if it were whole, or pads it with earlier samples.
         name = sound.format_info
         sound.close()
         raise VouchError(f"{where}: {name}: whether such a file is whole cannot be told; convert it to wav or flac")
@@ -245,6 +244,6 @@ def _naming(where: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, (OSError, MemoryError)):
             raise VouchError(f"{where}: {reason(error)}") from None
-        # The library's own words, without the path that it puts before them.
+        # libsndfile's own message, without the path that it begins with.
         words = str(getattr(error, "error_string", error))
         raise VouchError(f"{where}: not readable as audio ({words.strip().rstrip('.')})") from None

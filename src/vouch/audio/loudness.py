@@ -1,4 +1,4 @@
-"""How loud, long, clipped and wide-band a recording is, which tells whether comparing its speaker makes sense."""
+"""Measures level, length, clipping and bandwidth of a recording, which show whether it is fit for verification."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import NamedTuple
 import numpy as np
 from scipy.fft import rfft, rfftfreq
 
-# A sample counts as clipped from here on; the highest of 16 bits is 32767 / 32768.
+# A sample counts as clipped from this magnitude on; the highest 16-bit value is 32767 / 32768.
 FULL_SCALE = 0.9999
-# Seconds of a block whose level is measured: about one syllable.
+# Length in seconds of the blocks whose level is measured: about one syllable.
 BLOCK = 0.1
-# dB of full scale of the loudest block. 16-bit rounding noise alone is at -101 dB, speech at -40 to -5 dB.
+# Level of the loudest block in dB of full scale. 16-bit rounding noise alone has -101 dB, speech -40 to -5 dB.
 SILENCE_LEVEL = -75.0
 QUIET_LEVEL = -50.0
-# Share of samples at full scale from which on a recording counts as clipped.
+# A recording counts as clipped from this share of clipped samples on.
 CLIPPED_SHARE = 0.001
-# Seconds of speech below which a comparison of two recordings says little.
+# A comparison of recordings with less speech than this, in seconds, is unreliable.
 SHORT_SECONDS = 1.0
-# dB of 5 to 7.8 kHz over 0.3 to 3.4 kHz. Speech sampled at 16 kHz has -35 to 5 dB; what was sampled at 8 kHz once has
-# only rounding noise and the stop band of its resampling there, -60 dB and less.
+# Power of 5 to 7.8 kHz relative to 0.3 to 3.4 kHz in dB. Speech sampled at 16 kHz has -35 to 5 dB; speech that was
+# upsampled from 8 kHz has only rounding noise and the resampler's stop band up there: -60 dB and less.
 NARROW_BAND = -50.0
 LOW_BAND, HIGH_BAND = (300.0, 3400.0), (5000.0, 7800.0)
-# What `judge_loudness` finds, said of many recordings at once.
+# The findings of `judge_loudness`, worded for many recordings.
 FAULTS = {
     "silence": f"are silent (below {SILENCE_LEVEL:g} dB of full scale)",
     "short": f"are shorter than {SHORT_SECONDS:g} s",
@@ -31,7 +31,7 @@ FAULTS = {
     "clipping": f"are clipped (more than {CLIPPED_SHARE:.1%} of the samples at full scale)",
     "narrow band": "have nothing above 4 kHz, as telephone speech",
 }
-# Samples of a spectrum, and how many spectra of a recording, evenly spread over it, are enough.
+# Samples of a spectrum, and number of spectra, spread evenly over the recording.
 SPECTRUM = 512
 MAX_SPECTRA = 4000
 
@@ -46,13 +46,13 @@ class Loudness(NamedTuple):
     peak : float
         Largest magnitude, 1 at full scale.
     level : float
-        Root mean square of the loudest 0.1 s after the mean of the recording was taken off, in dB of full scale (a sine
-        of full scale: -3); -inf if all samples are equal.
+        Root mean square of the loudest 0.1 s, after subtracting the recording's mean, in dB of full scale (a sine of
+        full scale has -3 dB); -inf if all samples are equal.
     clipped : float
         Share of the samples at full scale.
     high_band : float
-        Mean power density in 5 to 7.8 kHz over that in 0.3 to 3.4 kHz, in dB; NaN below a rate of 15.6 kHz and for
-        silence, where there is nothing to compare.
+        Mean power density in 5 to 7.8 kHz relative to 0.3 to 3.4 kHz, in dB; NaN for sampling rates below 15.6 kHz
+        and for silence.
     """
 
     seconds: float
@@ -63,14 +63,14 @@ class Loudness(NamedTuple):
 
 
 def measure_loudness(samples: np.ndarray, rate: int, bands: bool = True) -> Loudness:
-    """Measure one recording or utterance; for ten seconds that takes two milliseconds.
+    """Measure one recording or utterance; ten seconds take two milliseconds.
 
     Parameters
     ----------
     samples : (samples,) float32 in [-1, 1]
-        Finite, one channel: the one that is used, see `vouch.audio.reading.mix_channels`.
+        One channel with finite samples: the channel that is used, see `vouch.audio.reading.mix_channels`.
     rate : int
-        In Hz.
+        Sampling rate in Hz.
     bands : bool
         Whether to compare frequency bands, which takes most of the time; otherwise `high_band` is NaN.
 
@@ -84,7 +84,7 @@ def measure_loudness(samples: np.ndarray, rate: int, bands: bool = True) -> Loud
     peak = max(highest, -lowest)
     clipped = float(np.mean(np.abs(samples) >= FULL_SCALE)) if peak >= FULL_SCALE else 0.0
     level, high_band = -math.inf, math.nan
-    # The mean of equal samples may differ from them by rounding, which would be a level.
+    # The mean of equal samples may differ from them by rounding, which would show up as a level.
     if highest > lowest:
         level = _loudest_block(samples, max(1, round(BLOCK * rate)))
         high_band = _compare_bands(samples, rate) if bands else math.nan
@@ -92,12 +92,12 @@ def measure_loudness(samples: np.ndarray, rate: int, bands: bool = True) -> Loud
 
 
 def _loudest_block(samples: np.ndarray, size: int) -> float:
-    """Return the level of the loudest block of so many samples in dB; what is left at the end is a block of its own."""
+    """Return the level of the loudest block of `size` samples in dB; the samples left at the end are one more block."""
     mean = np.float32(samples.mean(dtype=np.float64))
     whole = len(samples) // size * size
     power = 0.0
     for blocks in (samples[:whole].reshape(-1, size), samples[whole:].reshape(1, -1)):
-        # A rest of a few samples would be a level of its own accord, that of a click.
+        # Skip a last block of a few samples: their level would be that of a click.
         if blocks.size and (blocks.shape[1] == size or not whole):
             centred = blocks - mean
             power = max(power, float(np.einsum("bt,bt->b", centred, centred).max()) / blocks.shape[1])
@@ -118,26 +118,26 @@ def _compare_bands(samples: np.ndarray, rate: int) -> float:
 
 
 def judge_loudness(loudness: Loudness, min_seconds: float = SHORT_SECONDS) -> dict[str, str]:
-    """Say what speaks against a recording.
+    """Name the faults of a recording.
 
     Parameters
     ----------
     loudness : Loudness
         From `measure_loudness`.
     min_seconds : float
-        A recording may not be shorter.
+        Shortest acceptable length in seconds.
 
     Returns
     -------
     dict
         A sentence without the recording's name for each fault, by the fault's name:
 
-        - "silence": all samples are equal, or the loudest 0.1 s is below -75 dB; there is nothing to compute from, and
-          no other fault is named but "short"
-        - "short": fewer than `min_seconds`
+        - "silence": all samples are equal, or the loudest 0.1 s is below -75 dB; apart from "short", no other fault is
+          named then
+        - "short": shorter than `min_seconds`
         - "quiet": the loudest 0.1 s is below -50 dB
         - "clipping": more than 0.1 % of the samples are at full scale
-        - "narrow band": nothing above 4 kHz, so it was sampled at 8 kHz once, as telephone speech is
+        - "narrow band": no energy above 4 kHz, as in telephone speech that was sampled at 8 kHz
     """
     faults: dict[str, str] = {}
     if loudness.level < SILENCE_LEVEL:

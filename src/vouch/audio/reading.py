@@ -1,4 +1,4 @@
-"""Audio files and pipes, read as mono float32 at one sampling rate."""
+"""Reads audio files and pipes as mono float32 at one sampling rate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vouch.base.errors import VouchError, reason
 from vouch.base.pipes import MAX_BYTES, MAX_SHOWN, read_pipe
 from vouch.base.rxfilename import parse_place
 
-# Sampling rates in Hz that recordings have; resampling from any other number could take all memory.
+# Sampling rates in Hz that are accepted; resampling from arbitrary numbers could exhaust the memory.
 _RATES = range(1000, 1_000_000)
 
 
@@ -33,11 +33,11 @@ class Audio(NamedTuple):
     Attributes
     ----------
     samples : (samples,) float32 ndarray in [-1, 1]
-        Mono, at the rate that was asked for.
+        Mono, at the requested sampling rate.
     source_rate : int
-        Its own sampling rate in Hz.
+        Sampling rate of the recording in Hz.
     source_channels : int
-        Its own number of channels, of which `samples` is the mean or one.
+        Number of channels of the recording; `samples` is their mean or one of them.
     """
 
     samples: np.ndarray
@@ -46,7 +46,7 @@ class Audio(NamedTuple):
 
 
 def read_audio(rxfilename: str, sample_rate: int = 16000, channel: int | str = MEAN) -> Audio:
-    """Read a recording as `wav.scp` names it.
+    """Read a recording that is named as in `wav.scp`.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def read_audio(rxfilename: str, sample_rate: int = 16000, channel: int | str = M
         A file (wav, flac, ogg, opus, mp3, sph, ...; m4a and similar through ffmpeg), `archive:offset` of a recording
         inside an archive, or a shell command that ends in `|` and writes a recording to its standard output.
     sample_rate : int
-        In Hz; other rates are resampled.
+        Sampling rate in Hz; recordings at other rates are resampled.
     channel : int or str
         "mean" of all channels, or the number of one, counted from 0.
 
@@ -75,7 +75,7 @@ def read_channels(rxfilename: str) -> tuple[np.ndarray, int]:
     samples : (samples,) or (samples, channels) float32
         Integers are scaled to [-1, 1).
     rate : int
-        In Hz, from the header.
+        Sampling rate in Hz, from the header.
 
     Raises
     ------
@@ -91,8 +91,7 @@ def read_span(
 ) -> np.ndarray:
     """Return `read_audio(rxfilename, sample_rate, channel).samples[first:last]`, without decoding the rest if possible.
 
-    That is so for files at this rate without lossy compression, of which only these samples are read. Several threads
-    may do so at once.
+    That is possible for files at this rate without lossy compression. Several threads may call this function at once.
 
     Returns
     -------
@@ -102,7 +101,7 @@ def read_span(
     Raises
     ------
     VouchError
-        See `read_audio`, but of NaN and infinite samples only those in the span are noticed.
+        As for `read_audio`, except that NaN and infinite samples are noticed in the span only.
     """
     with _opened(rxfilename) as decoder:
         if not decoder.is_seekable or decoder.rate != sample_rate or decoder.frames is None:
@@ -116,23 +115,23 @@ def read_span(
 
 
 def read_length(rxfilename: str) -> tuple[int, int]:
-    """Return how many samples a recording has, as `read_channels` gives them, and its rate in Hz.
+    """Return the number of samples of each channel, as `read_channels` gives them, and the sampling rate in Hz.
 
-    They come from the header where there is one that knows them; else the recording is decoded. Several threads may do
-    so at once. `VouchError` as from `read_audio`.
+    The number comes from the header if it is reliable; otherwise the recording is decoded. Several threads may call
+    this function at once. `VouchError` as in `read_audio`.
     """
     with _opened(rxfilename) as decoder:
         return _check(decoder.count(), decoder.rate, rxfilename), decoder.rate
 
 
 def count_samples(rxfilename: str, sample_rate: int = 16000) -> int:
-    """Return how many samples `read_audio` gives at a sampling rate; see `read_length`."""
+    """Return the number of samples that `read_audio` gives at a sampling rate; see `read_length`."""
     count, rate = read_length(rxfilename)
     return -(-count * sample_rate // rate)
 
 
 def read_excerpt(path: str, samples: int, sample_rate: int, position: float) -> np.ndarray:
-    """Read a piece out of a recording, without decoding the rest where possible; one that is too short is repeated.
+    """Read a piece of a recording, without decoding the rest if possible; a recording that is too short is repeated.
 
     Parameters
     ----------
@@ -141,9 +140,9 @@ def read_excerpt(path: str, samples: int, sample_rate: int, position: float) -> 
     samples : int
         Length of the piece at `sample_rate`.
     sample_rate : int
-        In Hz; other rates are resampled.
+        Sampling rate in Hz; recordings at other rates are resampled.
     position : float
-        Where it begins, 0 (at the start) to 1 (so that it ends at the end).
+        Position of the piece, from 0 (at the start) to 1 (so that it ends at the end).
 
     Returns
     -------
@@ -168,13 +167,13 @@ def read_excerpt(path: str, samples: int, sample_rate: int, position: float) -> 
 
 
 def mix_channels(samples: np.ndarray, channel: int | str, where: str) -> np.ndarray:
-    """Make one channel of several.
+    """Reduce several channels to one.
 
     Parameters
     ----------
     samples : (samples,) or (samples, channels) float32
     channel : int or str
-        "mean" of all, or the number of one, counted from 0.
+        "mean" of all channels, or the number of one, counted from 0.
     where : str
         The recording's name, for messages.
 
@@ -198,13 +197,13 @@ def mix_channels(samples: np.ndarray, channel: int | str, where: str) -> np.ndar
 
 
 def needs_ffmpeg(rxfilename: str) -> bool:
-    """Whether a file, by its name, is one that libsndfile does not open and ffmpeg does."""
+    """Return whether the name of a file has an ending that ffmpeg opens and libsndfile does not."""
     return Path(rxfilename).suffix.lower() in FFMPEG_SUFFIXES
 
 
 @contextlib.contextmanager
 def _opened(rxfilename: str) -> Iterator[Decoder]:
-    """Open the file or command that `wav.scp` names; errors of the operating system become `VouchError`s."""
+    """Open the file or command of a `wav.scp` entry; errors of the operating system become `VouchError`s."""
     try:
         with contextlib.ExitStack() as stack:
             yield stack.enter_context(open_decoder(*_open_source(rxfilename, stack)))
@@ -225,7 +224,7 @@ def _open_source(rxfilename: str, stack: contextlib.ExitStack) -> tuple[BinaryIO
         if source.offset > status.st_size:
             raise VouchError(f"{rxfilename}: nothing there, the file has {status.st_size} bytes; wrong offset")
         return file, status.st_size, rxfilename, source.offset
-    # A named pipe: a decoder could not go back in it.
+    # A named pipe: it is read into memory, because a decoder has to seek.
     content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise VouchError(f"{rxfilename}: more than {MAX_SHOWN}, which no recording has")
@@ -233,7 +232,7 @@ def _open_source(rxfilename: str, stack: contextlib.ExitStack) -> tuple[BinaryIO
 
 
 def _check(count: int, rate: int, where: str) -> int:
-    """Return a number of samples after checking that a recording can have so many."""
+    """Return a number of samples after checking that it and the sampling rate are plausible."""
     if not count:
         raise VouchError(f"{where}: no samples")
     if rate not in _RATES:
@@ -245,7 +244,7 @@ def _finish(samples: np.ndarray, rate: int, where: str, sample_rate: int, channe
     channels = 1 if samples.ndim == 1 else samples.shape[1]
     samples = mix_channels(samples, channel, where)
     _check(len(samples), rate, where)
-    # One pass: a sum is NaN or infinite when any sample is.
+    # Tested in one pass: the sum of squares is NaN or infinite when any sample is.
     if not math.isfinite(float(np.dot(samples, samples))):
         raise VouchError(f"{where}: NaN or infinite samples")
     if rate != sample_rate:

@@ -1,6 +1,6 @@
-"""Where the samples of RIFF files (wav, also RIFX, RF64 and BW64) are; 16-bit PCM is read here, without a library.
+"""Locates the samples in RIFF files (wav, also RIFX, RF64 and BW64), and reads 16-bit PCM directly.
 
-That case is the one that matters for speed. RF64 and BW64: EBU Tech 3306, sizes of 64 bits in a chunk `ds64`.
+16-bit PCM is common, and speed matters there. RF64 and BW64 (EBU Tech 3306) have 64-bit sizes in a chunk `ds64`.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from vouch.audio.views import Source
 from vouch.base.errors import VouchError
 
 ORDERS = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<", b"BW64": "<"}
-# Programs that write to a pipe do not know the size of what they are going to write. They put 0 (GStreamer, Python),
-# 0xFFFFFFFF or a header less (ffmpeg, lame), or about 2 GiB (arecord, opusdec); sox puts 0x7FFFF000 rounded down to
-# whole samples or blocks. So much around 2 GiB and below 4 GiB, no size is believed that the file does not have.
+# Programs writing to a pipe do not know the size in advance. They write 0 (GStreamer, Python), 0xFFFFFFFF or one header
+# less (ffmpeg, lame), or about 2 GiB (arecord, opusdec; sox writes 0x7FFFF000 rounded down to whole samples or blocks).
+# A size within this many bytes around 2 GiB or below 4 GiB is ignored if the file is shorter.
 _AROUND = 1 << 17
 
 
 class Samples(NamedTuple):
-    """Where the samples of a file are.
+    """Position and form of the samples in a file.
 
     Attributes
     ----------
     position : int
-        Their first byte.
+        Position of the first byte.
     size : int
-        Their bytes, of those that are there.
+        Number of bytes of samples that are in the file.
     form : tuple of int or None
-        The six numbers of the chunk `fmt `: encoding, channels, Hz, bytes a second, bytes a block, bits.
+        The six numbers of the chunk `fmt `: encoding, channels, Hz, bytes per second, bytes per block, bits.
     order : str
-        "<" or ">", of the bytes of a number.
+        Byte order, "<" or ">".
     is_known : bool
-        Whether the header tells their size.
+        Whether the header declares the size.
     """
 
     position: int
@@ -45,23 +45,23 @@ class Samples(NamedTuple):
 
     @property
     def is_pcm16(self) -> bool:
-        """Whether they are 16-bit integers, the lower byte first."""
+        """Whether the samples are 16-bit integers in little-endian order."""
         form = self.form
         return self.order == "<" and form is not None and (form[0], form[5]) == (1, 16) and form[1] > 0
 
     @property
     def channels(self) -> int:
-        """How many channels alternate."""
+        """Number of interleaved channels."""
         return self.form[1] if self.form else 0
 
     @property
     def rate(self) -> int:
-        """Hz."""
+        """Sampling rate in Hz."""
         return self.form[2] if self.form else 0
 
     @property
     def frames(self) -> int:
-        """Samples of each channel, of 16-bit PCM."""
+        """Number of samples of each channel; only for 16-bit PCM."""
         return self.size // (2 * self.channels)
 
     def read_pcm16(self, file: Source, first: int, count: int) -> np.ndarray:
@@ -72,12 +72,12 @@ class Samples(NamedTuple):
 
 
 def find_samples(file: Source, length: int, where: str) -> Samples | None:
-    """Find the samples in a file of `length` bytes; None when it is not RIFF.
+    """Find the samples in a file of `length` bytes; None if it is not RIFF.
 
     Raises
     ------
     VouchError
-        The file ends before its header says; `where` names it.
+        The file ends earlier than its header says; the message names it as `where`.
     """
     file.seek(0)
     head = file.read(12)
@@ -102,13 +102,13 @@ def find_samples(file: Source, length: int, where: str) -> Samples | None:
     if long_size is not None and size == 0xFFFFFFFF:
         size, is_known = long_size, 0 < long_size < 1 << 63
     else:
-        # No samples are what the header means if other chunks follow to the end of the file.
+        # A size of 0 is true, not a placeholder, if other chunks follow up to the end of the file.
         is_empty = size == 0 and _is_chunks(file, position, length, order)
         is_known = is_empty or 0 < size <= available or not (size == 0 or _is_made_up(size))
     if not is_known:
         size = available
     elif size > available:
-        # Checked here for all encodings: libsndfile believes the length of the file rather than the header.
+        # This is checked for all encodings, because libsndfile believes the length of the file, not the header.
         raise VouchError(
             f"{where}: truncated wav, its header promises {size} bytes of samples and it holds {available}"
         )
@@ -126,5 +126,5 @@ def _is_chunks(file: Source, position: int, length: int, order: str) -> bool:
 
 
 def _is_made_up(size: int) -> bool:
-    """Whether this is a placeholder, written by a program that did not know the size yet, and not a real size."""
+    """Return whether a size is the placeholder of a program that did not know the size yet."""
     return abs(size - (1 << 31)) <= _AROUND or size >= (1 << 32) - _AROUND

@@ -1,4 +1,4 @@
-"""The one scanner of folders of recordings: which files count, for speakers and for noises alike."""
+"""Scans folders for audio files, for all corpora of speech and noise alike."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Set
 
 from vouch.base.errors import VouchError
 
-# What libsndfile does not open and ffmpeg does.
+# Endings of files that ffmpeg opens and libsndfile does not.
 FFMPEG_SUFFIXES = {".m4a", ".mp4", ".aac", ".wma", ".webm"}
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", *FFMPEG_SUFFIXES}
 
@@ -15,9 +15,9 @@ AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", *FFMPEG_SUFFIXES}
 def walk_audio(
     folder: str, suffixes: Set[str] = AUDIO_SUFFIXES, above: tuple[tuple[int, int], ...] = ()
 ) -> Iterator[str]:
-    """Yield the paths of the audio files below a folder, in no order.
+    """Yield the paths of the audio files below a folder, in arbitrary order.
 
-    Hidden files and folders are passed over: macOS leaves a `._name.wav`, which is no audio, beside every file that it
+    Hidden files and folders are skipped: macOS leaves a file `._name.wav` that is not audio beside every file that it
     copies. Links are followed.
 
     Parameters
@@ -32,7 +32,7 @@ def walk_audio(
     Raises
     ------
     VouchError
-        A link leads to a folder that it lies in.
+        A link leads to one of the folders that it lies in.
     OSError
         A folder cannot be read.
     """

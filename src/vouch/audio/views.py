@@ -1,4 +1,4 @@
-"""Part of a file as if it were a file of its own."""
+"""Presents a part of a file as a file of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """Methods that a file needs to be read here: it is opened for bytes, and seekable."""
+    """Methods that a file must have to be read here; it is opened in binary mode, and seekable."""
 
     def seek(self, offset: int, whence: int = ..., /) -> int: ...
 
@@ -20,17 +20,17 @@ class Source(Protocol):
 
 
 class View(io.RawIOBase):
-    """A part of a file, from byte `start` to byte `end`, that reads like a file; the bytes of `head` come before it.
+    """The bytes `head` followed by the bytes `start` to `end` of a file, as one read-only file.
 
-    It is for libraries that are called back for the bytes and cannot be told of an error: reading gives nothing then,
-    and `failure` has the error.
+    Libraries that read through callbacks cannot be told of an error; for them a failed read returns nothing, and
+    `failure` keeps the error.
 
     Attributes
     ----------
     length : int
         Number of bytes.
     position : int
-        The byte that is read next.
+        Position of the next byte to read.
     failure : OSError or None
         The error that ended a read; None if there was none.
     """
@@ -42,15 +42,15 @@ class View(io.RawIOBase):
         self.failure: OSError | None = None
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte; see `io.IOBase`."""
+        """Move to a byte; see `io.IOBase`."""
         self.position = max(0, offset + (0, self.position, self.length)[whence])
         return self.position
 
@@ -59,7 +59,7 @@ class View(io.RawIOBase):
         return self.position
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Fill a buffer as far as there is something; see `io.RawIOBase`."""
+        """Fill a buffer with the bytes that are left; see `io.RawIOBase`."""
         target = memoryview(buffer).cast("B")
         if self.position < len(self._head):
             content = self._head[self.position :][: len(target)]

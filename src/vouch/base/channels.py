@@ -1,12 +1,12 @@
-"""Which channel of a recording with several is used."""
+"""Parses the choice of channel for recordings that have several."""
 
 from __future__ import annotations
 
 from vouch.base.errors import VouchError, shorten
 
-# What `channel` can be beside the number of one channel.
+# `channel` is this word or a channel number.
 MEAN = "mean"
-# Of the number of a channel: libsndfile knows 1024 channels.
+# Most digits of a channel number: libsndfile allows 1024 channels.
 _CHANNEL_DIGITS = 4
 
 

@@ -1,8 +1,8 @@
-"""The one exception that means "the user can mend this", how other exceptions become it, and hints at misspelt names.
+"""Defines the exception for what a user can mend, turns other exceptions into it, and suggests names for misspelt ones.
 
-Libraries tell of a damaged file in a dozen ways: a parser may raise `ValueError`, `RecursionError`, `TypeError` or
-`MemoryError`, and the operating system says what went wrong but not with which file. `about_file` makes one line that
-names the file of all of them.
+Libraries report a damaged file in a dozen ways: a parser may raise `ValueError`, `RecursionError`, `TypeError` or
+`MemoryError`, and the operating system says what went wrong but not with which file. `about_file` turns each of them
+into one line that names the file.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
-# More choices than this would bury the message that they belong to.
+# A longer list of choices would bury the message that it belongs to.
 CHOICES_SHOWN = 40
-# Of a line or a name that is quoted in a message.
+# Longest quotation of a line or a name in a message, in characters.
 QUOTED = 100
 LONGEST_MESSAGE = 2000
-# What the operating system says of a program that is wrong; all its other errors are about disks, rights and memory.
+# Operating system errors that mean a bug in the program; all others concern disks, permissions and memory.
 _BUGS = {errno.EBADF, errno.EFAULT, errno.ENOTSOCK}
 _ASKED_FOR = re.compile(r"allocate ([\d.]+ [A-Za-z]+)")
 
@@ -30,8 +30,8 @@ _ASKED_FOR = re.compile(r"allocate ([\d.]+ [A-Za-z]+)")
 class VouchError(Exception):
     """Something a user can cause and mend; its message is one line that scripts print before they exit with 1.
 
-    Messages quote names and lines of files, which may hold anything: what would upset a terminal, or end the line, is
-    shown as Python writes it, such as \\x1b, and the middle of what is longer than 2000 characters is left out.
+    Messages quote names and lines of files, which may hold anything. Characters that would confuse a terminal or end
+    the line are shown as Python writes them, such as \\x1b, and long messages lose their middle.
     """
 
     def __init__(self, message: str) -> None:
@@ -50,7 +50,7 @@ def visible(text: str) -> str:
 
 
 def shorten(text: str) -> str:
-    """Shorten a text for quoting it in a message: a line of a wrong file may have megabytes."""
+    """Shorten a text for quoting it in a message: a line of a file of another kind may have megabytes."""
     return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
 
 
@@ -64,8 +64,8 @@ def one_line(text: str) -> str:
 def about_file(path: str | Path, problem: str = "", advice: str = "") -> Iterator[None]:
     """Turn any exception that a library raises about a file into a `VouchError` of one line that names the file.
 
-    Keep the block as small as the call that reads: what is wrong in our own lines would be blamed on the file too.
-    A `VouchError` passes as it is, and so does the end of a pipe's reader (`BrokenPipeError`).
+    Keep the block as small as the call that reads: errors of our own lines in it would be blamed on the file too.
+    A `VouchError` passes unchanged, and so does the `BrokenPipeError` of a closed pipe.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def about_file(path: str | Path, problem: str = "", advice: str = "") -> Iterato
 
 
 def reason(error: BaseException) -> str:
-    """Return what an exception of a library says, as one short line without names of files.
+    """Return what a library's exception says, as one short line without file names.
 
     Examples
     --------
@@ -126,8 +126,8 @@ def reason(error: BaseException) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception means that memory is short, that of the machine or of a GPU."""
-    # torch, which this module does not import, has a class for a GPU and a plain RuntimeError for the machine.
+    """Return whether an exception means that the memory of the machine or of a GPU is exhausted."""
+    # torch, which this module does not import, raises its own class for a GPU and a plain RuntimeError for the machine.
     return (
         isinstance(error, MemoryError)
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
@@ -139,8 +139,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def mishap(error: BaseException) -> str | None:
     """Return one line about an exception that the machine caused, with the file if it has one; None for a bug.
 
-    A full disk, a missing permission, a broken disk, a share that went away and short memory are mishaps: no
-    traceback helps whoever meets them.
+    A full or broken disk, a missing permission, a lost network share and exhausted memory are such mishaps; a traceback
+    helps nobody there.
     """
     if is_out_of_memory(error):
         where = _file_of(error)
@@ -152,19 +152,19 @@ def mishap(error: BaseException) -> str | None:
 
 
 def _file_of(error: BaseException) -> str:
-    """Return the file that an error of the operating system names, if it does."""
+    """Return the file that an error of the operating system names, or an empty text."""
     name = error.filename if isinstance(error, OSError) else None
     return os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else ""
 
 
 def _asked_for(error: BaseException) -> str:
-    """Return how much memory was asked for, as numpy and torch say it."""
+    """Return how much memory was requested, read from the messages of numpy and torch."""
     found = _ASKED_FOR.search(str(error))
     return f" ({found[1]} at once)" if found else ""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return a hint that names the choice closest to `word`, or all of a few when none is close.
+    """Return a hint that names the choice closest to `word`, or all choices when none is close and they are few.
 
     Examples
     --------
@@ -181,7 +181,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 
 def attempt(work: Callable[..., T], *args: object) -> T | VouchError:
-    """Return what a function makes of its arguments, or the `VouchError` that says why it makes nothing."""
+    """Return the result of a function, or the `VouchError` that it raises."""
     try:
         return work(*args)
     except VouchError as error:

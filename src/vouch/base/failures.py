@@ -1,9 +1,9 @@
-"""Failures among many items: how many are tolerated, and how they are described in a message."""
+"""Describes failures among many items, and defines how many are tolerated."""
 
 from __future__ import annotations
 
 FAILURES_SHOWN = 10
-# Largest share of many files of which some may be bad, unless somebody says otherwise.
+# Default for the largest share of files that may be bad.
 MAX_FAILED = 0.05
 
 

@@ -1,4 +1,4 @@
-"""The content of a JSON object, taken out field by field with the type that each must have."""
+"""Reads the fields of a JSON object, each with the type that it must have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, locks, and bounded reading of small text and JSON files."""
+"""Writes files whole or not at all, locks them, and reads small text and JSON files of bounded size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOCK_TRIES = 100
 BUFFER = 1 << 16
-# Bytes of a text that is read whole; results and configurations have a thousandth of it.
+# Longest text in bytes that is read whole; results and configurations are a thousand times shorter.
 LONGEST_TEXT = 64 << 20
 
 
@@ -29,8 +29,8 @@ LONGEST_TEXT = 64 << 20
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Open a sibling of `path` for writing and rename it to `path` when the block ends without an error.
 
-    The sibling is `.<name>.partial`: one fixed name, so that what a killed run left behind is overwritten by the
-    next one instead of piling up. It is locked while it is written, so that two runs of the same stage cannot mix.
+    The sibling is `.<name>.partial`. The name is fixed, so that the next run overwrites what a killed run left behind.
+    It is locked while it is written, so that two runs of the same stage cannot mix.
 
     Parameters
     ----------
@@ -60,14 +60,14 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
                 os.replace(partial, path)
         except BaseException:
             partial.unlink(missing_ok=True)
-            # The unwritten rest must not raise a second error (a full disk does) over the first when it is closed.
+            # On a full disk, closing flushes and fails again; that error must not hide the first one.
             with contextlib.suppress(OSError):
                 file.close()
             raise
 
 
 def read_text(path: str | Path, most: int = LONGEST_TEXT) -> str:
-    """Read a UTF-8 text of at most `most` bytes; `VouchError` names the file that is missing, longer or no text."""
+    """Read a UTF-8 text of at most `most` bytes; `VouchError` names a file that is missing, longer or not text."""
     with about_file(path):
         with open(path, "rb") as file:
             content = file.read(most + 1)
@@ -77,7 +77,7 @@ def read_text(path: str | Path, most: int = LONGEST_TEXT) -> str:
 
 
 def read_json(path: str | Path) -> object:
-    """Read a JSON file whose numbers are all finite and of 64 bits.
+    """Read a JSON file whose numbers are all finite and fit into 64 bits.
 
     Parameters
     ----------
@@ -87,13 +87,13 @@ def read_json(path: str | Path) -> object:
     Returns
     -------
     object
-        What is in it; the caller checks names and types.
+        The content; the caller checks names and types.
 
     Raises
     ------
     VouchError
-        The file is missing, too large, no JSON, nested too deeply, or holds NaN, an infinity or a number of a size
-        that no 64 bits hold.
+        The file is missing, too large, not JSON or nested too deeply, or it holds NaN, an infinity or a number that
+        does not fit into 64 bits.
     """
     text = read_text(path)
     with about_file(path, "not valid JSON"):
@@ -109,20 +109,21 @@ def write_text(path: str | Path, text: str) -> None:
 def open_own(path: str | Path, flags: int) -> int:
     """Open a file of a predictable name for writing, without following a link that somebody else put in its place.
 
-    In a folder that others may write to, a link of that name could point at any file of the user's. Links, symbolic or
-    hard, and what is no file are removed and the file is made anew. Fits as the `opener` of `open`.
+    In a folder that others may write to, a link of that name could point at any file of the user. Links, symbolic or
+    hard, and whatever is not a regular file are removed, and the file is created anew. The function can serve as the
+    `opener` of `open`.
 
     Parameters
     ----------
     path : str or Path
         The file.
     flags : int
-        Flags of `os.open`; `O_TRUNC` takes effect only when it is certain that no link was opened.
+        Flags of `os.open`; `O_TRUNC` takes effect only after the file has proved not to be a link.
 
     Returns
     -------
     int
-        The descriptor.
+        The file descriptor.
     """
     for _ in range(LOCK_TRIES):
         try:
@@ -132,7 +133,7 @@ def open_own(path: str | Path, flags: int) -> int:
                 raise
         else:
             status = os.fstat(descriptor)
-            # No name at all: another process has just finished this very file.
+            # A file without any name: another process has just renamed it to its final name.
             if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
                 os.set_blocking(descriptor, True)
                 if flags & os.O_TRUNC:
@@ -147,19 +148,19 @@ def open_own(path: str | Path, flags: int) -> int:
 def lock_file(file: int | IO, refusal: str) -> None:
     """Lock an open file or folder, until it is closed or this process ends.
 
-    Some network file systems know no locks; there nothing is locked, and nothing refused.
+    Some network file systems do not support locks; there the function does nothing.
 
     Parameters
     ----------
     file : int or IO
-        Descriptor, or an object that has one.
+        File descriptor, or an object that has one.
     refusal : str
-        What to say when another process has it locked.
+        Message of the error when another process holds the lock.
 
     Raises
     ------
     VouchError
-        `refusal`.
+        Another process holds the lock; the message is `refusal`.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,7 +177,7 @@ def open_exclusive(path: Path) -> Iterator[io.FileIO]:
     Raises
     ------
     VouchError
-        Another process has it open this way.
+        Another process has opened it in the same way.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(open_own(path, os.O_RDWR | os.O_CREAT), "r+b", buffering=0) as file:
@@ -192,7 +193,7 @@ def _finite(digits: str) -> float:
 
 
 def _integer(digits: str) -> int:
-    # Of more digits than these Python itself refuses the conversion, with advice for programmers.
+    # Python refuses to convert very long numbers, with advice for programmers; this check comes first.
     if len(digits) > 20 or abs(int(digits)) >= 2**63:
         raise ValueError("a number is too large")
     return int(digits)
@@ -232,7 +233,7 @@ def _open_locked(partial: Path, path: Path) -> int:
         descriptor = open_own(partial, os.O_RDWR | os.O_CREAT)
         try:
             lock_file(descriptor, refusal)
-            # Between opening and locking, the writer before us may have renamed this very file to its final name.
+            # Between our opening and locking it, another writer may have renamed this file to its final name.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), os.stat(partial)):
                     return descriptor

@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, even when that is killed and can tell nobody (Linux only)."""
+"""Ends child processes together with their parent, even when the parent is killed without a chance to react (Linux)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def end_with(parent: int, number: int) -> Callable[[], bool]:
     """Return a function that a new process calls so that the kernel signals it when its parent ends.
 
-    The wish outlives `exec`, so that it holds for the program that a new process becomes; it is not inherited by the
-    children of that program. The library is looked up here, since little is safe between `fork` and `exec`.
+    The request survives `exec`, so it holds for the program that the new process becomes; children of that program do
+    not inherit it. The C library is looked up here, since few calls are safe between `fork` and `exec`.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ def end_with(parent: int, number: int) -> Callable[[], bool]:
     Returns
     -------
     callable
-        A function that returns whether the parent still lives. It may have ended before the wish was made, and the
-        kernel tells nothing of that. Elsewhere than on Linux nothing is wished, and the answer is the same.
+        A function that returns whether the parent is still alive: it may have ended before the request, of which the
+        kernel tells nothing. On other systems than Linux the function makes no request and only returns that.
     """
     prctl = ctypes.CDLL(None).prctl if sys.platform.startswith("linux") else None
 
@@ -41,7 +41,7 @@ def end_with(parent: int, number: int) -> Callable[[], bool]:
 
 
 def end_with_this(number: signal.Signals) -> Callable[[], None]:
-    """Return a `preexec_fn` for `subprocess.Popen`: the new process gets a signal when this one ends."""
+    """Return a `preexec_fn` for `subprocess.Popen` that has the new process signalled when this one ends."""
     ask = end_with(os.getpid(), number)
 
     def prepare() -> None:

@@ -1,4 +1,4 @@
-"""Options by name: checked against the signature of what they configure, so that a typo is never ignored."""
+"""Checks options by name against the signature of the function that takes them, so that a typo is never ignored."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import yaml
 from vouch.base.errors import VouchError, nearest, reason, shorten
 from vouch.base.files import read_text
 
-# A configuration has some hundred lines and few levels; more is an accident or an attack.
+# A configuration has at most some hundred lines and few levels; a larger one is an accident or an attack.
 LONGEST_YAML = 1 << 20  # bytes
 DEEPEST = 32
-MOST_VALUES = 20_000  # with those that an alias stands for
+MOST_VALUES = 20_000  # counted after aliases are expanded
 
 
 class Options(Mapping[str, Any]):
-    """Values by the names of options. They do not change: lists become tuples.
+    """Immutable mapping from option names to values; lists become tuples.
 
-    Python's own read-only view of a dictionary can be neither copied nor pickled, and modules that hold options are.
+    Python's own read-only view of a dictionary can be neither copied nor pickled, but modules that hold options are.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -44,7 +44,7 @@ class Options(Mapping[str, Any]):
 
 
 def plain_values(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as YAML and checkpoints hold them: tuples become lists."""
+    """Return options as YAML and checkpoints hold them, with lists in place of tuples."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 
 
@@ -61,9 +61,9 @@ def resolve_options(
     options : mapping of str to object
         Names to values, as YAML or the command line gives them (`5e-05` may be text).
     what : str
-        What is configured, for messages ("loss 'aamsoftmax'").
+        What is being configured, for messages ("loss 'aamsoftmax'").
     given : collection of str
-        Parameters that the program itself passes and nobody can set.
+        Parameters that the program passes itself and users cannot set.
 
     Raises
     ------
@@ -89,17 +89,17 @@ def resolve_options(
 
 
 def describe_parameters(documented: object) -> dict[str, str]:
-    """Return what a NumPy docstring says of each parameter (or attribute, of a dataclass), on one line each.
+    """Return the description of each parameter (or attribute of a dataclass) in a NumPy docstring, on one line each.
 
     Parameters
     ----------
     documented : object
-        Class or function, with entries `name, name : type` and a description in indented lines.
+        Class or function whose docstring has entries `name, name : type` with indented descriptions.
 
     Returns
     -------
     dict of str to str
-        Names to descriptions, which begin with the type where there are both.
+        Names to descriptions; each begins with the type if the entry has one.
     """
     found: dict[str, tuple[str, list[str]]] = {}
     names: list[str] = []
@@ -150,7 +150,7 @@ def convert(value: object, kind: object, what: str) -> object:
         raise VouchError(f"{what}: '{shorten(value)}' is not a number")
     if isinstance(value, str) and kind in (int, float, bool):
         value = _parse(value, what)
-        if kind is float and isinstance(value, str):  # YAML 1.1 takes 5e-05, without a point, for text
+        if kind is float and isinstance(value, str):  # YAML 1.1 reads 5e-05, which has no point, as text
             word = value
             try:
                 value = float(word)
@@ -177,9 +177,9 @@ def _parse(text: str, what: str) -> object:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain YAML of bounded size; what cannot become a value is an error that has its line.
+    """YAML loader with bounded size whose errors all carry a line number.
 
-    A key given twice is an error too: the first value would be lost without a word.
+    A key that is given twice is an error too, because the first value would be lost silently.
     """
 
     def __init__(self, text: str) -> None:
@@ -198,8 +198,8 @@ class _Loader(yaml.SafeLoader):
             self._values += 1
             self._values_of[node] = self._values - before
         elif node in self._values_of:
-            # Lists of lists that are one and the same in memory are counted, converted and shown as often as they
-            # occur: a few lines of them can stand for more values than there are atoms.
+            # An alias counts as often as it occurs, since its values are converted and shown each time: a few nested
+            # aliases can stand for more values than any memory holds.
             self._values += self._values_of[node]
         else:
             raise yaml.MarkedYAMLError(problem="a value that holds itself", problem_mark=mark)
@@ -213,7 +213,7 @@ class _Loader(yaml.SafeLoader):
         except yaml.YAMLError:
             raise
         except Exception as error:
-            # Dates that are none, numbers of more digits than Python converts, tags without what they need.
+            # Impossible dates, numbers with more digits than Python converts, incomplete tags.
             raise yaml.MarkedYAMLError(problem=reason(error), problem_mark=node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
@@ -234,7 +234,7 @@ def read_yaml(path: str | Path) -> dict[str, object]:
     Parameters
     ----------
     path : str or Path
-        A file of at most 1 MiB, 32 levels and 20,000 values.
+        A file with at most 1 MiB, 32 levels and 20,000 values.
 
     Returns
     -------
@@ -244,13 +244,13 @@ def read_yaml(path: str | Path) -> dict[str, object]:
     Raises
     ------
     VouchError
-        Names the file, and the line where it is broken, too large or repeats a key.
+        The file cannot be read, is too large or broken, or repeats a key; the message has the file and the line.
     """
     text = read_text(path, LONGEST_YAML)
     try:
         content = yaml.load(text, _Loader)
     except Exception as error:
-        # Where something is wrong, yaml's errors say in three ways, and those that it lets pass do not.
+        # PyYAML reports the line in three ways; the errors of other libraries have none.
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or reason(error)
         raise VouchError(f"{path}{f':{mark.line + 1}' if mark else ''}: not valid YAML: {shorten(problem)}") from None

@@ -1,4 +1,4 @@
-"""Shell commands in the place of files, run as Kaldi runs those of its extended file names: by `sh -c`."""
+"""Runs shell commands in place of files with `sh -c`, as Kaldi runs the commands of its extended file names."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from typing import BinaryIO
 
 from vouch.base.errors import QUOTED, VouchError
 
-# Bytes that are taken of what a command writes: 18 hours of one 16-bit channel at 16 kHz.
+# Most output that is read from a command: 18 hours of one 16-bit channel at 16 kHz.
 MAX_BYTES, MAX_SHOWN = 2 << 30, "2 GiB"
 _BLOCK = 1 << 20
-# Of what a command says on stderr, so much from the beginning and from the end is looked at.
+# Bytes that are kept from the beginning and from the end of a command's stderr.
 _WORDS_KEPT = 1 << 16
-# Lines in which programs say what went wrong; a usage message may follow them.
+# Matches lines in which programs say what went wrong; a usage message may follow them.
 _COMPLAINT = re.compile(
     rb"\b(?:fail|error|fatal|cannot|can't|could not|not found|no such|unable|denied)", re.IGNORECASE
 )
 
 
 def read_pipe(command: str) -> bytes:
-    """Return all that a command writes to its standard output, at most 2 GiB.
+    """Return everything that a command writes to its standard output, at most 2 GiB.
 
     Raises
     ------
     VouchError
-        The command ends with another status than 0; the line on stderr that says why is quoted, or else its last. Or
-        it writes more than 2 GiB, and is stopped.
+        The command exits with a status other than 0 (the message quotes the line of its stderr that tells the reason,
+        or else the last line), or it writes more than 2 GiB and is stopped.
     """
     words: list[bytes] = []
     with subprocess.Popen(
         command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None and process.stderr is not None
-        # Read at the same time, or a command that says much would wait for ever.
+        # Read stderr at the same time: a command that fills the pipe would otherwise block for ever.
         listening = threading.Thread(target=_listen, args=(process.stderr, words), daemon=True)
         listening.start()
         blocks: list[bytes] = []
@@ -55,7 +55,7 @@ def read_pipe(command: str) -> bytes:
                     )
             listening.join()
         except BaseException:
-            # What the shell started cannot write any more, and ends of that.
+            # The programs that the shell started cannot write any more, which ends them.
             process.stdout.close()
             process.kill()
             listening.join(1)
@@ -77,23 +77,23 @@ def _telling_line(words: Sequence[bytes]) -> str:
     lines = [line.strip() for line in b"".join(words).splitlines() if line.strip()]
     line = next(filter(_COMPLAINT.search, lines), lines[-1] if lines else b"no message")
     text = line.decode(errors="replace")
-    # Programs name the file first and the reason last: of a long path the middle can be spared.
+    # Programs name the file first and the reason last, so the middle of a long line is left out.
     return text if len(text) <= QUOTED else f"{text[: QUOTED // 2]}...{text[-QUOTED // 2 :]}"
 
 
 @contextlib.contextmanager
 def open_read_pipe(command: str) -> Iterator[BinaryIO]:
-    """Give the standard output of a command, which may be longer than the memory.
+    """Open the standard output of a command, which may be larger than the memory.
 
-    The command's standard input is this program's. Its status counts when its output has been read to the end; a
-    command of which the rest is not wanted is stopped.
+    The command shares this program's standard input. Its exit status is checked when its output has been read to the
+    end; a command that is not read to the end is stopped.
 
     Raises
     ------
     VouchError
-        The command ends with another status than 0.
+        The command exits with a status other than 0.
     """
-    # A group of its own, or what the shell has started would go on without it.
+    # In a process group of its own, so that stopping it also stops the programs that the shell has started.
     with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert isinstance(process.stdout, io.BufferedReader)
         was_read = False
@@ -110,7 +110,7 @@ def open_read_pipe(command: str) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def open_write_pipe(command: str) -> Iterator[BinaryIO]:
-    """Give the standard input of a command; `VouchError` when it ends with another status than 0."""
+    """Open the standard input of a command; `VouchError` when it exits with a status other than 0."""
     with subprocess.Popen(command, shell=True, stdin=subprocess.PIPE) as process:
         assert isinstance(process.stdin, io.BufferedWriter)
         try:

@@ -1,4 +1,4 @@
-"""Kaldi's extended file names for reading: files, places in archives, pipes, and ranges of rows and columns."""
+"""Parses Kaldi's extended file names for reading: files, positions in archives, pipes, ranges of rows and columns."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from vouch.base.errors import VouchError, shorten
 
-# Of offsets and ranges. Larger numbers are in no file; they would not fit into an index.
+# Most digits of an offset or a range limit. No file is larger, and the number would not fit into an index.
 MAX_DIGITS = 18
 _SPAN = rf"(\d{{1,{MAX_DIGITS}}}:\d{{1,{MAX_DIGITS}}}|:)"
 _RANGE = re.compile(rf"(?a:{_SPAN}?(?:,{_SPAN})?)")
-# So many rows more than there are a range may end at: frame counts of two programs differ by that much.
+# A range may end this many rows after the last one: the frame counts of two programs differ by that much.
 RANGE_SLACK = 2
 
 Span = tuple[int, int]
@@ -25,11 +25,11 @@ class Source(NamedTuple):
     name : str
         Path of a file, or a shell command.
     offset : int
-        Its first byte in the file.
+        Position of its first byte in the file.
     is_pipe : bool
-        `name` is a command, which writes it to its standard output.
+        Whether `name` is a command that writes to its standard output.
     rows : Span, optional
-        First and last row that are wanted, of a vector elements; None: all.
+        First and last row that are wanted (elements, if it is a vector); None: all.
     cols : Span, optional
         First and last column that are wanted; None: all.
     """
@@ -47,7 +47,7 @@ def parse_rxfilename(rxfilename: str) -> Source:
     Raises
     ------
     VouchError
-        The range is malformed, `|` is at the wrong end, there is no name, or it is the standard input's.
+        The range is malformed, `|` is at the wrong end, the name is empty, or it stands for the standard input.
     """
     if not rxfilename.endswith("]"):
         return parse_place(rxfilename)
@@ -65,7 +65,7 @@ def parse_place(rxfilename: str) -> Source:
     Raises
     ------
     VouchError
-        `|` is at the wrong end, there is no name, it is the standard input's, or no file has such an offset.
+        `|` is at the wrong end, the name is empty or stands for the standard input, or the offset is too large.
     """
     name = rxfilename.rstrip()
     if name.endswith("|"):
@@ -82,7 +82,7 @@ def parse_place(rxfilename: str) -> Source:
 
 
 def split_offset(name: str) -> tuple[str, str] | None:
-    """Split `file:offset` into path and digits; None when it does not end in an offset."""
+    """Split `file:offset` into path and digits; None if the name does not end in an offset."""
     path, _, offset = name.rpartition(":")
     return (path, offset) if path and offset.isascii() and offset.isdigit() else None
 
@@ -97,14 +97,14 @@ def _parse_span(text: str | None, rxfilename: str) -> Span | None:
 
 
 def resolve_range(source: Source, shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """Return the slices of an array of this shape that a source's range stands for.
+    """Return the slices that select a source's range from an array of the given shape.
 
-    The rows of a matrix and the elements of a vector may end earlier than the range does, by at most `RANGE_SLACK`.
+    The range may end after the last row of a matrix or the last element of a vector, by at most `RANGE_SLACK`.
 
     Raises
     ------
     VouchError
-        The range is not within the array.
+        The range lies outside the array.
     """
     spans = (source.rows, source.cols)
     if len(shape) < sum(span is not None for span in spans) or (len(shape) < 2 and source.cols is not None):
@@ -119,7 +119,7 @@ def _resolve_span(span: Span | None, size: int, slack: int, shape: tuple[int, ..
     if span is None:
         return slice(0, size)
     first, last = span
-    # Kaldi's rows may end at size + 2, columns at the last one.
+    # Kaldi lets a range of rows end at size + 2, but a range of columns at the last column.
     highest = size + slack if slack else size - 1
     if first >= size or last > highest:
         raise VouchError(f"range {first}:{last} is outside of {' x '.join(map(str, shape))} values")

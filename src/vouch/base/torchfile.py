@@ -1,4 +1,4 @@
-"""Files of `torch.save`: written whole, read as data only, and never much larger in memory than on the disk."""
+"""Writes files of `torch.save` whole, and reads them as data only and never much larger in memory than on disk."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ import torch
 from vouch.base.errors import VouchError, shorten
 from vouch.base.files import atomic_write
 
-# Bytes. The largest published network, with its optimizer and a million speakers, needs a quarter of it.
+# Largest file in bytes; the largest published network with its optimizer and a million speakers has a quarter of it.
 MAX_BYTES = 2**34
-# Of a configuration: how many values it may have, how deeply they may be nested, how long a text and how large an
-# integer may be. No option of Vouch comes near; lists that share their parts, or sizes of any number of digits, would
-# take minutes or fill the memory.
+# Limits for a configuration: number of values, depth of nesting, length of a text, magnitude of an integer. The options
+# of Vouch are far below; nested references to the same list, or numbers with millions of digits, would otherwise take
+# minutes or fill the memory.
 MAX_OPTIONS, MAX_DEPTH, MAX_TEXT, MAX_INTEGER = 1000, 4, 1000, 10**6
-# A file that any program can run, and which torch.load would refuse without saying what it is.
+# A TorchScript file has this entry; torch.load would reject it without saying what it is.
 TORCHSCRIPT = "constants.pkl"
 
 Key = TypeVar("Key")
 
 
 def save_torch(content: Mapping[str, object], path: str | Path) -> None:
-    """Write a file that `load_torch` reads, whole or not at all.
+    """Write a file for `load_torch`, whole or not at all.
 
     Raises
     ------
@@ -36,19 +36,19 @@ def save_torch(content: Mapping[str, object], path: str | Path) -> None:
         The disk is full.
     """
     buffer = io.BytesIO()
-    # Into memory first: when a file cannot be written, torch hides the reason behind an error of its own.
+    # Through memory: when torch itself cannot write a file, it hides the reason behind an error of its own.
     torch.save(content, buffer)
     with atomic_write(path, "wb") as file:
         file.write(buffer.getbuffer())
 
 
 def load_torch(path: str | Path) -> dict[str, object]:
-    """Read a file of `torch.save` as data only: nothing in it can run.
+    """Read a file of `torch.save` as data only: no code in it can run.
 
     Raises
     ------
     VouchError
-        There is no such file, it is damaged, holds code or no table, or would unpack to more than its size.
+        There is no such file, it is damaged, it holds code or no dictionary, or it would unpack to more than its size.
     """
     path = Path(path)
     if not path.exists():
@@ -65,7 +65,7 @@ def load_torch(path: str | Path) -> dict[str, object]:
     except OSError as error:
         raise VouchError(f"{path}: {error.strerror or error}") from None
     except Exception as error:
-        # A damaged file makes torch fail in one of many ways, with advice that is not meant for our users.
+        # torch fails on a damaged file in one of many ways, with advice that is not meant for our users.
         raise VouchError(f"{path}: not readable as a checkpoint: {_reason(error)}") from None
     if not isinstance(state, dict):
         raise VouchError(f"{path}: holds no table of weights, as a checkpoint does")
@@ -73,10 +73,10 @@ def load_torch(path: str | Path) -> dict[str, object]:
 
 
 def check_tensors(tensors: Mapping[Key, object]) -> dict[Key, torch.Tensor]:
-    """Check a state dict before anything is made of its shapes.
+    """Check a state dict before its shapes are used.
 
-    A tensor of a few bytes can pose as one of any size, and many tensors can share their memory: a network of such
-    shapes would need memory that the file does not have.
+    A tensor of a few bytes can claim any size through its strides, and many tensors can share memory: a network of such
+    shapes would need far more memory than the file has.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def check_tensors(tensors: Mapping[Key, object]) -> dict[Key, torch.Tensor]:
     Raises
     ------
     VouchError
-        A value is no plain tensor, or the tensors stand for more bytes than they hold.
+        A value is not a plain tensor, or the tensors claim more bytes than they hold.
     """
     plain: dict[Key, torch.Tensor] = {}
     claimed, held = 0, {}
@@ -110,13 +110,13 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 
 
 def check_plain(config: object) -> None:
-    """Check a configuration before its options are looked at.
+    """Check the size and the types of a configuration before its options are read.
 
     Raises
     ------
     VouchError
-        It holds anything but texts, numbers, truth values, None, and lists and tables of them, or is larger than any
-        configuration.
+        It holds anything but texts, numbers, truth values, None, and lists and dictionaries of them, or it is larger
+        than any real configuration.
     """
     pending, values = [(config, 0)], 0
     while pending:
@@ -125,7 +125,7 @@ def check_plain(config: object) -> None:
         if values > MAX_OPTIONS or depth > MAX_DEPTH:
             raise VouchError("its configuration is larger or more deeply nested than any: damaged, or made to do harm")
         if isinstance(value, (Mapping, list, tuple)):
-            # The keys of a table count too; more parts than may be there need not be looked at.
+            # The keys of a dictionary count too; the parts beyond the limit need not be looked at.
             parts = [*value.keys(), *value.values()] if isinstance(value, Mapping) else value
             pending += [(part, depth + 1) for part in parts[: MAX_OPTIONS + 1]]
         elif isinstance(value, str):
@@ -138,7 +138,7 @@ def check_plain(config: object) -> None:
 
 
 def _check_size(path: Path) -> None:
-    """Refuse a file that would take more memory than its size: compressed, or with parts that overlap."""
+    """Refuse a file that would take more memory than its size: a compressed one, or one whose parts overlap."""
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise VouchError(f"{size} bytes; more than {MAX_BYTES} are not read")
@@ -156,7 +156,7 @@ def _check_size(path: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return why torch cannot read a file, as part of a message."""
+    """Return the reason why torch cannot read a file, as part of a message."""
     found = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
     if found:
         return (

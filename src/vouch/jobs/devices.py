@@ -1,4 +1,4 @@
-"""Which device a script computes on, and which of several GPUs a job gets."""
+"""Picks the device that a script computes on, and distributes GPUs over jobs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from vouch.base.errors import VouchError, nearest
 
 
 def check_device(name: str) -> None:
-    """Raise `VouchError` when this can be the name of no device, whether there is one here or not."""
+    """Raise `VouchError` if this is not the name of a device; the device itself need not exist here."""
     if not re.fullmatch("auto|cpu|cuda(:[0-9]+)?", name):
-        # By its letters "gpu" is nearer to "cpu" than to what it means.
+        # By its letters "gpu" would be nearer to "cpu" than to "cuda", which is what it means.
         meant = re.sub("^gpu", "cuda", name)
         raise VouchError(f"unknown device '{name}'{nearest(meant, ['auto', 'cpu', 'cuda', 'cuda:0', 'cuda:1'])}")
 
 
 def pick_device(name: str, job: str = "") -> torch.device:
-    """Return the device that "auto", "cpu", "cuda" or, of several GPUs, such as "cuda:1" means here.
+    """Return the device that a name ("auto", "cpu", "cuda", "cuda:1") means on this machine.
 
     Parameters
     ----------
     name : str
         "auto", "cpu", "cuda" or "cuda:" and a number.
     job : str
-        "3/8" in the third of eight jobs, else empty. Jobs of one machine take its GPUs in turn; where the launcher of a
-        cluster lends each job a GPU of its own, the job sees no other.
+        "3/8" in the third of eight jobs, else empty. Jobs on one machine take its GPUs in turn; if a cluster's launcher
+        reserves a GPU for each job, the job sees only that one.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""The launcher contract: `$cmd [options] JOB=1:N log-file command ...` runs a command N times.
+"""Runs a command N times through a launcher: `$cmd [options] JOB=1:N log-file command ...`.
 
-The launcher decides where: `utils/run.py` on this machine, others on a cluster.
+The launcher decides where the jobs run: `utils/run.py` on this machine, others on a cluster.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ def launch(
     command: Sequence[str],
     look: Callable[[Sequence[Path]], None] = lambda logs: None,
 ) -> None:
-    """Run `command --job NUMBER/jobs` for each number from 1 to `jobs` through a launcher and wait for all.
+    """Run `command --job NUMBER/jobs` for each number from 1 to `jobs` through a launcher and wait for all of them.
 
     Parameters
     ----------
     cmd : str
         Launcher and its options, such as "utils/run.py --max-jobs-run 2".
     jobs : int
-        How many.
+        Number of jobs.
     log_dir, stem : Path, str
         The log of job 3 is `<log_dir>/<stem>.3.log`; those of earlier runs are removed.
     command : sequence of str
-        What to run.
+        The command and its arguments.
     look : callable
-        Called with the logs every few seconds while jobs run.
+        Called with the logs every few seconds while the jobs run.
 
     Raises
     ------
     VouchError
-        The launcher cannot be started, or a job failed: the message has the first error line of the logs and says
-        where they are.
+        The launcher cannot be started, or a job failed; the message has the first error line of the logs and their
+        paths.
     """
-    # Launchers replace every occurrence of the name, in any word, by the number: take one that occurs nowhere else.
+    # Launchers replace every occurrence of the name in every word by the job number, so it must not occur elsewhere.
     name = "JOB"
     while any(name in word for word in (str(log_dir), stem, *command)):
         name += "X"
@@ -58,7 +58,7 @@ def launch(
     log_dir.mkdir(parents=True, exist_ok=True)
     logs = [Path(log.replace(name, str(number))) for number in range(1, jobs + 1)]
     for old in logs:
-        # What another run reached, or died of, is not to be told as this one's.
+        # The logs of an earlier run would be reported as progress and errors of this one.
         old.unlink(missing_ok=True)
     status = _run_launcher(cmd, [f"{name}=1:{jobs}", log, *words], lambda: look(logs))
     if status:
@@ -67,7 +67,7 @@ def launch(
 
 def _run_launcher(cmd: str, words: Sequence[str], look: Callable[[], None]) -> int:
     try:
-        # Killed with no chance to stop the launcher, this process would leave jobs behind that lock its outputs.
+        # Without this signal, killing this process would leave jobs behind that lock its outputs.
         launcher = subprocess.Popen([*(shlex.split(cmd) or [""]), *words], preexec_fn=end_with_this(signal.SIGTERM))
     except (OSError, ValueError) as error:
         raise VouchError(f"the launcher '{cmd}' cannot be started: {error}") from None
@@ -77,17 +77,17 @@ def _run_launcher(cmd: str, words: Sequence[str], look: Callable[[], None]) -> i
                 return launcher.wait(SECONDS_BETWEEN_LOOKS)
             look()
     except BaseException:
-        # A launcher that is asked to stop takes its jobs with it; one that is killed leaves those of a cluster behind.
+        # A launcher that gets SIGTERM stops its jobs; one that is killed leaves jobs on the cluster behind.
         launcher.terminate()
         launcher.wait()
         raise
 
 
 def quote_for_launcher(word: str) -> str:
-    """Quote one word of a command for a launcher that joins words and gives them to bash.
+    """Quote one word of a command for a launcher that joins words and passes them to bash.
 
-    Such launchers quote a word themselves when it holds blanks, and pass it to the shell as it is otherwise. Bash's
-    `$'...'` form survives both, since blanks are written as `\\x20` in it.
+    Such launchers quote a word themselves only if it has blanks. Bash's `$'...'` form survives both cases, since blanks
+    are written as `\\x20` in it.
 
     Examples
     --------

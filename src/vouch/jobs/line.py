@@ -1,7 +1,7 @@
-"""The line that every launcher takes: `[options] [NAME=first:last] log-file command ...`, as Kaldi's run.pl reads it.
+"""Parses the arguments of a launcher, `[options] [NAME=first:last] log-file command ...`, as Kaldi's run.pl does.
 
-One parser serves the launcher of this machine and those of clusters. Stricter than Kaldi's, which pass over what they
-do not know: an unknown option is an error, because a misspelt `--max-job-run` would otherwise start everything at once.
+The launchers of this machine and of clusters share this parser. Unlike Kaldi's, it rejects unknown options, because a
+misspelt `--max-job-run` would otherwise start all jobs at once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from vouch.base.errors import VouchError, nearest
 
-# What every launcher accepts, so that a stage need not know which one it talks to.
+# Options that every launcher accepts, so that a stage need not know which launcher it calls.
 OPTIONS = ("--max-jobs-run", "--num-threads", "--mem", "--gpu", "--time")
 
 _ARRAY = re.compile(r"([A-Za-z_]\w*)=([^/]*)")
@@ -21,18 +21,18 @@ _RANGE = re.compile(r"(\d+)(?::(\d+))?", re.ASCII)
 
 @dataclass(frozen=True)
 class JobArray:
-    """What one call of a launcher asks for: the same command for each number of a range.
+    """The request of one launcher call: the same command for each number of a range.
 
     Attributes
     ----------
     options : dict of str to str
         Option, with its dashes, to value.
     name : str or None
-        Text that stands for the task number in the log name and in the command; None without `NAME=`.
+        Text that is replaced by the task number in the log name and in the command; None without `NAME=`.
     tasks : range
-        The numbers; 1 alone without `NAME=`.
+        The task numbers; only 1 without `NAME=`.
     log : str
-        Log file, with `name` in it.
+        Path of the log file, with `name` in it.
     words : tuple of str
         The command, with `name` in it.
     """
@@ -44,11 +44,11 @@ class JobArray:
     words: tuple[str, ...]
 
     def log_of(self, task: int | str) -> str:
-        """Return the log file of one task; `"*"` gives the pattern of all."""
+        """Return the log file of one task; `"*"` gives the pattern of all logs."""
         return self._numbered(self.log, task)
 
     def line_of(self, task: int | str) -> str:
-        """Return the line of one task for bash: words as they are, in quotes where they hold blanks."""
+        """Return the command line of one task for bash; words with blanks are quoted, others stay as they are."""
         return "".join(f"{_quote(self._numbered(word, task))} " for word in self.words)
 
     def check_logs(self) -> None:
@@ -84,12 +84,12 @@ def parse_launch(words: Sequence[str], known: Collection[str] = OPTIONS) -> JobA
     words : sequence of str
         Options and `NAME=first:last` (or `NAME=number`) in any order, then the log file, then the command.
     known : collection of str
-        The options, each followed by one value.
+        The accepted options, each followed by one value.
 
     Raises
     ------
     VouchError
-        An unknown option or one without value, a range that is none, no log file or no command.
+        An option is unknown or has no value, the range is malformed, or the log file or the command is missing.
     """
     options: dict[str, str] = {}
     name, tasks = None, range(1, 2)
@@ -123,7 +123,7 @@ def _parse_range(word: str, text: str) -> range:
 
 
 def _quote(word: str) -> str:
-    """Keep blanks together; all else stays with the shell, so that pipes and redirections may be passed as words."""
+    """Quote a word with blanks; other words stay unquoted, so that pipes and redirections can be passed as words."""
     if word and not re.search(r"\s", word):
         return word
     return f"'{word}'" if '"' in word else f'"{word}"'

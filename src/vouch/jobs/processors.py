@@ -1,4 +1,4 @@
-"""How many processors and GPUs this machine has for jobs."""
+"""Counts the processors and GPUs of this machine that jobs may use."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import subprocess
 
 
 def count_processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def count_gpus() -> int:
-    """Return how many GPUs the driver lists; 0 without a driver."""
+    """Return the number of GPUs that the driver lists; 0 without a driver."""
     with contextlib.suppress(OSError):
         listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
         return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())

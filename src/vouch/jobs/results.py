@@ -1,4 +1,4 @@
-"""Results of the items of a shard, the record of a finished shard, and the outcome of a whole stage."""
+"""Holds the results of items and of whole stages, and the record file of a finished shard."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Result(NamedTuple):
     Attributes
     ----------
     item : str
-        Its key.
+        Key of the item.
     value : ndarray or VouchError
         Its matrix or vector, or the reason why there is none.
     notes : mapping of str to int
-        What happened that is worth a line, and how often ("resampled from 8000 Hz").
+        Events to report and how often each happened ("resampled from 8000 Hz").
     remarks : mapping of str to str
-        What is worth a look, by kind ("clipping"), a sentence each; the item is made all the same.
+        One sentence for each kind of oddity ("clipping"); the item is processed all the same.
     digest : str
-        Digest of the samples that the item was made from, which finds equal audio in other sets; or empty.
+        Digest of the samples that the item was made from, to find equal audio in other sets; or empty.
     """
 
     item: str
@@ -41,7 +41,7 @@ class Result(NamedTuple):
     digest: str = ""
 
 
-# The work of a shard: given its items, it yields what became of each, in any order.
+# The work on a shard: a function that takes its items and yields one result for each, in any order.
 Work = Callable[[Sequence[str]], Iterator[Result]]
 
 
@@ -52,17 +52,17 @@ class Record:
     Attributes
     ----------
     sources : str
-        Digest of the files that its items were read from.
+        Digest of the files that the items were read from.
     entries : dict of str to tuple of str and int
-        File of each item's matrix (of archives with `:offset`) and its number of rows.
+        File of each item's matrix (`archive:offset`, or a file of its own) and its number of rows.
     failed : dict of str to str
-        Reason for each item that gave nothing.
+        Reason of each failed item.
     notes : dict of str to int
     remarks : dict of str to dict of str to str
     digests : dict of str to str
         See `Outcome`.
     files : dict of str to list
-        State of each file that was written, see `vouch.kaldi.lineage.digests.file_state`.
+        State of each written file, see `vouch.kaldi.lineage.digests.file_state`.
     """
 
     sources: str
@@ -74,7 +74,7 @@ class Record:
     files: dict[str, list] = field(default_factory=dict)
 
     def add(self, result: Result, writer: ArkWriter | NpyWriter) -> None:
-        """Write what was made of an item, or keep the reason why it was not made or cannot be written."""
+        """Write the matrix or vector of an item, or keep the reason why it failed or cannot be written."""
         for note, count in result.notes.items():
             self.notes[note] = self.notes.get(note, 0) + count
         for what, sentence in result.remarks.items():
@@ -97,7 +97,7 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> Record:
-        """Read a record; `VouchError` names a file that cannot be read or is something else."""
+        """Read a record; `VouchError` names a file that cannot be read or is not a record."""
         record = read_json(path)
         known = {field.name for field in fields(cls)}
         if not isinstance(record, dict) or not {"sources"} <= record.keys() <= known:
@@ -111,15 +111,15 @@ class Outcome(NamedTuple):
     Attributes
     ----------
     rows : dict of str to int
-        Number of rows of each item's matrix, in item order.
+        Number of rows of each item's matrix, in the order of the items.
     failed : dict of str to str
-        Reason for each item that gave nothing.
+        Reason of each failed item.
     notes : Counter
-        How often something worth a line happened ("resampled from 8000 Hz").
+        Events to report and how often each happened ("resampled from 8000 Hz").
     remarks : dict of str to dict of str to str
-        For each kind of oddity ("clipping"), a sentence for each item that shows it; the items are made all the same.
+        For each kind of oddity ("clipping"), one sentence for each item that shows it; the items are processed.
     digests : dict of str to str
-        Digest of the samples that each item was made from, for the items that have one.
+        Digest of the samples of each item, for the items that have one.
     """
 
     rows: dict[str, int]
@@ -130,7 +130,7 @@ class Outcome(NamedTuple):
 
 
 def summarize(records: Iterable[Record]) -> Outcome:
-    """Put together what became of the items of all shards."""
+    """Combine the records of all shards."""
     outcome = Outcome({}, {}, Counter(), {}, {})
     for record in records:
         outcome.rows.update((item, rows) for item, (_, rows) in record.entries.items())

@@ -1,4 +1,4 @@
-"""Archives made in shards, so that an interrupted stage goes on where it stopped."""
+"""Writes archives in shards, so that an interrupted stage continues where it stopped."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ FORMATS = ("ark", "npy")
 class Shards:
     """Matrices or vectors of many items, written into one archive per shard of at most `size` items.
 
-    The archives grow in a working folder beside the output; a shard counts as done when its `.json`, written last,
-    is there. When all are, the folder takes the place of the output. A killed run thus leaves its finished shards and
-    the same command goes on after them; the folder's name holds a fingerprint of the inputs, so that shards made from
-    other inputs are never taken over. Beside the archives lies the list of their digests, see
+    The archives are written into a working folder beside the output. A shard counts as done when its `.json`, written
+    last, exists; when all shards are done, the folder takes the place of the output. After an interruption, the same
+    command keeps the finished shards and makes the others. The folder's name holds a fingerprint of the inputs, so that
+    shards of other inputs are never reused. The list of the archives' digests lies beside them, see
     `vouch.kaldi.lineage.digests`.
 
     Attributes
@@ -43,16 +43,16 @@ class Shards:
     items : sequence of str
         Keys in C-locale order.
     fingerprint : str
-        Text of everything that the output depends on, except what `sources` tells.
+        Text of everything that the output depends on, except for what `sources` covers.
     format : str
-        "ark", or "npy" for one file an item.
+        "ark", or "npy" for one file per item.
     compression : "none", "8bit" or "16bit"
-        Form of matrices, as Kaldi compresses them; only "none" for the format "npy".
+        Kaldi's compression of matrices; the format "npy" supports "none" only.
     size : int
         Largest number of items in a shard.
     sources : callable
-        Digest of the files that given items are read from; a shard whose files have changed since it was made is made
-        again.
+        Function that returns the digest of the files that given items are read from; a shard whose files have changed
+        is made again.
     """
 
     output: Path
@@ -72,7 +72,7 @@ class Shards:
 
     @property
     def _real(self) -> Path:
-        """The output itself: Kaldi's users keep archives on another disk, to which a link leads."""
+        """The output after following links: Kaldi's users keep archives on another disk behind a link."""
         return self.output.resolve() if self.output.is_symlink() else self.output
 
     def _beside(self, end: str) -> Path:
@@ -88,7 +88,7 @@ class Shards:
         return self.items[shard * self.size : (shard + 1) * self.size]
 
     def prepare(self) -> int:
-        """Make the working folder, remove what is of other inputs, and return the number of shards already done."""
+        """Create the working folder, remove those of other inputs, and return the number of finished shards."""
         work = self.work
         for stale in work.parent.glob(f"{glob.escape(self._real.name)}.work-*"):
             if stale.is_symlink():
@@ -99,12 +99,12 @@ class Shards:
         return sum(self._is_current(shard) for shard in range(len(self)))
 
     def count(self, job: int = 1, jobs: int = 1) -> tuple[int, int]:
-        """Return how many items fall to job `job` of `jobs` (counted from 1), and how many are in finished shards."""
+        """Return how many items job `job` of `jobs` (counted from 1) has, and how many are in finished shards."""
         sizes = {shard: len(self._items(shard)) for shard in range(job - 1, len(self), jobs)}
         return sum(sizes.values()), sum(size for shard, size in sizes.items() if self._record(shard).exists())
 
     def _is_current(self, shard: int) -> bool:
-        """Whether a shard is done; one whose sources have changed is no longer, and its record is removed."""
+        """Whether a shard is done and its sources are unchanged; an outdated record is removed."""
         path = self._record(shard)
         if not path.exists():
             return False
@@ -116,12 +116,12 @@ class Shards:
     def run(
         self, work: Work, job: int = 1, jobs: int = 1, progress: Callable[[int], object] = lambda count: None
     ) -> None:
-        """Make those missing shards that fall to job `job` of `jobs` (counted from 1).
+        """Make the missing shards of job `job` of `jobs` (counted from 1).
 
         Parameters
         ----------
         work : Work
-            Called with the items of a shard, yields a result for each of them.
+            Called with the items of a shard; yields a result for each of them.
         progress : callable
             Called with 1 after each item.
         """
@@ -150,17 +150,18 @@ class Shards:
                 yield ArkWriter(file, name, self.compression)
 
     def check_own(self, scp: Path) -> None:
-        """Refuse to replace a table or a folder that was not made this way.
+        """Refuse to replace a table or a folder that this stage did not make.
 
         Parameters
         ----------
         scp : Path
-            Table that `finish` would write; its own ones, of earlier versions too, list archives of the output folder.
+            Table that `finish` would write. A table of this stage, or of an earlier version, lists archives in the
+            output folder.
 
         Raises
         ------
         VouchError
-            Naming what is in the way and how to go on.
+            The message names what is in the way and says how to go on.
         """
         if scp.exists():
             table = read_table(scp)
@@ -176,7 +177,7 @@ class Shards:
         record = self._real / self._record(0).name
         is_own = record.exists() or not any(self._real.iterdir())
         if is_own and record.exists() and self.output.is_symlink():
-            # Links of two directories to one folder: each would remove the other's archives.
+            # Two directories link to the same folder: each would remove the other's archives.
             known = Record.read(record)
             is_own = not {*known.entries, *known.failed}.isdisjoint(self.items)
         if not is_own:
@@ -186,16 +187,16 @@ class Shards:
             )
 
     def check_own_dir(self, folder: Path) -> None:
-        """Refuse, by a `VouchError`, to write a data directory over one that a stage with this output did not make."""
+        """Refuse, with a `VouchError`, to overwrite a data directory that a stage with this output did not make."""
         if (folder / "utt2spk").exists() and not self.output.exists() and not (folder / "feats.scp").exists():
             raise VouchError(f"{folder}: is a data directory that this stage did not make; give another folder")
 
     def _is_own(self, rxfilename: str) -> bool:
-        """Whether a line of a table names an archive that a run of this stage made, in this folder or another copy."""
+        """Whether a table entry names an archive of a run of this stage, in this folder or in a copy of it."""
         try:
             path = Path(parse_rxfilename(rxfilename).name)
         except VouchError:
-            return False  # no stage wrote such a line
+            return False  # this stage never writes such an entry
         if path.parent.name != self.output.name:
             return False
         is_ark = re.fullmatch(rf"{re.escape(self.output.name)}\.\d+\.ark", path.name) is not None
@@ -209,26 +210,26 @@ class Shards:
         listed_too: Mapping[str, str] = MappingProxyType({}),
         check: Callable[[Outcome], None] = lambda outcome: None,
     ) -> Outcome:
-        """Put the archives in the place of the output and write the `scp` that lists them.
+        """Move the archives to the output folder and write the `scp` that lists them.
 
         Parameters
         ----------
         scp : Path
-            Table to write; taken away first and written last, so that what it lists is always there.
+            Table to write. It is removed first and written last, so that every entry it has exists.
         max_failed : float
             Largest share of items that may fail.
         beside : callable
-            Writes what belongs to the same output, before the scp.
+            Function that writes further files of the same output, before the scp.
         listed_too : mapping of str to str
-            Further lines of the scp, for items that are elsewhere already.
+            Further entries of the scp, for items that exist elsewhere.
         check : callable
-            May refuse the outcome by a `VouchError`; the finished shards are kept, and nothing is replaced.
+            Function that may reject the outcome with a `VouchError`; finished shards are kept and nothing is replaced.
 
         Raises
         ------
         VouchError
-            More items failed (the shards with failures are made again by the next run, the others are kept), or
-            shards are missing because a job died.
+            Too many items failed (the next run makes the shards with failures again and keeps the others), or shards
+            are missing because a job died.
         """
         records = [self._read(shard) for shard in range(len(self))]
         outcome = summarize(records)
@@ -258,9 +259,9 @@ class Shards:
         return Record.read(path)
 
     def _replace(self, scp: Path, held: Path, old: Path) -> None:
-        """Put the working folder in the place of the output, which becomes `old`, and rename the scp to `held`.
+        """Move the working folder to the output, which becomes `old`, and rename the scp to `held`.
 
-        The table of the old archives never stands beside the new ones, and is back when they cannot be put there.
+        The old table never stands beside the new archives; it is restored if they cannot be moved there.
         """
         shutil.rmtree(old, ignore_errors=True)
         had_scp = scp.exists()
