@@ -1,13 +1,12 @@
-"""Batch normalisation of images whose statistics keep their digits on a CPU.
+"""Batch normalisation of images with accurate statistics on a CPU.
 
-torch's CPU kernel adds up a channel of a channels_last image one value after the other in float32. Of hundreds of
-thousands of values the variance then loses three to four digits, and so do the sums of the backward pass; over
-contiguous images, and on a GPU, partial sums are added, which keeps them. Here the same kernel sees every frame of a
-channel as a channel of its own, so that it adds up batch x bins values at most; what it finds for the frames is put
-together in float64.
+torch's CPU kernel sums each channel of a channels_last image in float32, one value after the other. With hundreds of
+thousands of values, the variance and the sums of the backward pass lose three to four digits; for contiguous images,
+and on a GPU, the kernels add partial sums and keep them. Here the kernel gets each frame of a channel as a channel of
+its own, so that it sums at most batch x bins values; the statistics of the frames are combined in float64.
 
 Source: Ioffe and Szegedy, "Batch normalization" (ICML 2015), algorithm 1 and section 3; Chan, Golub and LeVeque,
-"Algorithms for computing the sample variance" (The American Statistician, 1983), for the variance from those of parts.
+"Algorithms for computing the sample variance" (The American Statistician, 1983), for combining variances of parts.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d`, exact where torch's is not: over channels_last images, in training mode, on a CPU."""
+    """`nn.BatchNorm2d` with accurate statistics for channels_last images in training mode on a CPU."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`(batch, channels, bins, frames) float` to the same."""
+        """Normalise `(batch, channels, bins, frames) float`; the shape stays."""
         count = x.numel() // max(x.shape[1], 1)
         inexact = x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)
-        # Too few values for a variance are an error that torch reports.
+        # torch itself reports too few values for a variance.
         if not (self.training and self.affine and self.track_running_stats and inexact and count > 1):
             return super().forward(x)
         y, mean, variance = _Normalisation.apply(x, self.weight, self.bias, self.eps)
@@ -38,7 +37,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 class _Context(FunctionCtx):
-    """What the forward pass leaves for the backward pass."""
+    """State that the forward pass saves for the backward pass."""
 
     saved_tensors: tuple[torch.Tensor, ...]
     needs_input_grad: tuple[bool, ...]
@@ -46,9 +45,9 @@ class _Context(FunctionCtx):
 
 
 class _Normalisation(torch.autograd.Function):
-    """`x, weight, bias, eps -> y, mean, variance`: channels_last images, normalised by their own statistics.
+    """Normalise channels_last images by their own statistics: `x, weight, bias, eps -> y, mean, variance`.
 
-    Mean and variance, `(channels,) float64`, are without gradients.
+    Mean and variance, `(channels,) float64`, carry no gradients.
     """
 
     @staticmethod
@@ -56,7 +55,7 @@ class _Normalisation(torch.autograd.Function):
         ctx: _Context, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         frames = x.shape[3]
-        # Running statistics that nobody reads: their type is that of the results, float32 for bfloat16 images.
+        # The kernel wants running statistics, which are not used here; in float32 also for bfloat16 images.
         zeros, ones = _repeated(x, torch.zeros_like(weight), torch.ones_like(weight))
         means, variances = torch.batch_norm_update_stats(_wide(x), zeros, ones, 0.0)
         means, variances = means.double().view(frames, -1), variances.double().view(frames, -1)
@@ -77,7 +76,7 @@ class _Normalisation(torch.autograd.Function):
         frames, count = x.shape[3], x.numel() // x.shape[1]
         scale = (variance + ctx.eps).rsqrt()
         at_mean, per_scale = _repeated(x, mean, scale)
-        # Of each channel the sums of dy and of dy times the standardised x, which are the gradients of bias and weight.
+        # Sums over each channel of dy, and of dy times the standardised x: the gradients of bias and weight.
         _, d_weights, d_biases = torch.ops.aten.native_batch_norm_backward(
             _wide(dy), _wide(x), per_scale, None, None, at_mean, per_scale, True, ctx.eps, [False, True, True]
         )
@@ -98,7 +97,7 @@ def _wide(x: torch.Tensor) -> torch.Tensor:
 
 
 def _repeated(x: torch.Tensor, *per_channel: torch.Tensor) -> list[torch.Tensor]:
-    """For each frame of `x` the `(channels,)` numbers, as the channels of `_wide` lie; float32 beside bfloat16."""
+    """Repeat `(channels,)` numbers for each frame of `x`, in the channel order of `_wide`; float32 for bfloat16."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     return [numbers.to(dtype).repeat(x.shape[3]) for numbers in per_channel]
 
@@ -111,12 +110,12 @@ def _standardised(
     bias: torch.Tensor,
     eps: float,
 ) -> torch.Tensor:
-    """`(x - mean) / sqrt(variance + eps) * weight + bias` of a channels_last image, the others `(channels,)`."""
+    """`(x - mean) / sqrt(variance + eps) * weight + bias` of a channels_last `x`; the others are `(channels,)`."""
     mean, variance, weight, bias = _repeated(x, mean, variance, weight, bias)
-    # Not a view: layers that work in place may follow.
+    # A new tensor, not a view, since layers that work in place may follow.
     y = torch.empty_like(x, memory_format=torch.channels_last)
     fixed = (_wide(x), weight, bias, mean, variance, False, 0.0, eps)
-    if torch.compiler.is_compiling():  # which puts no results at places given with `out` that are not contiguous
+    if torch.compiler.is_compiling():  # the compiler does not support `out` arguments that are not contiguous
         _wide(y).copy_(torch.native_batch_norm(*fixed)[0])
         return y
     unused = mean.new_empty(0)

@@ -1,4 +1,4 @@
-"""Real frames of padded batches: marking them, following them through layers, and clearing all others."""
+"""Masks for padded batches: marks real frames, follows them through strided layers, and zeroes padded frames."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def length_mask(lengths: torch.Tensor, frames: int) -> torch.Tensor:
 
 
 def as_image(features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Turn features into images of one channel whose padding is cleared.
+    """Turn features into images of one channel with zeros in padded frames.
 
     Parameters
     ----------
@@ -39,18 +39,18 @@ def as_image(features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     Returns
     -------
     image : (batch, 1, bins, frames) float
-        In channels_last, which the layers keep: their kernels are faster in it on CPUs and on tensor cores. The
-        strides are always those of channels_last: torch takes an image of one channel for either layout, and the
-        layers would then work in whichever the caller's strides happen to resemble.
+        In channels_last, which the layers keep, because their kernels are faster in it on CPUs and on tensor cores. The
+        strides are set explicitly: torch takes an image of one channel for either layout, and the layers would choose
+        theirs by the strides that the caller's tensor happens to have.
     """
     spectrum = clear_padding(features.transpose(1, 2), mask).contiguous()
     return spectrum[..., None].permute(0, 3, 1, 2)
 
 
 def strided_mask(mask: torch.Tensor | None, stride: int, consumed: int = 0) -> torch.Tensor | None:
-    """Mark the real frames of what a convolution or a pooling over time puts out.
+    """Mark the real frames in the output of a convolution or a pooling over time.
 
-    An utterance gets as many as it would get alone.
+    Each utterance gets as many real frames as it would get without padding.
 
     Parameters
     ----------
@@ -58,13 +58,13 @@ def strided_mask(mask: torch.Tensor | None, stride: int, consumed: int = 0) -> t
         True on real frames of the input, which come first.
     stride : int
     consumed : int
-        Frames by which the output would be shorter than the input if the stride were 1: the size of the kernel less
-        one, less the padding at both ends. None where the padding is 'same'.
+        Frames by which the output is shorter than the input at stride 1: the kernel size minus one, minus the padding
+        at both ends; 0 for 'same' padding.
 
     Returns
     -------
     (batch, (frames - consumed - 1) // stride + 1) bool
-        None without a mask.
+        None if there is no mask.
 
     Examples
     --------
@@ -75,12 +75,12 @@ def strided_mask(mask: torch.Tensor | None, stride: int, consumed: int = 0) -> t
 
 
 def clear_padding(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Zero the padded frames, so that a convolution sees there what it sees beyond the end of an utterance.
+    """Zero the padded frames, so that a convolution sees the same there as beyond the end of an utterance.
 
     Parameters
     ----------
     x : (batch, ..., frames) float
-        Whatever its padded frames hold, even NaN.
+        Padded frames may hold anything, even NaN.
     mask : (batch, frames) bool, optional
         True on real frames; without it all frames are real.
 
@@ -99,12 +99,12 @@ def clear_padding(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
 
 
 def clear_computed(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Zero the padded frames of what a layer has just computed: `clear_padding`, many times faster.
+    """Zero the padded frames of a layer's fresh output; many times faster than `clear_padding`.
 
     Parameters
     ----------
     x : (batch, ..., frames) float
-        Finite everywhere. Without gradients it is overwritten: nothing else may still need it.
+        Finite everywhere. It is overwritten if no gradients are computed, so nothing else may need it.
     mask : (batch, frames) bool, optional
         True on real frames; without it all frames are real.
 

@@ -1,4 +1,4 @@
-"""Instance normalisation that counts real frames only."""
+"""Instance normalisation over the real frames of padded batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vouch.layers.inputs import clear_computed
 
 
 class MaskedInstanceNorm(nn.Module):
-    """Each channel of each utterance to mean 0 and (biased) variance 1 over time, then a learned scale and offset.
+    """Normalise each channel of each utterance to mean 0 and (biased) variance 1 over time; learned scale and offset.
 
     Source: Ulyanov, Vedaldi and Lempitsky, "Instance normalization: the missing ingredient for fast stylization"
     (2016).
@@ -35,7 +35,7 @@ class MaskedInstanceNorm(nn.Module):
         x : (batch, channels, frames) float
             Finite everywhere.
         mask : (batch, frames) bool, optional
-            True on real frames. What padded frames hold has no influence.
+            True on real frames. Padded frames do not affect the result.
 
         Returns
         -------
@@ -43,8 +43,8 @@ class MaskedInstanceNorm(nn.Module):
             Padded frames hold the offset.
         """
         frames = x.shape[2] if mask is None else mask.sum(dim=1)[:, None, None]
-        # Sums in double precision round to the same number whether or not padding is among their terms. Otherwise the
-        # logarithm of a filter output near zero could tell the two apart.
+        # Sums in double precision round to the same number with and without the zeros of padding. In single precision
+        # they may differ, and the logarithm of a filter output near zero would enlarge the difference.
         total = (x if mask is None else x * mask[:, None]).sum(dim=2, keepdim=True, dtype=torch.float64)
         centred = clear_computed(x - (total / frames).to(x.dtype), mask)
         variance = centred.square().sum(dim=2, keepdim=True, dtype=torch.float64) / frames

@@ -1,9 +1,8 @@
-"""Poolings over time: a sequence of frame vectors becomes one utterance vector.
+"""Pooling over time: maps the sequence of frame vectors of an utterance to one vector.
 
-Each pooling is built as `POOLINGS[name](channels)`, declares `out_channels`, and maps
-`(batch, channels, frames)` and an optional `(batch, frames)` bool mask (True on real frames) to
-`(batch, out_channels)`. Whatever padding holds, even NaN, never reaches the result. Statistics are taken in
-at least single precision.
+Each pooling is built as `POOLINGS[name](channels)`, declares `out_channels`, and maps `(batch, channels, frames)` and
+an optional `(batch, frames)` bool mask (True on real frames) to `(batch, out_channels)`. Padded frames, even NaN, never
+affect the result. Statistics are computed in at least single precision.
 """
 
 from __future__ import annotations
@@ -12,25 +11,25 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# Keeps the root of the variance of a constant channel differentiable in "tstp" and in the context of "astp".
+# Keeps the square root differentiable for the variance of a constant channel, in "tstp" and the context of "astp".
 ADDED_VARIANCE = 1e-7
 
 
 def _prepare(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Clear padded frames and leave half precision, in which sums of squares over time lose their digits."""
+    """Zero padded frames, and convert half precision to single: sums of squares over time need the digits."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     return x if mask is None else x.masked_fill(~mask[:, None], 0.0)
 
 
 def weighted_mean(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Mean of `x : (batch, channels, frames)` by weights that broadcast to it: `(batch, channels)`."""
+    """Weighted mean of `x : (batch, channels, frames)`: `(batch, channels)`; the weights broadcast to `x`."""
     return (x * weights).sum(dim=2)
 
 
 def weighted_statistics(
     x: torch.Tensor, weights: torch.Tensor, floor: float = 1e-5, ceiling: float = torch.inf
 ) -> torch.Tensor:
-    """Weighted mean and standard deviation, its variance within limits, side by side: `(batch, 2 * channels)`."""
+    """Weighted mean and standard deviation, concatenated: `(batch, 2 * channels)`; the variance is clamped."""
     mean = weighted_mean(x, weights)
     variance = ((x - mean[:, :, None]).square() * weights).sum(dim=2)
     return torch.cat([mean, variance.clamp(floor, ceiling).sqrt()], dim=1)
@@ -53,7 +52,7 @@ def mean_and_variance(
 
 
 class Pooling(nn.Module):
-    """Base of the poolings.
+    """Base class of the poolings.
 
     Attributes
     ----------
@@ -103,7 +102,7 @@ class SelfAttentivePooling(Pooling):
 
 
 class AttentiveStatisticsPooling(SelfAttentivePooling):
-    """Weighted mean and weighted standard deviation, side by side ("asp").
+    """Weighted mean and weighted standard deviation, concatenated ("asp").
 
     Weights as in `SelfAttentivePooling`; the variance is floored at 1e-5. Source: Okabe, Koshinaka and
     Shinoda, "Attentive statistics pooling for deep speaker embedding" (Interspeech 2018), equations 5 and 6.
@@ -143,7 +142,7 @@ class AveragePooling(Pooling):
 
 
 class MaxPooling(Pooling):
-    """Largest value over time ("max"); `out_channels` equals `channels`.
+    """Maximum over time ("max"); `out_channels` equals `channels`.
 
     Parameters
     ----------
@@ -161,7 +160,7 @@ class MaxPooling(Pooling):
 
 
 class StatisticsPooling(Pooling):
-    """Mean and unbiased standard deviation over time, side by side ("stats").
+    """Mean and unbiased standard deviation over time, concatenated ("stats").
 
     A single frame has standard deviation 0. Source: Snyder et al., "X-vectors: robust DNN embeddings for
     speaker recognition" (ICASSP 2018).
@@ -183,13 +182,13 @@ class StatisticsPooling(Pooling):
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Pool `x : (batch, channels, frames)`, `mask : (batch, frames) bool` to `(batch, 2 * channels)`."""
         mean, variance = mean_and_variance(_prepare(x, mask), mask)
-        # The floor changes no value, but gives a constant channel the gradient 0 where the root has 0 * inf.
+        # The floor changes no value; it makes the gradient of a constant channel 0, where that of the root is NaN.
         deviation = variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt()
         return torch.cat([mean, deviation], dim=1)
 
 
 class TemporalStatisticsPooling(Pooling):
-    """Mean and root of unbiased variance plus 1e-7, side by side ("tstp").
+    """Mean and square root of the unbiased variance plus 1e-7, concatenated ("tstp").
 
     Source: WeSpeaker's pooling of this name (Wang et al., "Wespeaker: a research and production oriented speaker
     embedding learning toolkit", ICASSP 2023). A single frame has variance 0.
@@ -217,10 +216,10 @@ class TemporalStatisticsPooling(Pooling):
 class ChannelAttentiveStatisticsPooling(Pooling):
     """Weighted mean and standard deviation, with weights for each channel ("local_astp").
 
-    The weights of channel c are softmax_t(V tanh(W x_t + b) + d)_c: each frame's follow from that frame alone. The
-    weighted variance is floored at 1e-7. Source: Desplanques, Thienpondt and Demuynck, "ECAPA-TDNN: emphasized channel
-    attention, propagation and aggregation in TDNN based speaker verification" (Interspeech 2020), section 3.1, before
-    the context is added; parameters are named as in WeSpeaker, whose ResNets with ASTP have this one.
+    The weights of channel c are softmax_t(V tanh(W x_t + b) + d)_c, so the score of a frame depends on that frame only.
+    The weighted variance is floored at 1e-7. Source: Desplanques, Thienpondt and Demuynck, "ECAPA-TDNN: emphasized
+    channel attention, propagation and aggregation in TDNN based speaker verification" (Interspeech 2020), section 3.1,
+    without its global context; parameters are named as in WeSpeaker, whose ResNets with ASTP use this pooling.
 
     Parameters
     ----------
@@ -235,7 +234,7 @@ class ChannelAttentiveStatisticsPooling(Pooling):
     """
 
     variance_floor, variance_ceiling = 1e-7, torch.inf
-    # Values that the weights of a frame follow from, for each channel.
+    # Number of inputs of the first affine map for each channel; the context of the subclass adds two.
     inputs_per_channel = 1
 
     def __init__(self, channels: int, hidden: int = 128) -> None:
@@ -245,7 +244,7 @@ class ChannelAttentiveStatisticsPooling(Pooling):
         self.linear2 = nn.Conv1d(hidden, channels, kernel_size=1)
 
     def activation(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Apply what stands between the two affine maps."""
+        """Apply the nonlinearity between the two affine maps."""
         return torch.tanh(hidden)
 
     def hidden(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -266,24 +265,24 @@ class ChannelAttentiveStatisticsPooling(Pooling):
 
 
 class ContextAttentiveStatisticsPooling(ChannelAttentiveStatisticsPooling):
-    """Weighted mean and standard deviation, with weights for each channel that know the utterance ("astp").
+    """Weighted mean and standard deviation, with weights for each channel that depend on the utterance ("astp").
 
-    The weights of channel c are softmax_t(V tanh(W [x_t, m, s] + b) + d)_c, where m and s are mean and standard
-    deviation of the utterance (its unbiased variance plus 1e-7). All else is as in
+    The weights of channel c are softmax_t(V tanh(W [x_t, m, s] + b) + d)_c, where m and s are the mean and standard
+    deviation of the utterance (from its unbiased variance plus 1e-7). Otherwise it is
     `ChannelAttentiveStatisticsPooling`.
     """
 
     inputs_per_channel = 3
 
     def context(self, x: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the weights know of the utterance: mean and standard deviation, `(batch, channels)` each."""
+        """Return the global context, mean and standard deviation of the utterance, `(batch, channels)` each."""
         mean, variance = mean_and_variance(x, mask)
         return mean, (variance + ADDED_VARIANCE).sqrt()
 
     def hidden(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Apply the first affine map to frames and context: `(batch, hidden, frames)`."""
         frame_weight, context_weight = self.linear1.weight.split((x.shape[1], 2 * x.shape[1]), dim=1)
-        # The context is the same in all frames: its part of the sum is computed once.
+        # The context is the same for all frames, so its part of the sum is computed once.
         context = torch.cat(self.context(x, mask), dim=1)[:, :, None]
         return functional.conv1d(x, frame_weight) + functional.conv1d(context, context_weight, self.linear1.bias)
 

@@ -1,4 +1,4 @@
-"""Convolutions over time that mirror an utterance at its ends, wherever in a padded batch it ends."""
+"""Convolutions over time that pad each utterance of a padded batch by its mirror image."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ PaddingMode = Literal["zeros", "reflect"]
 
 
 def reflect_frames(x: torch.Tensor, reach: int, mask: torch.Tensor) -> torch.Tensor:
-    """Mirror each utterance at its first and last real frame, which are not repeated.
+    """Mirror each utterance at its first and last real frame, without repeating those frames.
 
     Parameters
     ----------
     x : (batch, channels, frames) float
     reach : int
-        Frames to put before the first and after the last; utterances are longer than that.
+        Number of frames to add at each end; utterances must be longer.
     mask : (batch, frames) bool
         True on real frames.
 
     Returns
     -------
     (batch, channels, frames + 2 * reach) float
-        Frames further behind an utterance's end than `reach` hold any frame of `x`.
+        Frames more than `reach` behind the end of an utterance are arbitrary frames of `x`.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def reflect_frames(x: torch.Tensor, reach: int, mask: torch.Tensor) -> torch.Ten
 
 
 def convolve(conv: nn.Conv1d | nn.Conv2d, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Apply a 'same' convolution so that each utterance looks to it as if it were alone.
+    """Apply a 'same' convolution such that padding does not affect the utterances.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The Res2 convolution: channel groups that are convolved one after the other, each on top of the one before.
+"""The Res2 convolution: convolves groups of channels in turn, adding each output to the next group's input.
 
 Source: Gao et al., "Res2Net: a new multi-scale backbone architecture" (IEEE TPAMI 2021), section 3.1, equation 1.
 """
@@ -16,7 +16,7 @@ from vouch.layers.reflection import PaddingMode, convolve
 
 
 class _Res2Conv(nn.Module):
-    """What `Res2Conv1d` and `Res2Conv2d` have in common: everything but the kind of convolution."""
+    """Base of `Res2Conv1d` and `Res2Conv2d`: everything but the kind of convolution."""
 
     convolution: type[nn.Conv1d] | type[nn.Conv2d]
     normalization: type[nn.BatchNorm1d] | type[BatchNorm2d]
@@ -68,8 +68,8 @@ class _Res2Conv(nn.Module):
 class Res2Conv1d(_Res2Conv):
     """Res2 convolution over time, of `(batch, channels, frames)`.
 
-    The channels are split into `scale` groups. Each group but the last, which passes through, is added to the
-    output of the group before it and convolved; then follow ReLU and batch normalisation.
+    The channels are split into `scale` groups. Each group but the last, which passes through unchanged, is added to
+    the output of the group before it and convolved, followed by ReLU and batch normalisation.
 
     Parameters
     ----------
@@ -78,14 +78,14 @@ class Res2Conv1d(_Res2Conv):
     scale : int
         Number of groups.
     kernel_size : int
-        Frames, odd.
+        Kernel size in frames, odd.
     dilation : int
     bias : bool
-        Whether the convolutions have one.
+        Whether the convolutions have a bias.
     relu_first : bool
-        ReLU before batch normalisation, as in ECAPA-TDNN and RawNet3, or after it, as in Res2Net.
+        Whether ReLU comes before batch normalisation, as in ECAPA-TDNN and RawNet3, or after it, as in Res2Net.
     padding_mode : str
-        What convolutions see beyond the ends: "zeros", or "reflect" for the mirror image of the utterance.
+        What the convolutions see beyond the ends of an utterance: "zeros", or "reflect" for its mirror image.
 
     Raises
     ------
@@ -99,7 +99,7 @@ class Res2Conv1d(_Res2Conv):
 class Res2Conv2d(_Res2Conv):
     """Res2 convolution over frequency and time, of `(batch, channels, bins, frames)`.
 
-    Parameters are those of `Res2Conv1d`; the kernel is square, and the padding mode is "zeros".
+    The parameters are those of `Res2Conv1d`; the kernel is square, and the padding mode is "zeros".
     """
 
     convolution, normalization = nn.Conv2d, BatchNorm2d

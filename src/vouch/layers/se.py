@@ -1,4 +1,4 @@
-"""Squeeze and excitation: each channel is scaled by a gate that has seen the whole utterance.
+"""Squeeze and excitation: scales each channel by a gate that depends on the whole utterance.
 
 Source: Hu, Shen and Sun, "Squeeze-and-excitation networks" (CVPR 2018), equations 2 to 4.
 """
@@ -10,7 +10,7 @@ from torch import nn
 
 
 class SqueezeExcitation(nn.Module):
-    """Mean of each channel over (frequency and) real time, two affine layers, sigmoid, product with the channel.
+    """Average each channel over real frames (and bins), compute gates by two affine layers, and scale the channels.
 
     Parameters
     ----------
@@ -31,25 +31,25 @@ class SqueezeExcitation(nn.Module):
     def forward(
         self, x: torch.Tensor, mask: torch.Tensor | None = None, residual: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Gate every channel, and add what goes past the gate.
+        """Scale each channel by its gate, and add a residual.
 
         Parameters
         ----------
         x : (batch, channels, frames) or (batch, channels, bins, frames) float
-            Where there is a mask, its padded frames hold zeros (see `vouch.layers.inputs.clear_padding`).
+            With a mask, its padded frames must hold zeros (see `vouch.layers.inputs.clear_padding`).
         mask : (batch, frames) bool, optional
             True on real frames.
         residual : (batch, channels, frames) or (batch, channels, bins, frames) float, optional
-            Added after the gate; of the shape of `x`.
+            Added after the gate.
 
         Returns
         -------
         gated : (batch, channels, frames) or (batch, channels, bins, frames) float
-            Has the shape of `x`; without a residual it is zero where `x` is zero.
+            Without a residual it is zero where `x` is zero.
         """
         over = tuple(range(2, x.ndim))
         frames = x.shape[-1] if mask is None else mask.sum(dim=1, keepdim=True)
-        # Unlike that of mean, the gradient of sum is a view: one pass over the activations less.
+        # sum instead of mean: the gradient of sum is a view, which saves one pass over the activations.
         means = x.sum(dim=over) / (x.shape[2:-1].numel() * frames)
         gated = x * self.fc(means)[(..., *(None for _ in over))]
         return gated if residual is None else gated.add_(residual)

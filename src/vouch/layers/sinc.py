@@ -1,8 +1,7 @@
-"""Band-pass filters on the waveform that learn nothing but their edges.
+"""Sinc filters: band-pass filters on the waveform whose only parameters are the band edges.
 
-Source: Ravanelli and Bengio, "Speaker recognition from raw waveform with SincNet" (SLT 2018), section 2. The pairs of
-cosine and sine filters are those of Pariente et al., "Filterbank design for end-to-end speech separation" (ICASSP
-2020).
+Source: Ravanelli and Bengio, "Speaker recognition from raw waveform with SincNet" (SLT 2018), section 2; for pairs of
+cosine and sine filters, Pariente et al., "Filterbank design for end-to-end speech separation" (ICASSP 2020).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from torch.nn import functional
 
 from vouch.base.errors import VouchError
 
-# The lowest edge that filters start with.
+# Initial lower edge of the lowest filter.
 FIRST_EDGE_HZ = 30.0
 
 
@@ -24,34 +23,34 @@ class SincFilters(nn.Module):
     A filter for the band from f1 to f2 Hz is w(t) cos(2 pi fc t) sinc((f2 - f1) t), where fc is the middle of the band,
     sinc(x) = sin(pi x) / (pi x) and t the time in seconds from the centre: the difference of two low-pass filters,
     divided by twice the bandwidth. In this form it is finite and has a gradient even when training moves f1 to half
-    the sampling rate, where the band closes. The edges are f1 = min_low_hz + |low_hz| and
-    f2 = f1 + min_band_hz + |band_hz|, the latter limited to half the sampling rate. They start equally spaced in mel.
+    the sampling rate, where the bandwidth is 0. The edges are f1 = min_low_hz + |low_hz| and
+    f2 = f1 + min_band_hz + |band_hz|, limited to half the sampling rate. Initially they are equally spaced in mel.
 
     Parameters
     ----------
     num_bands : int
     kernel_size : int
-        Samples, odd.
+        Kernel size in samples, odd.
     stride : int
-        Samples.
+        Stride in samples.
     sample_rate : int
-        Hz.
+        Sampling rate in Hz.
     min_low_hz, min_band_hz : float
         Lowest edge and smallest bandwidth, in Hz.
     window : (kernel_size // 2,) float
-        w(t) left of the centre. It is mirrored to the right and 1 in the centre.
+        w(t) left of the centre; it is mirrored to the right, and 1 in the centre.
     quadrature : bool
-        After all filters follow their sine twins, w(t) sin(2 pi fc t) sinc((f2 - f1) t).
+        Whether to append the sine filter w(t) sin(2 pi fc t) sinc((f2 - f1) t) of every band after all cosine filters.
 
     Attributes
     ----------
     out_channels : int
-        `num_bands`, or twice as many with sine twins.
+        `num_bands`, or twice as many with sine filters.
 
     Raises
     ------
     VouchError
-        An even kernel, no band, or no room between the lowest edge and half the sampling rate.
+        The kernel size is even, there is no band, or no room between the lowest edge and half the sampling rate.
     """
 
     times: torch.Tensor
@@ -86,8 +85,8 @@ class SincFilters(nn.Module):
         self.low_hz = nn.Parameter(torch.from_numpy(edges[:-1, None]).float())
         self.band_hz = nn.Parameter(torch.from_numpy(np.diff(edges)[:, None]).float())
         half = kernel_size // 2
-        # Both follow from the options and stay out of the state dict. Phases grow to hundreds of radians, of which
-        # single precision would leave few digits to the gradients.
+        # Both follow from the options and stay out of the state dict. They are in double precision because phases reach
+        # hundreds of radians, where single precision would leave few digits to the gradients.
         times = torch.arange(-half, half + 1, dtype=torch.float64) / sample_rate
         self.register_buffer("times", times, persistent=False)
         window = window.to(times.dtype)
@@ -105,8 +104,8 @@ class SincFilters(nn.Module):
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Filter `waveforms : (batch, samples)` to `(batch, out_channels, frames)`, without padding.
 
-        Frame t is centred on sample `t * stride + kernel_size // 2`. Computed without autocast: what follows takes
-        absolute values or logarithms of a difference of large numbers.
+        Frame t is centred on sample `t * stride + kernel_size // 2`. Autocast is switched off, because absolute values
+        or logarithms of a difference of large numbers follow.
         """
         with torch.autocast(waveforms.device.type, enabled=False):
             return functional.conv1d(waveforms[:, None], self.filters()[:, None], stride=self.stride)
@@ -115,9 +114,9 @@ class SincFilters(nn.Module):
 def sincnet_filters(
     num_bands: int, kernel_size: int, stride: int, sample_rate: int, min_low_hz: float, min_band_hz: float
 ) -> SincFilters:
-    """Build the filters of SincNet as in pyannote.audio 1: cosines only.
+    """Build the cosine filters of SincNet as in pyannote.audio 1.
 
-    The window is their variant of Hamming's: as many points, but spread from 0 to kernel_size / 2 - 1.
+    The window is a variant of Hamming's with as many points, spread from 0 to kernel_size / 2 - 1.
     """
     points = torch.linspace(0, kernel_size / 2 - 1, kernel_size // 2, dtype=torch.float64)
     window = 0.54 - 0.46 * torch.cos(2 * torch.pi * points / kernel_size)
@@ -125,7 +124,7 @@ def sincnet_filters(
 
 
 def paired_sinc_filters(num_bands: int, kernel_size: int, stride: int, sample_rate: int) -> SincFilters:
-    """Build the filters of RawNet3: cosines and sines of bands from 50 Hz on, at least 50 Hz wide, Hamming window."""
+    """Build RawNet3's cosine and sine filters: bands from 50 Hz on, at least 50 Hz wide, with a Hamming window."""
     window = torch.hamming_window(kernel_size, periodic=False, dtype=torch.float64)[: kernel_size // 2]
     return SincFilters(num_bands, kernel_size, stride, sample_rate, 50.0, 50.0, window, quadrature=True)
 

@@ -1,7 +1,7 @@
 """Losses: `(embeddings (batch, dim), labels (batch,)) -> LossOutput(loss, logits, targets)`.
 
-A new loss is one file beside this one and one line in `LOSSES`. Each is built as
-`LOSSES[name](embedding_dim, num_speakers, **its own options)`, owns its weights, and says through
+A new loss is one file beside this one and one line in `LOSSES`. Each loss is built as
+`LOSSES[name](embedding_dim, num_speakers, **its own options)`, holds its own weights, and declares with
 `utterances_per_speaker` and `distinct_speakers` what batches it needs. Angles are in radians.
 """
 

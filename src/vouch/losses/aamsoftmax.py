@@ -1,7 +1,7 @@
 """Additive angular margin softmax (ArcFace).
 
 Source: Deng et al., "ArcFace: additive angular margin loss for deep face recognition" (CVPR 2019), equation 3;
-what becomes of angles that the margin carries beyond pi is not in the paper (see `BEYOND`).
+the paper does not treat angles that exceed pi with the margin (see `BEYOND`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import torch
 from vouch.base.errors import VouchError, pick
 from vouch.losses.margin import MarginSoftmax, rotate
 
-# "periodic" keeps this far from cosines of 1 and -1.
+# "periodic" clamps cosines to this distance from 1 and -1.
 PERIODIC_GUARD = 1e-4
 
 
 def _straight(cosine: torch.Tensor, margin: torch.Tensor, drop: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Increase the angle where it stays below pi; reduce the cosine by `drop` where it would not."""
+    """Add the margin to the angle if the sum stays below pi; otherwise reduce the cosine by `drop`."""
     rotated, slope = rotate(cosine, margin)
     below = cosine > -margin.cos()  # angle < pi - margin
     return torch.where(below, rotated, cosine - drop), torch.where(below, slope, 1.0)
@@ -36,7 +36,7 @@ def _continuous(cosine: torch.Tensor, margin: torch.Tensor) -> tuple[torch.Tenso
 def _periodic(cosine: torch.Tensor, margin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     guarded = cosine.clamp(PERIODIC_GUARD - 1.0, 1.0 - PERIODIC_GUARD)
     rotated, slope = rotate(guarded, margin)
-    # The guard holds the difference that the margin makes, not the cosine itself.
+    # Only the difference that the margin makes is computed from the clamped cosine.
     return cosine + (rotated - guarded), torch.where(guarded == cosine, slope, 1.0)
 
 
@@ -46,7 +46,7 @@ def _easy(cosine: torch.Tensor, margin: torch.Tensor) -> tuple[torch.Tensor, tor
 
 
 def check_angular_margin(margin: float, name: str = "margin") -> None:
-    """Raise `VouchError` unless a margin on angles is from 0 to below pi / 2."""
+    """Raise `VouchError` unless an angular margin is at least 0 and below pi / 2."""
     if not 0 <= margin < math.pi / 2:
         raise VouchError(f"{name} must be from 0 to below pi / 2 radians, not {margin}")
 
@@ -55,10 +55,10 @@ BEYOND = {"linear": _linear, "continuous": _continuous, "periodic": _periodic}
 
 
 class AAMSoftmax(MarginSoftmax):
-    """Cross-entropy over scaled cosines, the own speaker's angle enlarged by a margin.
+    """Cross-entropy over scaled cosines, with a margin added to the angle of the target speaker.
 
-    Class vectors start Xavier-normal, as in voxceleb_trainer; pyannote.audio's start Xavier-uniform, with the same
-    variance.
+    Class vectors are initialised Xavier-normal, as in voxceleb_trainer; pyannote.audio draws them Xavier-uniform, with
+    the same variance.
 
     Parameters
     ----------
@@ -71,16 +71,15 @@ class AAMSoftmax(MarginSoftmax):
     easy_margin : bool
         Apply the margin only where the angle is below pi / 2, and leave larger angles as they are.
     beyond : str
-        What the cosine becomes where the angle with the margin exceeds pi: "linear", cos - margin sin(margin), as
-        in ArcFace and voxceleb_trainer, which jumps down there; "continuous", cos - (1 - cos(margin)), as in WeSpeaker
-        and 3D-Speaker, which does not; or "periodic", cos(angle + margin) all the same, as in pyannote.audio 1,
-        which rises again. "periodic" also takes what the margin subtracts no closer to cosines of 1 and -1
-        than 1e-4.
+        Value that replaces the cosine where the angle plus the margin exceeds pi: "linear", cos - margin sin(margin),
+        as in ArcFace and voxceleb_trainer, which is discontinuous there; "continuous", cos - (1 - cos(margin)), as in
+        WeSpeaker and 3D-Speaker; or "periodic", cos(angle + margin), as in pyannote.audio 1, which rises again.
+        "periodic" also clamps the cosines from which the margin's difference is computed to 1e-4 from 1 and -1.
 
     Raises
     ------
     VouchError
-        Margin or scale out of range, unknown `beyond`, or `easy_margin` together with another than "linear".
+        Margin or scale out of range, unknown `beyond`, or `easy_margin` with another `beyond` than "linear".
     """
 
     def __init__(

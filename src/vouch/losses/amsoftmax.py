@@ -15,10 +15,10 @@ from vouch.losses.margin import MarginSoftmax
 
 
 class AMSoftmax(MarginSoftmax):
-    """Cross-entropy over scaled cosines, the own speaker's cosine reduced by a margin.
+    """Cross-entropy over scaled cosines, with the cosine of the target speaker reduced by a margin.
 
-    The class vectors are the rows of `weight`; voxceleb_trainer keeps them in the columns of `W`, so transpose
-    to convert.
+    The class vectors are the rows of `weight`; voxceleb_trainer stores them as the columns of `W`, which must be
+    transposed for conversion.
 
     Parameters
     ----------

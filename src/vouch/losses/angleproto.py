@@ -12,10 +12,10 @@ from vouch.losses.groups import ScaledCosineLoss, match_queries, query_and_ancho
 
 
 class AngleProto(ScaledCosineLoss):
-    """The first utterance of each speaker, the query, must be most similar to the mean of that speaker's other ones.
+    """Classifies the first utterance of each speaker, the query, by the means of the speakers' other utterances.
 
-    Cross-entropy over the similarities of a query to the means (prototypes) of all speakers in the batch.
-    Similarity is w cos + b with learned w > 0 and b; the means are those of the embeddings as they come.
+    The loss is the cross-entropy over the similarities of a query to the means (prototypes) of all speakers in the
+    batch. Similarity is w cos + b with learned w > 0 and b; the means are of embeddings without normalisation.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What all losses share: their result, the precision they are computed in, and the check of their input."""
+"""Defines the base class of losses and their result; checks the input and sets the precision once for all losses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from vouch.base.errors import VouchError
 
-# Shorter vectors are scaled as if they had this length, which keeps the gradient at a vector of zeros finite.
+# Shorter vectors are divided by this length, which keeps the gradient finite at a zero vector.
 NORM_FLOOR = 1e-8
 
 
@@ -23,9 +23,9 @@ class LossOutput(NamedTuple):
     Attributes
     ----------
     loss : () float
-        What to minimise.
+        Value to minimise.
     logits : (rows, classes) float
-        Scores behind the loss, margins included, for the accuracy: the row's argmax against its target.
+        Scores behind the loss, margins included; for the accuracy, the argmax of each row is compared with its target.
     targets : (rows,) int64
         Correct column of each row of `logits`.
     """
@@ -36,27 +36,27 @@ class LossOutput(NamedTuple):
 
 
 def unit_length(vectors: torch.Tensor) -> torch.Tensor:
-    """Scale `(..., dim)` vectors to unit length; zeros stay zeros."""
+    """Scale `(..., dim)` vectors to unit length; zero vectors stay zero."""
     return functional.normalize(vectors, dim=-1, eps=NORM_FLOOR)
 
 
 class SpeakerLoss(nn.Module, ABC):
-    """Base of the losses: a new one writes `compute` and, unless it classifies, the two class attributes.
+    """Base class of losses: a subclass defines `compute` and, unless it classifies, the first two class attributes.
 
     Parameters
     ----------
     embedding_dim : int
     num_speakers : int
-        Training speakers; labels are 0 to num_speakers - 1.
+        Number of training speakers; labels are 0 to num_speakers - 1.
 
     Attributes
     ----------
     utterances_per_speaker : int
-        Utterances of each speaker that a batch must hold; 1 when it does not matter.
+        Utterances of each speaker that a batch must hold; 1 if the loss does not need several.
     distinct_speakers : bool
         Whether a batch must hold exactly `utterances_per_speaker` utterances of each speaker in it.
     tiny : mapping
-        Options that make the smallest usable loss, for tests; empty where the defaults do.
+        Options for a loss as small as possible, used by tests; empty if the defaults serve.
     """
 
     utterances_per_speaker: int = 1
@@ -90,10 +90,10 @@ class SpeakerLoss(nn.Module, ABC):
             return self.compute(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), labels)
 
     def register_number(self, name: str, value: float) -> None:
-        """Make a number an attribute that can change from step to step: a `() float64` tensor, filled in place.
+        """Store a number that can change from step to step as a `() float64` tensor, which is filled in place.
 
-        A step that was compiled or captured would not see a Python number change. In double precision, because that
-        is what a Python number has. It moves with the loss to its device, and is not part of its state dict.
+        A compiled or captured step would not notice the change of a Python number. Double precision is that of Python
+        numbers. The tensor moves with the loss to its device and is not in its state dict.
         """
         self.register_buffer(name, torch.tensor(value, dtype=torch.float64), persistent=False)
 

@@ -1,4 +1,4 @@
-"""Which loss, or sum of losses, with which options: checked once, built from there, and written as plain values."""
+"""Configuration of a loss or a sum of losses: checks names and options, builds the loss, converts to plain values."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from vouch.losses import LOSSES
 from vouch.losses.base import SpeakerLoss
 from vouch.losses.weighted_sum import WeightedSum
 
-# What the program itself passes to a loss.
+# Arguments that the program itself passes to a loss.
 _GIVEN = ("embedding_dim", "num_speakers")
 
 
 @dataclass(frozen=True)
 class LossPart:
-    """A loss by its name, the value of each of its options, and its factor in a sum of losses.
+    """One loss: its name, its options, and its weight in a sum of losses.
 
     Attributes
     ----------
     name : str
-        In `vouch.losses.LOSSES`.
+        A name in `vouch.losses.LOSSES`.
     options : mapping
-        Options of that loss, as its constructor names them; those that are not given get their defaults.
+        Options of that loss, as its constructor names them; missing ones get their defaults.
     weight : float
-        Factor of this loss in a sum; alone, a loss has none.
+        Factor of this loss in a sum; a single loss has none.
 
     Raises
     ------
     VouchError
-        An unknown name or option, naming the nearest, or a value of the wrong type.
+        A name or an option is unknown (the message names the nearest), or a value has the wrong type.
     """
 
     name: str
@@ -46,7 +46,7 @@ class LossPart:
         object.__setattr__(self, "options", Options(resolved))
 
     def build(self, embedding_dim: int, num_speakers: int) -> SpeakerLoss:
-        """Return the loss, with fresh weights; `VouchError` for an impossible value."""
+        """Return the loss with newly initialised weights; `VouchError` for an impossible value."""
         return LOSSES[self.name](embedding_dim, num_speakers, **plain_values(self.options))
 
 
@@ -57,12 +57,12 @@ class LossConfig:
     Attributes
     ----------
     parts : tuple of LossPart
-        One, or those of a sum.
+        One loss, or the terms of a sum.
 
     Raises
     ------
     VouchError
-        A part that is there twice.
+        A loss occurs twice.
     """
 
     parts: tuple[LossPart, ...]
@@ -73,7 +73,7 @@ class LossConfig:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> LossConfig:
-        """Read what YAML and checkpoints hold: "name" and the options.
+        """Read a configuration from YAML or a checkpoint: "name" and the options.
 
         A name such as "aamsoftmax+angleproto" is the sum of both losses; each has its options, and its "weight" in the
         sum, under its own name: `{"name": "softmax+triplet", "triplet": {"weight": 0.5}}`.
@@ -81,7 +81,7 @@ class LossConfig:
         Raises
         ------
         VouchError
-            See the classes; or an option that belongs to no part of a sum.
+            As in the classes, or an option belongs to no term of the sum.
         """
         name = str(config["name"])
         options = {option: value for option, value in config.items() if option != "name"}
@@ -101,16 +101,16 @@ class LossConfig:
 
     @property
     def name(self) -> str:
-        """Names of the parts, with "+" between them."""
+        """Names of the losses, joined by "+"."""
         return "+".join(part.name for part in self.parts)
 
     def build(self, embedding_dim: int, num_speakers: int) -> SpeakerLoss:
-        """Return the loss, with fresh weights.
+        """Return the loss with newly initialised weights.
 
         Raises
         ------
         VouchError
-            An impossible value, or parts of a sum that need different batches.
+            A value is impossible, or the terms of a sum need different batches.
         """
         if len(self.parts) == 1:
             return self.parts[0].build(embedding_dim, num_speakers)

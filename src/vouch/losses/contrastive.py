@@ -16,15 +16,15 @@ from vouch.losses.base import LossOutput
 from vouch.losses.distances import DISTANCES
 from vouch.losses.groups import GroupedLoss
 
-# Least shortfall of a pair of different speakers, as in pyannote.audio.
+# Smallest max(margin - d) for pairs of different speakers, as in pyannote.audio.
 MIN_SHORTFALL = 1e-8
 
 
 class Contrastive(GroupedLoss):
-    """Pairs of one speaker are pulled together, pairs of different speakers pushed apart up to a margin.
+    """Pulls pairs of one speaker together and pushes pairs of different speakers apart up to a margin.
 
-    Half the mean over all pairs of the batch of d^2 for one speaker, and of max(margin - d, 1e-8)^2 for different
-    ones. Most pairs are of the second kind, and the more so the more speakers a batch holds.
+    The loss is half the mean over all pairs of the batch of d^2 for the same speaker and of max(margin - d, 1e-8)^2 for
+    different speakers. The more speakers a batch holds, the larger is the share of pairs of different speakers.
 
     Parameters
     ----------
@@ -35,13 +35,13 @@ class Contrastive(GroupedLoss):
     metric : str
         "cosine", "euclidean", "angular" or "squared"; see `vouch.losses.distances`.
     margin : float
-        Positive. A share of the largest distance, which is 2 ("cosine"; "euclidean", if the vectors are of unit
-        length) or pi ("angular"); with "squared" the plain number.
+        Positive. Relative to the largest distance, which is 2 ("cosine"; "euclidean", if the vectors have unit length)
+        or pi ("angular"); absolute with "squared".
 
     Raises
     ------
     VouchError
-        An unknown metric, or a number out of range.
+        The metric is unknown, or a number is out of range.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
-"""Cross-entropy over scaled cosines of which a few per row have been changed, at the least cost in memory.
+"""Cross-entropy over scaled cosines, a few of which are changed by a margin, with the least memory.
 
-With tens of thousands of speakers the `(batch, speakers)` matrices are what a training step pays for. Two are needed,
-the logits and the gradient of the loss with respect to them; a margin written with masks or one-hot matrices makes
-eight more. Here it is only the changed entries that are gathered and put back, in place, and the gradient
-replaces the softmax that it is made of.
+With tens of thousands of speakers, the `(batch, speakers)` matrices dominate the cost of a training step. Two are
+needed, the logits and their gradient; a margin written with masks or one-hot matrices makes eight more. Here only the
+changed entries are gathered and written back in place, and the gradient overwrites the softmax that it is computed
+from.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.autograd.function import FunctionCtx
 
 from vouch.losses.base import NORM_FLOOR, LossOutput, unit_length
 
-# Takes cosines and returns those to use in their place together with their derivatives, elementwise.
+# Function of cosines that returns their elementwise replacements and the derivatives of these.
 Change = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -35,21 +35,21 @@ def cosine_cross_entropy(
     ----------
     embeddings : (batch, dim) float32
     vectors : (classes * subcenters, dim) float32
-        All sub-centres of a class stand together; the closest one gives the cosine of the class.
+        The sub-centres of a class are adjacent; the closest one gives the cosine of the class.
     labels : (batch,) int64
     scale : () float
     change : function, optional
-        `(batch, 1 + hardest) -> (batch, 1 + hardest), (batch, 1 + hardest)`: the cosines to use instead of those
-        given, and the derivative of each with respect to it. Column 0 is that of the own class.
+        `(batch, 1 + hardest) -> (batch, 1 + hardest), (batch, 1 + hardest)`: replaces cosines, and returns the
+        derivatives of the replacements. Column 0 is the target class.
     hardest : int
-        Of how many other classes, those with the largest cosines of the row, the cosine is changed too.
+        Number of other classes whose cosines are changed too: those with the largest cosines of the row.
     subcenters : int
-        At most 255.
+        Class vectors of each class, at most 255.
 
     Returns
     -------
     LossOutput
-        The logits are those after the change; they carry no gradient. The loss can be differentiated once.
+        Its logits are those after the change, without gradient. The loss can be differentiated once.
     """
     queries = scale * unit_length(embeddings)
     with torch.no_grad():
@@ -63,7 +63,7 @@ def cosine_cross_entropy(
             cosines = before / scale
             changed, slopes = change(cosines)
             after = scale * changed
-            # Another class that is not changed keeps its logit to the last bit, which division and product may not.
+            # An unchanged logit of another class stays equal to the last bit; dividing and multiplying might change it.
             after[:, 1:] = torch.where(changed == cosines, before, after)[:, 1:]
             logits.scatter_(1, columns, after)
         loss, gradient = _loss_and_gradient(logits, columns, slopes)
@@ -72,19 +72,19 @@ def cosine_cross_entropy(
 
 
 def _logits(queries: torch.Tensor, unit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Product with the closest sub-centre of each class, and which it is: `(batch, classes)` float and uint8."""
+    """Cosines of the closest sub-centre of each class, and its index: `(batch, classes)` float and uint8."""
     logits, closest = queries @ unit[:, 0].T, None
     for index in range(1, unit.shape[1]):
         products = queries @ unit[:, index].T
         closest = torch.zeros_like(logits, dtype=torch.uint8) if closest is None else closest
-        # Later indices are larger, so that the maximum keeps the last one that was closer; a masked fill is slow.
+        # Indices increase, so the maximum keeps the last sub-centre that was closer; a masked fill would be slow.
         torch.maximum(closest, (products > logits).view(torch.uint8).mul_(index), out=closest)
         torch.maximum(logits, products, out=logits)
     return logits, closest
 
 
 def _own_and_hardest(logits: torch.Tensor, labels: torch.Tensor, hardest: int) -> torch.Tensor:
-    """Columns of the own class and of the `hardest` largest others: `(batch, 1 + hardest)` int64."""
+    """Columns of the target class and of the `hardest` largest others: `(batch, 1 + hardest)` int64."""
     own = labels[:, None]
     if hardest == 0:
         return own
@@ -98,9 +98,9 @@ def _own_and_hardest(logits: torch.Tensor, labels: torch.Tensor, hardest: int) -
 def _loss_and_gradient(
     logits: torch.Tensor, columns: torch.Tensor, slopes: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean loss, and derivative of each row's loss with respect to its logits before they were changed."""
+    """Mean loss, and the derivative of each row's loss with respect to its logits before the change."""
     gradient = logits.softmax(dim=1)
-    # The largest probability of a row is at least 1 / classes; that of the own class may well be 0 in float32.
+    # The largest probability of a row is at least 1 / classes; that of the target class may be 0 in float32.
     own = logits.gather(1, columns[:, :1]).squeeze(1)
     loss = (logits.amax(dim=1) - own - gradient.amax(dim=1).log()).mean()
     entries = gradient.gather(1, columns)
@@ -120,7 +120,7 @@ class _Context(FunctionCtx):
 
 
 class _WithGradient(torch.autograd.Function):
-    """A loss whose derivative with respect to the products of queries and unit vectors is known already."""
+    """A loss whose derivative with respect to the products of queries and unit vectors is already known."""
 
     @staticmethod
     def forward(
@@ -133,15 +133,15 @@ class _WithGradient(torch.autograd.Function):
         lengths: torch.Tensor,
         closest: torch.Tensor | None,
     ) -> torch.Tensor:
-        # `vectors` is there to get its gradient; its unit length is what the gradient is computed from.
+        # `vectors` is an argument so that it gets a gradient, which is computed from the unit vectors and lengths.
         ctx.save_for_backward(queries, gradient, unit, lengths, closest)
         return loss.clone()
 
     @staticmethod
     def backward(ctx: _Context, factor: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        if torch.is_grad_enabled():  # create_graph: the gradient would be taken for a constant
+        if torch.is_grad_enabled():  # with create_graph, torch would take the gradient for a constant
             raise RuntimeError("cross-entropy over cosines can be differentiated once only")
-        # What is saved stays as it is, so that a graph that is kept may be gone through again.
+        # Saved tensors are not modified, so that a retained graph can be used again.
         queries, gradient, unit, lengths, closest = ctx.saved_tensors
         factor = factor / len(queries)
         weighted = factor * queries
@@ -152,7 +152,7 @@ class _WithGradient(torch.autograd.Function):
                 part.copy_(closest == index).mul_(gradient)
             to_queries.addmm_(part, unit[:, index])
             to_vectors[:, index].addmm_(part.T, weighted, beta=0)
-        # A unit vector does not feel its vector getting longer, except where the length is raised to the floor.
+        # The direction does not depend on the length of a vector, except below the floor of the length.
         flat, to_vectors = unit.flatten(0, 1), to_vectors.flatten(0, 1)
         along = torch.einsum("cd,cd->c", to_vectors, flat)[:, None] * (lengths >= NORM_FLOOR)
         to_vectors.addcmul_(flat, along, value=-1.0).div_(lengths.clamp(min=NORM_FLOOR))

@@ -16,12 +16,12 @@ from vouch.losses.groups import ScaledCosineLoss
 
 
 def _softmax(similarity: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """Equation 6: cross-entropy of `similarity : (rows, speakers)` at the `own : (rows,)` columns."""
+    """Equation 6: cross-entropy of `similarity : (rows, speakers)`, where `own : (rows,)` are the true speakers."""
     return functional.cross_entropy(similarity, own, reduction="none")
 
 
 def _contrast(similarity: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """Equation 7: distance of the own speaker plus closeness of the most similar other one."""
+    """Equation 7: 1 minus the sigmoid for the true speaker plus the sigmoid for the most similar other speaker."""
     column = own[:, None]
     others = similarity.scatter(1, column, -torch.inf)
     return 1.0 - similarity.gather(1, column).squeeze(1).sigmoid() + others.amax(dim=1).sigmoid()
@@ -32,25 +32,25 @@ REDUCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"mean": torch.m
 
 
 class GE2E(ScaledCosineLoss):
-    """Each utterance against the centroid of every speaker in the batch, its own one computed without it.
+    """Compares each utterance with the centroid of every speaker in the batch; its own centroid leaves it out.
 
-    Similarity is w cos + b with learned w > 0 and b; centroids are means of the embeddings as they come.
+    Similarity is w cos + b with learned w > 0 and b; centroids are means of embeddings without normalisation.
 
     Parameters
     ----------
     embedding_dim, num_speakers : int
         See `SpeakerLoss`; the loss has no weights per speaker.
     utterances_per_speaker : int
-        At least 2; speakers with fewer are left out, and the batch size must be a multiple. The paper takes 10.
-        More make the centroids better and the batches poorer in speakers; with 2 the other utterance alone is the
-        centroid, which after the same epochs gave three times the EER of 4 (egs/demo/RESULTS.md).
+        At least 2; speakers with fewer are left out, and the batch size must be a multiple. The paper uses 10. More
+        utterances give better centroids, but fewer speakers per batch; with 2, the centroid is the other utterance,
+        which after the same number of epochs gave three times the EER of 4 (egs/demo/RESULTS.md).
     variant : str
         "softmax" (better for text-independent speech in the paper) or "contrast".
     reduction : str
         "mean" over the utterances, or "sum" as in the paper (the step then grows with the batch size).
     min_cosine : float
-        Cosines below are raised to this value and lose their gradient; -1 leaves all as they are, 1e-6
-        reproduces implementations that clamp.
+        Smaller cosines are raised to this value and lose their gradient; -1 changes nothing, 1e-6 reproduces
+        implementations that clamp.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What losses over groups share: batches that hold equally many utterances of each of several speakers."""
+"""Base classes of losses over batches with the same number of utterances of each of several speakers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIN_W = 1e-6
 
 
 class GroupedLoss(SpeakerLoss):
-    """Base of the losses that compare the utterances of a batch with each other.
+    """Base class of losses that compare the utterances of a batch with each other.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class GroupedLoss(SpeakerLoss):
 
     @property
     def _name(self) -> str:
-        """The loss as users write it."""
+        """Name of the loss as users write it."""
         return type(self).__name__.lower()
 
     def grouped(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -53,21 +53,21 @@ class GroupedLoss(SpeakerLoss):
         Returns
         -------
         (speakers, utterances_per_speaker, embedding_dim) float
-            Speakers in the order of their labels; the utterances of each in the order of the batch.
+            Speakers in the order of their labels, the utterances of each in the order of the batch.
 
         Raises
         ------
         VouchError
-            The batch does not hold exactly `utterances_per_speaker` utterances of each of at least two
-            speakers. Of labels on a GPU, and in a compiled step, only the number is checked: to look at them, the
-            host would have to wait for the device.
+            The batch does not hold exactly `utterances_per_speaker` utterances of each of at least two speakers. On a
+            GPU and in a compiled step only the number of labels is checked, since reading them would make the host
+            wait for the device.
         """
         self._check_batch(labels)
         order = labels.argsort(stable=True)
         return embeddings[order].view(-1, self.utterances_per_speaker, self.embedding_dim)
 
     def _check_batch(self, labels: torch.Tensor) -> None:
-        """Raise unless the batch is made of complete groups of at least two speakers."""
+        """Raise unless the batch consists of complete groups of at least two speakers."""
         wanted = self.utterances_per_speaker
         complete = len(labels) % wanted == 0 and len(labels) >= 2 * wanted
         found = f"{len(labels)} utterances"
@@ -81,7 +81,7 @@ class GroupedLoss(SpeakerLoss):
 
 
 class ScaledCosineLoss(GroupedLoss):
-    """Base of the grouped losses whose similarity is w cos + b, with learned w > 0 (initially 10) and b (-5).
+    """Base class of grouped losses with similarity w cos + b, where w > 0 (initially 10) and b (-5) are learned.
 
     Parameters
     ----------
@@ -95,18 +95,18 @@ class ScaledCosineLoss(GroupedLoss):
         self.b = nn.Parameter(torch.tensor(-5.0))
 
     def similarity(self, cosine: torch.Tensor) -> torch.Tensor:
-        """Similarities of cosines of any shape."""
-        # Positive in value, yet with the gradient of w itself, so that a w pushed below zero can come back.
+        """Return the similarities for cosines of any shape."""
+        # The value is clamped, but the gradient is that of w itself, so that a w below zero can grow again.
         w = self.w + (self.w.clamp(min=MIN_W) - self.w).detach()
         return w * cosine + self.b
 
 
 def query_and_anchor(grouped: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Split `(speakers, utterances, dim)` into first utterances and means of the others, `(speakers, dim)` each."""
+    """Split `(speakers, utterances, dim)` into the first utterances and the means of the others, `(speakers, dim)`."""
     return grouped[:, 0], grouped[:, 1:].mean(dim=1)
 
 
 def match_queries(similarity: torch.Tensor) -> LossOutput:
-    """Cross-entropy of `similarity : (queries, anchors)`, where the right anchor of query i is anchor i."""
+    """Cross-entropy of `similarity : (queries, anchors)`, where anchor i is the target of query i."""
     own = torch.arange(len(similarity), device=similarity.device)
     return LossOutput(functional.cross_entropy(similarity, own), similarity, own)

@@ -1,4 +1,4 @@
-"""What the softmax losses with a margin share: class vectors, scale, and a margin that may grow during training."""
+"""Base class of softmax losses with a margin: class vectors, scale, and a margin that may grow during training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vouch.base.errors import VouchError
 from vouch.losses.base import LossOutput, SpeakerLoss
 from vouch.losses.cosine_cross_entropy import cosine_cross_entropy
 
-# Floor of the squared sine: too small to change a value, large enough to keep the slope of the root finite.
+# Floor of the squared sine: too small to change a value, large enough to keep the derivative of its root finite.
 SQUARED_SINE_FLOOR = 1e-14
 
 
@@ -40,7 +40,7 @@ def resolve_scale(scale: float | str, num_speakers: int) -> float:
 def rotate(cosine: torch.Tensor, angle: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosine of the angle increased by `angle : () float64` radians, and its derivative with respect to `cosine`.
 
-    At cosines of 1 and -1, where the derivative is infinite, that of the rest of the sum is given.
+    At cosines of 1 and -1 the derivative is infinite; there the infinite term is left out.
     """
     squared_sine = 1.0 - cosine.square()
     sine = squared_sine.clamp(min=SQUARED_SINE_FLOOR).sqrt()
@@ -50,29 +50,29 @@ def rotate(cosine: torch.Tensor, angle: torch.Tensor) -> tuple[torch.Tensor, tor
 
 
 class MarginSoftmax(SpeakerLoss):
-    """Base of the losses with a margin: cross-entropy over scaled cosines, the own speaker's made smaller.
+    """Base class of losses with a margin: cross-entropy over scaled cosines, with the target speaker's reduced.
 
-    A new one writes `with_margin`.
+    A subclass defines `with_margin`.
 
     Parameters
     ----------
     embedding_dim, num_speakers : int
         See `SpeakerLoss`.
     margin : float
-        In full.
+        The full margin, before any schedule.
     scale : float or "auto"
-        Factor on the cosines, or the choice of `resolve_scale`.
+        Factor on the cosines, or "auto" for the rule of `resolve_scale`.
     subcenters : int
-        Class vectors of each speaker, of which the closest counts.
+        Class vectors of each speaker; the closest one gives the cosine.
 
     Attributes
     ----------
     margin, scale : () float64
-        May be changed between steps, in place: `loss.margin.fill_(0.3)`.
+        Can be changed in place between steps: `loss.margin.fill_(0.3)`.
     margin_share : () float64
-        Share of the margin that is in force, 0 to 1; what a schedule of the margin fills before each step.
+        Share of the margin that is applied, 0 to 1; a margin schedule fills it before each step.
     weight : (num_speakers * subcenters, embedding_dim) float32
-        The class vectors, those of one speaker together.
+        Class vectors; those of one speaker are adjacent.
 
     Raises
     ------
@@ -102,7 +102,7 @@ class MarginSoftmax(SpeakerLoss):
 
     @property
     def margin_in_force(self) -> torch.Tensor:
-        """Margin at this step, `() float64`."""
+        """Margin of this step, `() float64`."""
         return self.margin * self.margin_share
 
     @property
@@ -112,16 +112,16 @@ class MarginSoftmax(SpeakerLoss):
 
     @abstractmethod
     def with_margin(self, cosines: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what is used in the place of the cosines, and its derivative with respect to each of them.
+        """Return the values that replace the cosines, and their derivatives with respect to the cosines.
 
         Parameters
         ----------
         cosines : (batch, 1 + hardest) float32
-            Cosines of the own speaker (column 0) and of the hardest others.
+            Cosines of the target speaker (column 0) and of the hardest other speakers.
         """
 
     def compute(self, embeddings: torch.Tensor, labels: torch.Tensor) -> LossOutput:
-        """See `SpeakerLoss.forward`; logits are `(batch, num_speakers)`, scaled and with the margin."""
+        """See `SpeakerLoss.forward`; logits are `(batch, num_speakers)`, with scale and margin."""
         return cosine_cross_entropy(
             embeddings, self.weight, labels, self.scale, self.with_margin, self.hardest, self.subcenters
         )

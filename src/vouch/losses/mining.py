@@ -1,8 +1,7 @@
-"""Which triplets of a batch are compared: `MINING[name](distances (n, n), utterances, options) -> Triplets`.
+"""Selects the triplets of a batch: `MINING[name](distances (n, n), utterances, options) -> Triplets`.
 
-Row i of the batch is utterance i % utterances of speaker i // utterances. Shapes depend on nothing but the size of
-the batch, so that the host never waits for a GPU. Random draws come from PyTorch's global generator of the
-device of `distances`.
+Row i of the batch is utterance i % utterances of speaker i // utterances. Shapes depend only on the size of the batch,
+so that the host never waits for a GPU. Random draws use PyTorch's global generator of the device of `distances`.
 
 Sources: Schroff et al., "FaceNet: a unified embedding for face recognition and clustering" (CVPR 2015), section 3.2
 (semi-hard); Hermans et al., "In defense of the triplet loss for person re-identification" (arXiv 1703.07737),
@@ -21,14 +20,14 @@ from vouch.base.errors import VouchError
 
 
 class Triplets(NamedTuple):
-    """Chosen triplets; the tensors broadcast against each other to one entry a triplet.
+    """Selected triplets; the tensors broadcast against each other to one entry per triplet.
 
     Attributes
     ----------
     anchor, positive, negative : (...) int64
-        Rows of the batch. Flattened, the triplets are ordered by anchor, then positive, then negative.
+        Indices of rows of the batch. Flattened, the triplets are ordered by anchor, then positive, then negative.
     counted : (...) bool or None
-        Which of them count; None: all.
+        Whether each triplet counts; None: all count.
     """
 
     anchor: torch.Tensor
@@ -38,7 +37,7 @@ class Triplets(NamedTuple):
 
 
 class MiningOptions(NamedTuple):
-    """What single strategies can be told, see `vouch.losses.triplet.Triplet`; `margin` is a distance here."""
+    """Options of single strategies, see `vouch.losses.triplet.Triplet`; `margin` is a distance here."""
 
     margin: float
     hard_rank: int
@@ -46,7 +45,7 @@ class MiningOptions(NamedTuple):
 
 
 def every(distances: torch.Tensor, utterances: int, options: MiningOptions) -> Triplets:
-    """Every pair of utterances of one speaker with every utterance of another.
+    """Choose every pair of utterances of one speaker with every utterance of another.
 
     Index shapes are (n, 1, 1), (n, utterances - 1, 1) and (n, 1, n - utterances).
     """
@@ -59,30 +58,31 @@ def every(distances: torch.Tensor, utterances: int, options: MiningOptions) -> T
 
 
 def easy(distances: torch.Tensor, utterances: int, options: MiningOptions) -> Triplets:
-    """Choose the triplets that are in the right order already, d(a, p) <= d(a, n); there may be none."""
+    """Choose the triplets that are ordered correctly, d(a, p) <= d(a, n); there may be none."""
     triplets = every(distances, utterances, options)
     in_order = distances[triplets.anchor, triplets.positive] <= distances[triplets.anchor, triplets.negative]
     return triplets._replace(counted=in_order)
 
 
 def closest_negative(distances: torch.Tensor, utterances: int, options: MiningOptions) -> Triplets:
-    """Every pair of utterances of one speaker with the negative closest to its anchor."""
+    """Choose every pair of utterances of one speaker with the negative closest to its anchor."""
     triplets = every(distances, utterances, options)
     closest = distances[triplets.anchor, triplets.negative].argmin(dim=2, keepdim=True)
     return triplets._replace(negative=triplets.negative.gather(2, closest))
 
 
 def hard(distances: torch.Tensor, utterances: int, options: MiningOptions) -> Triplets:
-    """Each utterance as the anchor once, with its farthest positive and its closest negative ("batch hard")."""
+    """Choose for each anchor its farthest positive and its closest negative ("batch hard")."""
     triplets = closest_negative(distances, utterances, options)
     farthest = distances[triplets.anchor, triplets.positive].argmax(dim=1, keepdim=True)
     return triplets._replace(positive=triplets.positive.gather(1, farthest))
 
 
 def rank(distances: torch.Tensor, utterances: int, options: MiningOptions) -> Triplets:
-    """First utterances as anchors, second ones as positives and candidates, negatives drawn by rank.
+    """Take first utterances as anchors, second ones as positives and candidates, and draw negatives by rank.
 
-    With probability `hard_prob` any of the `hard_rank` + 1 candidates closest to the anchor, else any of all.
+    The negative is drawn from the `hard_rank` + 1 candidates closest to the anchor with probability `hard_prob`, and
+    from all candidates otherwise.
 
     Raises
     ------
@@ -105,16 +105,16 @@ def rank(distances: torch.Tensor, utterances: int, options: MiningOptions) -> Tr
 
 
 def semihard(distances: torch.Tensor, utterances: int, options: MiningOptions) -> Triplets:
-    """First utterances as anchors, second ones as positives and candidates, negatives drawn by distance.
+    """Take first utterances as anchors, second ones as positives and candidates, and draw negatives by distance.
 
-    Any candidate with d(a, p) < d(a, n) < d(a, p) + margin; where there is none, any of all.
+    The negative is drawn from the candidates with d(a, p) < d(a, n) < d(a, p) + margin, or from all if there are none.
     """
     candidates = _candidates(distances)
     others = ~torch.eye(len(candidates), dtype=torch.bool, device=distances.device)
     own = candidates.diagonal()[:, None]
     wanted = others & (candidates > own) & (candidates < own + options.margin)
     wanted = torch.where(wanted.any(dim=1, keepdim=True), wanted, others)
-    # The largest of independent random numbers is at each place equally likely.
+    # The argmax of independent uniform numbers draws one of the wanted candidates with equal probability.
     return _first_and_second(torch.rand_like(candidates).masked_fill(~wanted, -1.0).argmax(dim=1))
 
 
@@ -129,7 +129,7 @@ def _candidates(distances: torch.Tensor) -> torch.Tensor:
 
 
 def _first_and_second(negative: torch.Tensor) -> Triplets:
-    """Triplets of pairs of utterances from the speaker of each negative: `(speakers,) int64`."""
+    """Combine first and second utterance of each speaker with the second of speaker `negative : (speakers,) int64`."""
     anchor = 2 * torch.arange(len(negative), device=negative.device)
     return Triplets(anchor, anchor + 1, 2 * negative + 1)
 
@@ -142,5 +142,5 @@ MINING: dict[str, Callable[[torch.Tensor, int, MiningOptions], Triplets]] = {
     "rank": rank,
     "semihard": semihard,
 }
-# These take exactly two utterances of each speaker.
+# These strategies take exactly two utterances of each speaker.
 PAIRS_ONLY = ("rank", "semihard")

@@ -11,15 +11,15 @@ import torch
 from vouch.losses.base import LossOutput
 from vouch.losses.groups import GroupedLoss, match_queries, query_and_anchor
 
-# Added to every component of a difference, as the pairwise distance of PyTorch does.
+# Added to each component of a difference, as in PyTorch's `pairwise_distance`.
 COMPONENT_OFFSET = 1e-6
 
 
 class Proto(GroupedLoss):
-    """The first utterance of each speaker, the query, must be nearest to the mean of that speaker's other ones.
+    """Classifies the first utterance of each speaker, the query, by the means of the speakers' other utterances.
 
-    Cross-entropy over the negative squared Euclidean distances of a query to the means (prototypes) of all
-    speakers in the batch. Embeddings are taken as they come, without normalisation.
+    The loss is the cross-entropy over the negative squared Euclidean distances of a query to the means (prototypes) of
+    all speakers in the batch. Embeddings are not normalised.
 
     Parameters
     ----------
@@ -40,6 +40,6 @@ class Proto(GroupedLoss):
     def compute(self, embeddings: torch.Tensor, labels: torch.Tensor) -> LossOutput:
         """See `SpeakerLoss.forward` and `grouped`; logits are `(speakers, speakers)` of the batch, in label order."""
         query, anchor = query_and_anchor(self.grouped(embeddings, labels))
-        # Not by a matrix product, in which the distance of long, nearly equal vectors would be lost to rounding.
+        # A matrix product would lose the distance of long, nearly equal vectors to rounding.
         distance = torch.cdist(query + COMPONENT_OFFSET, anchor, compute_mode="donot_use_mm_for_euclid_dist")
         return match_queries(-distance.square())

@@ -11,7 +11,7 @@ from vouch.losses.weighted_sum import WeightedSum
 
 
 class SoftmaxProto(WeightedSum):
-    """`Softmax` over every utterance of the batch plus `AngleProto` over its speakers; the accuracy is the softmax's.
+    """Sum of `Softmax` over all utterances and `AngleProto` over the speakers; the accuracy is that of the softmax.
 
     Parameters
     ----------

@@ -14,17 +14,17 @@ from vouch.base.errors import VouchError, pick
 from vouch.losses.aamsoftmax import BEYOND, check_angular_margin
 from vouch.losses.margin import MarginSoftmax, rotate
 
-# The margin at which the penalty is all of `top_k_margin`, and the one below which there is none.
+# Margin from which on the penalty is the full `top_k_margin`, and margin below which there is no penalty.
 FULL_MARGIN, LEAST_MARGIN = 0.2, 0.001
 MAX_SUBCENTERS = 255
 
 
 class SubcenterAAMSoftmax(MarginSoftmax):
-    """Additive angular margin softmax where each speaker has several class vectors, of which the closest counts.
+    """Additive angular margin softmax with several class vectors per speaker, of which the closest counts.
 
-    Further class vectors can take in the utterances that are mislabelled or unlike a speaker's others. The angles
-    to the `top_k` closest other speakers are reduced by top_k_margin * margin / 0.2, with the margin in
-    force, and not at all while that is below 0.001.
+    The additional class vectors can absorb utterances that are mislabelled or unlike the speaker's others. The angles
+    to the `top_k` closest other speakers are reduced by top_k_margin * margin / 0.2, where margin is the margin of this
+    step; below 0.001 there is no reduction.
 
     Parameters
     ----------
@@ -35,10 +35,10 @@ class SubcenterAAMSoftmax(MarginSoftmax):
     scale : float or "auto"
         Factor on the cosines, positive; "auto" is sqrt(2) ln(num_speakers - 1).
     subcenters : int
-        Class vectors of each speaker, 1 to 255. The class vectors of one speaker are neighbours in `weight`.
+        Class vectors of each speaker, 1 to 255; those of one speaker are adjacent in `weight`.
     top_k : int
-        Other speakers that are made harder, all of them where there are fewer; 0 switches the penalty off, as
-        is usual for fine-tuning with a large margin.
+        Number of other speakers that get the penalty (all, if there are fewer); 0 switches the penalty off, as is usual
+        in fine-tuning with a large margin.
     top_k_margin : float
         In radians, from 0 to below pi / 2.
     beyond : str
@@ -47,7 +47,7 @@ class SubcenterAAMSoftmax(MarginSoftmax):
     Raises
     ------
     VouchError
-        An option out of range or unknown.
+        An option is out of range or unknown.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class SubcenterAAMSoftmax(MarginSoftmax):
 
     @property
     def hardest(self) -> int:
-        """Number of other speakers with a penalty, which is 0 while there is no margin."""
+        """Number of other speakers with a penalty; 0 while the margin is 0."""
         return min(self.top_k, self.num_speakers - 1)
 
     def with_margin(self, cosines: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,7 +19,7 @@ from vouch.losses.distances import DISTANCES
 from vouch.losses.groups import GroupedLoss
 from vouch.losses.mining import MINING, PAIRS_ONLY, MiningOptions, Triplets
 
-# Steepness of the sigmoid clamp, that of pyannote.audio.
+# Steepness of the sigmoid, as in pyannote.audio.
 SIGMOID_SCALE = 10.0
 
 
@@ -39,14 +39,14 @@ CLAMPS = {"positive": _positive, "sigmoid": _sigmoid, "softmargin": _softmargin}
 
 
 class Triplet(GroupedLoss):
-    """An utterance must be closer to another one of its speaker than to one of another speaker, by a margin.
+    """Makes the distance to an utterance of the same speaker smaller than to one of another speaker, by a margin.
 
-    The mean over triplets (anchor, positive, negative) of a function of d(a, p) - d(a, n).
+    The loss is the mean over triplets (anchor, positive, negative) of a function of d(a, p) - d(a, n).
 
-    The defaults are what Hermans et al. found best. Published alternatives: mining "rank", metric "squared", clamp
-    "positive", margin 0.1 (voxceleb_trainer), and mining "all", metric "cosine" or "angular", clamp "sigmoid"
-    (pyannote.audio). Not the sigmoid with mining "hard" or "negative": at first these triplets are all in the wrong
-    order, where it is flat, and on the demo corpus the loss stayed where all embeddings are alike, at
+    The defaults are those that Hermans et al. found best. Published alternatives are mining "rank", metric "squared",
+    clamp "positive", margin 0.1 (voxceleb_trainer), and mining "all", metric "cosine" or "angular", clamp "sigmoid"
+    (pyannote.audio). Clamp "sigmoid" does not train with mining "hard" or "negative": at first these triplets are all
+    ordered wrongly, where the sigmoid is flat. On the demo corpus all embeddings then stayed alike, with the loss at
     sigmoid(10 margin).
 
     Parameters
@@ -56,27 +56,28 @@ class Triplet(GroupedLoss):
     utterances_per_speaker : int
         At least 2.
     mining : str
-        Which triplets: "all"; "negative": each pair of one speaker with the closest negative; "hard": each anchor
-        with its farthest positive and closest negative (the same, with two utterances of a speaker); "easy": those in
-        the right order already. In these, every utterance is an anchor. "rank" and "semihard" take two utterances of
-        a speaker, the first as the anchor and the second as the positive, and draw the negative among the second
-        ones of the other speakers: "rank" with probability `hard_prob` from the `hard_rank` + 1 closest, else from
-        all; "semihard" from those farther than the positive by less than the margin, or from all where there is none.
+        Choice of triplets. Every utterance is an anchor with "all"; "negative": each pair of one speaker with the
+        closest negative; "hard": each anchor with its farthest positive and closest negative (the same as "negative"
+        for two utterances of a speaker); and "easy": the triplets that are ordered correctly. "rank" and "semihard"
+        need two utterances of a speaker, the first as anchor and the second as positive, and draw the negative from the
+        second utterances of other speakers: "rank" from the `hard_rank` + 1 closest with probability `hard_prob`, else
+        from all; "semihard" from those farther than the positive by less than the margin, or from all if there are
+        none.
     metric : str
         "cosine", "euclidean", "angular" or "squared"; see `vouch.losses.distances`.
     clamp : str
-        Of the difference d and the margin m: "positive", max(0, d + m); "sigmoid", the logistic function of
-        10 (d + m); "softmargin", ln(1 + exp d), which has no margin.
+        Function of the difference d and the margin m: "positive", max(0, d + m); "sigmoid", the logistic function of
+        10 (d + m); "softmargin", ln(1 + exp d), without a margin.
     margin : float
-        At least 0; also the width of the band of "semihard". A share of the largest distance, which is 2 ("cosine";
-        "euclidean", if the vectors are of unit length) or pi ("angular"); with "squared" the plain number.
+        At least 0; also the width of the band of "semihard". Relative to the largest distance, which is 2 ("cosine";
+        "euclidean", if the vectors have unit length) or pi ("angular"); absolute with "squared".
     hard_rank, hard_prob : int, float
-        For "rank" alone; a batch must hold at least `hard_rank` + 2 speakers.
+        Only for "rank"; a batch must hold at least `hard_rank` + 2 speakers.
 
     Raises
     ------
     VouchError
-        An unknown name, a number out of range, or mining by pairs with more than two utterances per speaker.
+        A name is unknown, a number out of range, or the mining takes pairs but gets more than two utterances a speaker.
     """
 
     def __init__(
@@ -110,19 +111,19 @@ class Triplet(GroupedLoss):
     def compute(self, embeddings: torch.Tensor, labels: torch.Tensor) -> LossOutput:
         """See `SpeakerLoss.forward` and `grouped`; logits are `(triplets, 2)`: -d(a, p), the target, and -d(a, n).
 
-        With mining "easy" the logits are those of all triplets: the easy ones are right by definition. Random draws
-        are those of PyTorch's global generator of the embeddings' device.
+        With mining "easy" the logits are those of all triplets, since the easy ones are correct by definition. Random
+        draws use PyTorch's global generator of the embeddings' device.
 
         Raises
         ------
         VouchError
-            Mining "rank" with too few speakers in the batch.
+            Mining "rank" has too few speakers in the batch.
         """
         distances = self.distance.pairwise(self.grouped(embeddings, labels).flatten(0, 1))
         return self.triplet_loss(distances, self.mine(distances.detach(), self.utterances_per_speaker, self.options))
 
     def triplet_loss(self, distances: torch.Tensor, triplets: Triplets) -> LossOutput:
-        """Compute the loss of chosen triplets from `distances : (n, n)`; 0 when none counts."""
+        """Compute the loss of selected triplets from `distances : (n, n)`; 0 if none counts."""
         to_positive = distances[triplets.anchor, triplets.positive]
         to_negative = distances[triplets.anchor, triplets.negative]
         values = self.clamp(to_positive - to_negative, self.options.margin)

@@ -1,4 +1,4 @@
-"""Sum of several losses of the same embeddings, such as a classification and a metric loss."""
+"""Weighted sum of several losses over the same embeddings, such as a classification and a metric loss."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from vouch.losses.base import LossOutput, SpeakerLoss
 
 
 class WeightedSum(SpeakerLoss):
-    """Sum of weight times loss of each part; logits and targets, and so the accuracy, are the first part's.
+    """Weighted sum of losses; logits and targets, and so the accuracy, are those of the first one.
 
-    Each part is a submodule under its name, and its weights are in the state dict as `name.key`. A batch must
-    hold what the parts that need distinct speakers take; the others take the same batch as it is.
+    Each loss is a submodule under its name, with its weights in the state dict as `name.key`. If a loss needs groups of
+    utterances per speaker, the batch holds them, and the other losses get the same batch.
 
     Parameters
     ----------
     embedding_dim, num_speakers : int
-        See `SpeakerLoss`; those of the parts.
+        See `SpeakerLoss`; the same as those of the parts.
     parts : mapping of str to SpeakerLoss
         At least one loss, by name.
     weights : mapping of str to float
-        Positive factor of each part.
+        Positive factor of each loss.
 
     Raises
     ------
     VouchError
-        No part, names that differ, a weight that is not positive and finite, or parts that need distinct
-        speakers with different numbers of utterances.
+        There is no part, the names differ, a weight is not positive and finite, or parts that need distinct speakers
+        need different numbers of utterances.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class WeightedSum(SpeakerLoss):
 
 
 def _check_weights(parts: Mapping[str, SpeakerLoss], weights: Mapping[str, float]) -> None:
-    """Raise unless there is a positive weight for every part, and a part for every weight."""
+    """Raise unless every part has a positive weight, and every weight a part."""
     if not parts:
         raise VouchError("a sum of losses needs at least one part")
     for name, weight in weights.items():

@@ -1,6 +1,6 @@
 """Networks: features `(batch, frames, bins)` or waveforms `(batch, samples)` to `(batch, embedding_dim)` embeddings.
 
-A new network is one file beside this one, with a class of `vouch.models.base.SpeakerNetwork`, and one line in `MODELS`.
+A new network is one file beside this one with a subclass of `vouch.models.base.SpeakerNetwork`, and a line in `MODELS`.
 """
 
 from vouch.models.base import SpeakerNetwork

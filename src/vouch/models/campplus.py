@@ -1,4 +1,4 @@
-"""CAM++: a densely connected time-delay network whose layers are masked by the context.
+"""CAM++: a densely connected time-delay network with context-aware masking.
 
 Source: Wang, Zheng, Chen, Cheng and Chen, "CAM++: a fast and efficient network for speaker verification using
 context-aware masking" (Interspeech 2023); parameters are named as in 3D-Speaker and WeSpeaker.
@@ -19,25 +19,25 @@ from vouch.layers.pooling import POOLINGS
 from vouch.models.base import SpeakerNetwork
 from vouch.models.resnet import BasicBlock
 
-# Frames of a context segment, after the time stride.
+# Length of a context segment in frames, after the time stride.
 SEGMENT = 100
 TIME_STRIDE = 2
-# Layers and dilation of the three dense blocks.
+# Number of layers and dilation of the three dense blocks.
 DENSE_BLOCKS = ((12, 1), (24, 2), (16, 2))
-# Channels between the two maps of a dense layer, relative to what it adds.
+# Channels between the two convolutions of a dense layer, relative to the channels that it adds.
 BOTTLENECK = 4
 
 
 class Segments(NamedTuple):
-    """Which segment each frame is in, and how many real frames the segments have.
+    """The segment of each frame, and the number of real frames of each segment.
 
     Parameters
     ----------
     of_frame : (frames,) int64
     counts : (batch or 1, 1, segments) float
-        At least 1, so that segments of padding divide by no zero.
+        At least 1, which avoids division by zero for segments of padding.
     total : (batch or 1, 1, 1) float
-        Real frames of each utterance.
+        Number of real frames of each utterance.
     """
 
     of_frame: torch.Tensor
@@ -46,7 +46,7 @@ class Segments(NamedTuple):
 
 
 def segment_sums(x: torch.Tensor) -> torch.Tensor:
-    """Sum `x : (batch, channels, frames)` over each segment, of which the last may be shorter: `(..., segments)`."""
+    """Sum `x : (batch, channels, frames)` over each segment: `(..., segments)`; the last one may be shorter."""
     segments = (x.shape[2] + SEGMENT - 1) // SEGMENT
     padded = functional.pad(x, (0, segments * SEGMENT - x.shape[2]))
     return padded.reshape(x.shape[0], x.shape[1], segments, SEGMENT).sum(dim=3)
@@ -68,12 +68,12 @@ class NormReLU(nn.Module):
         self.batchnorm = nn.BatchNorm1d(channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`(batch, channels, frames)` to the same."""
+        """Apply to `(batch, channels, frames)`; the shape stays."""
         return functional.relu(self.batchnorm(x), inplace=True)
 
 
 class ConvolutionalHead(nn.Module):
-    """Two-dimensional residual layers that divide the bins by eight and keep the frames.
+    """Two-dimensional residual layers that reduce the bins by a factor of eight and keep the frames.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class ConvolutionalHead(nn.Module):
     Attributes
     ----------
     out_channels : int
-        Channels times the bins that are left.
+        Channels times the number of bins after the reduction.
     """
 
     def __init__(self, num_bins: int, channels: int) -> None:
@@ -106,10 +106,10 @@ class ConvolutionalHead(nn.Module):
 
 
 class CAMLayer(nn.Module):
-    """A convolution whose output is masked by a gate that knows the utterance and the segment around.
+    """A convolution whose output is scaled by a gate computed from the utterance and the segment.
 
-    The gate is sigmoid(B relu(A (mean over the utterance + mean over the segment))). It is the same in all frames of a
-    segment, and computed once for each.
+    The gate is sigmoid(B relu(A (mean over the utterance + mean over the segment))). It is the same for all frames of a
+    segment, and computed once per segment.
     """
 
     def __init__(self, in_channels: int, channels: int, dilation: int) -> None:
@@ -129,7 +129,7 @@ class CAMLayer(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """Normalisation, ReLU and 1x1 convolution; normalisation, ReLU and masked convolution."""
+    """Normalisation, ReLU, 1x1 convolution, normalisation, ReLU and masked convolution."""
 
     def __init__(self, in_channels: int, growth: int, dilation: int) -> None:
         super().__init__()
@@ -139,13 +139,13 @@ class DenseLayer(nn.Module):
         self.cam_layer = CAMLayer(BOTTLENECK * growth, growth, dilation)
 
     def forward(self, x: torch.Tensor, segments: Segments, mask: torch.Tensor | None) -> torch.Tensor:
-        """`(batch, in_channels, frames) -> (batch, growth, frames)`, which are to be put beside `x`."""
+        """`(batch, in_channels, frames) -> (batch, growth, frames)`; the caller concatenates the result with `x`."""
         x = self.nonlinear2(self.linear1(self.nonlinear1(x)))
         return self.cam_layer(clear_computed(x, mask), segments)
 
 
 class FrameLayer(nn.Module):
-    """Convolution over five frames, every second one kept; normalisation and ReLU."""
+    """Convolution over five frames with stride 2, normalisation and ReLU."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class EmbeddingLayer(nn.Module):
 
     def __init__(self, in_channels: int, embedding_dim: int) -> None:
         super().__init__()
-        # A convolution in name only: published state dicts hold (embedding_dim, in_channels, 1).
+        # Written as a convolution because published state dicts hold (embedding_dim, in_channels, 1).
         self.linear = nn.Conv1d(in_channels, embedding_dim, kernel_size=1, bias=False)
         self.nonlinear = nn.ModuleDict({"batchnorm": nn.BatchNorm1d(embedding_dim, affine=False)})
 
@@ -187,8 +187,8 @@ class EmbeddingLayer(nn.Module):
 class CAMPPlus(SpeakerNetwork):
     """Two-dimensional head, three dense blocks with context-aware masking, statistics, affine embedding.
 
-    With 80 bins, 7,176,224 parameters and 1.07 GMAC for 200 frames; 1.13 in the publications, where gates are computed
-    for each frame and not for each segment. Features are expected with their mean over the utterance subtracted.
+    With 80 bins, 7,176,224 parameters and 1.07 GMAC for 200 frames (publications count 1.13, since they compute the
+    gates for each frame instead of each segment). The mean over the utterance must be subtracted from the features.
 
     Parameters
     ----------
@@ -199,9 +199,9 @@ class CAMPPlus(SpeakerNetwork):
     growth : int
         Channels that each dense layer adds.
     channels : int
-        Of the frame layer before the dense blocks.
+        Channels of the frame layer before the dense blocks.
     head_channels : int
-        Of the two-dimensional head.
+        Channels of the two-dimensional head.
     pooling : str
         A name in `POOLINGS`: "tstp" in WeSpeaker, "stats" in 3D-Speaker.
 

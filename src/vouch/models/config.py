@@ -1,4 +1,4 @@
-"""Which network, with which options: checked once, built from there, and written to files as plain values."""
+"""Configuration of a network: checks its name and options, builds the network, converts to plain values."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from vouch.models.shapes import build_without_memory
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """A network by its name, and the value of each of its options.
+    """The name and the options of a network.
 
     Attributes
     ----------
     name : str
-        In `vouch.models.MODELS`.
+        A name in `vouch.models.MODELS`.
     options : mapping
-        Options of that network, as its constructor names them; those that are not given get their defaults.
+        Options of that network, as its constructor names them; missing ones get their defaults.
 
     Raises
     ------
     VouchError
-        An unknown name or option, naming the nearest, or a value of the wrong type.
+        The name or an option is unknown (the message names the nearest), or a value has the wrong type.
     """
 
     name: str
@@ -42,7 +42,7 @@ class NetworkConfig:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> NetworkConfig:
-        """Read what YAML and checkpoints hold: "name" and the options."""
+        """Read a configuration from YAML or a checkpoint: "name" and the options."""
         options = {option: value for option, value in config.items() if option != "name"}
         return cls(str(config.get("name", "")), options)
 
@@ -52,39 +52,39 @@ class NetworkConfig:
 
     @property
     def takes_waveforms(self) -> bool:
-        """Whether it takes waveforms; otherwise features."""
+        """Whether the network takes waveforms instead of features."""
         return MODELS[self.name].input_kind == "waveform"
 
     @property
     def front_end(self) -> FrontEndConfig | None:
-        """The front end of a network that takes waveforms; None for any other.
+        """Front end of a network that takes waveforms; None for others.
 
-        Waveforms are features of one dimension, at the sampling rate that the network is made for.
+        It passes the waveform on as features of one dimension, at the sampling rate of the network.
         """
         if not self.takes_waveforms:
             return None
         return FrontEndConfig("waveform", {"sample_rate": self.options["sample_rate"]})
 
     def build(self, num_bins: int) -> SpeakerNetwork:
-        """Return the network, with fresh weights; `num_bins` counts only for one that takes features.
+        """Return the network with newly initialised weights; `num_bins` is used only if it takes features.
 
         Raises
         ------
         VouchError
-            An impossible value.
+            An option has an impossible value.
         """
         sizes = () if self.takes_waveforms else (num_bins,)
         return MODELS[self.name](*sizes, **plain_values(self.options))
 
     def build_without_memory(self, num_bins: int) -> SpeakerNetwork:
-        """Return a network whose tensors have shapes but no memory, to compare weights with before they are believed.
+        """Return a network whose tensors have shapes but no memory, to compare with the weights of a file.
 
-        A file is not to be trusted: in a few bytes it can ask for a network of any size.
+        An untrusted file of a few bytes can ask for a network of any size.
 
         Raises
         ------
         VouchError
-            Sizes of no network.
+            No network has such sizes.
         """
         check_plain(self.as_dict())
         check_plain(num_bins)

@@ -65,10 +65,10 @@ class SERes2Block(nn.Module):
 
 
 class SpeechBrainPooling(ContextAttentiveStatisticsPooling):
-    """The attentive statistics of the SpeechBrain variant.
+    """Attentive statistics pooling as in SpeechBrain.
 
-    ReLU and batch normalisation stand before the hyperbolic tangent, the context has the biased variance, and both
-    variances are floored at 1e-12.
+    It applies ReLU and batch normalisation before the hyperbolic tangent, computes the context with the biased
+    variance, and floors both variances at 1e-12.
     """
 
     variance_floor = 1e-12
@@ -78,29 +78,29 @@ class SpeechBrainPooling(ContextAttentiveStatisticsPooling):
         self.bn = nn.BatchNorm1d(hidden)
 
     def context(self, x: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of the utterance, `(batch, channels)` each."""
+        """Return mean and standard deviation of the utterance, `(batch, channels)` each."""
         mean, variance = mean_and_variance(x, mask, correction=0)
         return mean, variance.clamp(min=self.variance_floor).sqrt()
 
     def activation(self, hidden: torch.Tensor) -> torch.Tensor:
-        """ReLU, batch normalisation, hyperbolic tangent."""
+        """Apply ReLU, batch normalisation and hyperbolic tangent."""
         return torch.tanh(self.bn(functional.relu(hidden, inplace=True)))
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What published networks of this name differ in.
+    """Differences between published implementations of the network.
 
     Parameters
     ----------
     aggregation_channels : int
-        After the outputs of the blocks have been put together.
+        Channels of the layer that aggregates the outputs of the blocks.
     aggregation_norm : bool
-        Whether batch normalisation follows there on ReLU.
+        Whether batch normalisation follows the ReLU of that layer.
     padding_mode : PaddingMode
-        What convolutions see beyond an utterance's ends: "zeros", or "reflect" for its mirror image.
+        What convolutions see beyond the ends of an utterance: "zeros", or "reflect" for its mirror image.
     pooling : type of ContextAttentiveStatisticsPooling
-        The attentive statistics.
+        Attentive statistics pooling.
     """
 
     aggregation_channels: int
@@ -118,9 +118,9 @@ VARIANTS = {
 class EcapaTDNN(SpeakerNetwork):
     """Frame layer, three SE-Res2 blocks whose outputs are aggregated, attentive statistics, affine embedding.
 
-    With 80 bins, 6,190,720 parameters and 0.96 GMAC for 200 frames (channels=1024: 14,657,088 and 2.57); published
-    counts are 0.08 GMAC higher because the utterance's statistics, which are the same in all frames, go through the
-    attention frame by frame there. The variant "speechbrain" with 1024 channels has 20,767,552 and 3.59.
+    With 80 bins, 6,190,720 parameters and 0.96 GMAC for 200 frames (channels=1024: 14,657,088 and 2.57). Published
+    counts are 0.08 GMAC higher because they apply the attention's weights for the utterance's statistics in each frame.
+    The variant "speechbrain" with 1024 channels has 20,767,552 and 3.59.
 
     Convolutions see zeros (or the mirror image) beyond the real frames.
 
@@ -130,22 +130,22 @@ class EcapaTDNN(SpeakerNetwork):
         Frequency bins of the features.
     embedding_dim : int
     channels : int, a multiple of 8
-        Of the frame layers: 512 or 1024 in the paper.
+        Channels of the frame layers: 512 or 1024 in the paper.
     variant : str
         "wespeaker", which follows the paper; or "speechbrain": 3072 channels after aggregation with batch
         normalisation, batch normalisation in the attention too, and convolutions that mirror an utterance at its ends.
     aggregation_channels : int, optional
-        By default that of the variant, 1536 or 3072.
+        By default 1536 for "wespeaker" and 3072 for "speechbrain".
 
     Attributes
     ----------
     min_frames : int
-        Shortest input in frames: 1, or 5 where convolutions mirror.
+        Shortest input in frames: 1, or 5 with mirrored convolutions.
 
     Raises
     ------
     VouchError
-        Unknown variant or unusable channels.
+        The variant is unknown, or a number of channels is not usable.
     """
 
     tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "channels": 16, "aggregation_channels": 10}

@@ -1,4 +1,4 @@
-"""What a network costs and sees: parameters, multiply-accumulates, receptive field."""
+"""Computes the cost and context of a network: parameters, multiply-accumulates, receptive field."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vouch.models.base import SpeakerNetwork
 
-# Two seconds of input.
+# Length of the input that costs are counted for: two seconds.
 FRAMES, SAMPLES = 200, 32000
-# Names of the modules that make one vector of a sequence.
+# Names of the attributes that hold a network's pooling over time.
 POOLING_NAMES = ("pooling", "pool", "stats")
 CONVOLUTIONS = ("conv1d", "conv2d")
 WINDOW_POOLINGS = ("max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d")
 REDUCTIONS = ("sum", "mean", "var", "std", "var_mean", "max", "amax", "min", "amin", "softmax", "vector_norm")
-# Each of their outputs depends on all frames.
+# Functions whose every output depends on all frames.
 WHOLE_UTTERANCE = ("lstm", "gru", "adaptive_avg_pool1d", "adaptive_avg_pool2d")
 
 
 class Window(NamedTuple):
-    """Which part of the input a frame depends on: frame t on `t * step + first` to `t * step + last`."""
+    """Input frames that a frame depends on: frame t depends on frames `t * step + first` to `t * step + last`."""
 
     step: int
     first: int
@@ -37,18 +37,18 @@ class Window(NamedTuple):
 
 
 class ModelInfo(NamedTuple):
-    """Facts of a network.
+    """Size, cost and context of a network.
 
     Parameters
     ----------
     parameters : int
-        That are trained.
+        Number of trainable parameters.
     macs : int
         Multiply-accumulates of convolutions and matrix products for 200 frames or 32,000 samples.
     window : Window or None
         See `receptive_field`.
     minimum : int
-        Shortest input in units.
+        Shortest input, in `unit`.
     unit : "frames" or "samples"
     embedding_dim : int
     """
@@ -62,7 +62,7 @@ class ModelInfo(NamedTuple):
 
 
 def describe(model: SpeakerNetwork) -> ModelInfo:
-    """Collect the facts of a network of `vouch.models.MODELS`, which stays as it is."""
+    """Describe a network of `vouch.models.MODELS`, which is not changed."""
     return ModelInfo(
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         macs=count_macs(model),
@@ -74,10 +74,10 @@ def describe(model: SpeakerNetwork) -> ModelInfo:
 
 
 def count_macs(model: SpeakerNetwork) -> int:
-    """Multiply-accumulates of all convolutions and matrix products for two seconds, as they are carried out.
+    """Count the multiply-accumulates of all convolutions and matrix products for two seconds of input.
 
-    A product that the network does once for the utterance counts once, even if publications count it for each frame;
-    additions, normalisation and nonlinearities do not count.
+    A product that the network computes once per utterance counts once, even if publications count it for each frame.
+    Additions, normalisation and nonlinearities do not count.
     """
     network, x = _copy_and_input(model)
     counter = FlopCounterMode(display=False)
@@ -87,15 +87,15 @@ def count_macs(model: SpeakerNetwork) -> int:
 
 
 def receptive_field(model: SpeakerNetwork) -> Window | None:
-    """Part of the input that one frame depends on at the input of the network's pooling over time.
+    """Return the part of the input that one frame depends on, at the input of the network's pooling over time.
 
-    What every frame knows of the whole utterance (gates of squeeze and excitation, context-aware masks, instance
-    normalisation) is left out: it is the reach of kernels, strides and dilations, through all branches.
+    It follows from kernels, strides and dilations, through all branches. Dependence on the whole utterance (gates of
+    squeeze and excitation, context-aware masks, instance normalisation) is left out.
 
     Returns
     -------
     Window or None
-        The window in frames or samples; None where each frame depends on the whole input, as in a recurrent network.
+        The window in frames or samples; None if each frame depends on the whole input, as in a recurrent network.
     """
     seen: list[Window | None] = []
     network, x = _copy_and_input(model)
@@ -109,9 +109,9 @@ def receptive_field(model: SpeakerNetwork) -> Window | None:
 
 
 def _copy_and_input(model: SpeakerNetwork) -> tuple[SpeakerNetwork, torch.Tensor]:
-    """Copy a network in evaluation mode, and two seconds of input, without numbers: shapes are all that comes out.
+    """Copy a network in evaluation mode and make an input of two seconds, both on the meta device, without values.
 
-    Waveform networks keep their numbers: what switches autocast off, as their filters do, needs a real device.
+    Waveform networks stay on the CPU, because their filters switch autocast off, which needs a real device.
     """
     if model.input_kind == "features":
         return copy.deepcopy(model).to("meta").eval(), torch.empty(1, FRAMES, model.num_bins, device="meta")
@@ -127,7 +127,7 @@ def _window(value: object) -> Window | None:
 
 
 class _Tracker(TorchFunctionMode):
-    """Gives each tensor the window of its frames, which are along the last axis wherever layers look across time."""
+    """Assigns each tensor the window of its frames, which lie along the last axis in layers that look across time."""
 
     def __torch_function__(
         self, function: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -143,7 +143,7 @@ class _Tracker(TorchFunctionMode):
 
 
 def _tensors(values: Sequence[object]) -> list[torch.Tensor]:
-    """All tensors among the values, and in the sequences among them."""
+    """Return all tensors among the values and in the sequences among them."""
     nested = [value for value in values if isinstance(value, (tuple, list))]
     return [value for value in values if isinstance(value, torch.Tensor)] + [
         tensor for value in nested for tensor in _tensors(value)
@@ -151,7 +151,7 @@ def _tensors(values: Sequence[object]) -> list[torch.Tensor]:
 
 
 def _merge(tensors: Sequence[torch.Tensor]) -> Window | None:
-    """Window of what is computed from all these; those that have none are weights or know the whole utterance."""
+    """Combine the windows of several tensors; those without a window are weights or depend on the whole utterance."""
     windows = [window for window in map(_window, tensors) if window is not None]
     if not windows:
         return None
@@ -160,7 +160,7 @@ def _merge(tensors: Sequence[torch.Tensor]) -> Window | None:
 
 
 def _through(name: str, window: Window, args: Sequence[Any], kwargs: dict[str, Any]) -> Window | None:
-    """Window after a function, by its name; most leave it as it is."""
+    """Return the window after a function, by its name; most functions keep it."""
     if name in WHOLE_UTTERANCE or (name in REDUCTIONS and _over_time(args, kwargs)):
         return None
     if name in CONVOLUTIONS:
@@ -178,19 +178,19 @@ def _through(name: str, window: Window, args: Sequence[Any], kwargs: dict[str, A
 
 
 def _slide(window: Window, size: int, stride: int, padding: int, dilation: int) -> Window:
-    """Window after a kernel of `size` taps has looked at frames `stride * t - padding + dilation * tap`."""
+    """Return the window after a kernel of `size` taps over frames `stride * t - padding + dilation * tap`."""
     first = window.first - padding * window.step
     return Window(window.step * stride, first, first + window.size - 1 + (size - 1) * dilation * window.step)
 
 
 def _over_time(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether a reduction takes in the last axis."""
+    """Return whether a reduction includes the last axis."""
     axes = kwargs.get("dim", args[1] if len(args) > 1 else None)
     axes = range(args[0].ndim) if axes is None else [axes] if isinstance(axes, int) else axes
     return any(axis in (-1, args[0].ndim - 1) for axis in axes)
 
 
 def _settings(args: Sequence[Any], kwargs: dict[str, Any], places: dict[str, int]) -> list[int | None]:
-    """Settings of the last axis by name and place among the arguments; None where they are not given."""
+    """Return the settings for the last axis, given by name or position; None for those that are missing."""
     values = [args[place] if len(args) > place else kwargs.get(name) for name, place in places.items()]
     return [value[-1] if isinstance(value, (tuple, list)) and value else value or None for value in values]

@@ -15,16 +15,15 @@ from vouch.base.errors import VouchError, pick
 from vouch.models.base import SpeakerNetwork
 
 NORM_FLOOR = 1e-8
-# Whether the layers of the LSTM have projections of their own.
+# Whether each layer of the LSTM projects its output.
 PROJECTIONS = {"last": False, "every": True}
 
 
 class GE2ELSTM(SpeakerNetwork):
-    """Stacked LSTM; the top layer's output at the last frame, through an affine layer, scaled to unit length.
+    """Stacked LSTM; the output of the top layer at the last real frame, through an affine layer, at unit length.
 
-    The output is taken at the last real frame; zeros stay zeros. With 40 bins 12,134,656 parameters, or 4,729,088 with
-    a projection in every layer; 2.38 or 0.93 GMAC for 200 frames. There is no batch normalisation: in training, too,
-    padding changes nothing.
+    Zero vectors stay zero. With 40 bins it has 12,134,656 parameters, or 4,729,088 with a projection in every layer,
+    and 2.38 or 0.93 GMAC for 200 frames. Without batch normalisation, padding changes nothing even in training.
 
     Parameters
     ----------
@@ -35,15 +34,15 @@ class GE2ELSTM(SpeakerNetwork):
         Width of each LSTM layer.
     num_layers : int
     projection : "last" or "every"
-        "last": the affine layer alone reduces the width, as in the public implementations. "every": each LSTM layer
-        also projects its output to `embedding_dim`, which the next layer and the next frame see, as in the paper.
+        "last": only the affine layer reduces the width, as in the public implementations. "every": each LSTM layer
+        also projects its output to `embedding_dim`, for the next layer and the next frame, as in the paper.
     relu : bool
-        Clip the embeddings to positive numbers before they are scaled, as Resemblyzer and Real-Time-Voice-Cloning do.
+        Set negative components to zero before scaling, as Resemblyzer and Real-Time-Voice-Cloning do.
 
     Raises
     ------
     VouchError
-        An unknown projection, or one that does not reduce the width.
+        The projection is unknown, or does not reduce the width.
     """
 
     tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "hidden_size": 12, "num_layers": 2}
@@ -65,7 +64,7 @@ class GE2ELSTM(SpeakerNetwork):
             raise VouchError(
                 f"a projection in every layer needs a hidden_size above {embedding_dim}, not {hidden_size}"
             )
-        # The name of the public implementations, so that their state dicts load as they are.
+        # Named as in the public implementations, so that their state dicts load without conversion.
         self.LSTM_stack = nn.LSTM(
             num_bins, hidden_size, num_layers, batch_first=True, proj_size=embedding_dim if projected else 0
         )

@@ -26,9 +26,9 @@ LOG_FLOOR = 1e-6
 RES2_SCALE = 8
 # Dilation and max-pooling of the three blocks.
 BLOCKS = ((2, 5), (3, 3), (4, 1))
-# Attention weights for each frame alone, or for each channel and frame.
+# Whether there is an attention weight for each channel and frame, or only for each frame.
 POOLING_MODES = {"eca": True, "asp": False}
-# Fewer pooled frames have no standard deviation.
+# The standard deviation needs this many pooled frames.
 MIN_POOLED_FRAMES = 2
 
 
@@ -68,8 +68,8 @@ class Res2Block(nn.Module):
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None, pooled: torch.Tensor | None) -> torch.Tensor:
         """`(batch, in_channels, frames) -> (batch, channels, frames // max_pool)`.
 
-        `mask : (batch, frames) bool` and `pooled : (batch, frames // max_pool) bool` mark the real frames of input
-        and output. What padded frames hold has no influence, as long as it is finite.
+        `mask : (batch, frames) bool` and `pooled : (batch, frames // max_pool) bool` mark the real frames of input and
+        output. Padded frames do not affect the result as long as they are finite.
         """
         out = clear_computed(self.bn1(functional.relu(self.conv1(x), inplace=True)), mask)
         out = self.bn3(functional.relu(self.conv3(self.res2(out, mask)), inplace=True))
@@ -78,15 +78,15 @@ class Res2Block(nn.Module):
 
 
 class RawNet3Pooling(ContextAttentiveStatisticsPooling):
-    """The attentive statistics of RawNet3.
+    """Attentive statistics pooling as in RawNet3.
 
-    ReLU and batch normalisation stand between the affine maps, and all variances are kept within limits.
+    It applies ReLU and batch normalisation between the affine maps, and clamps all variances.
 
     Parameters
     ----------
     channels : int
     per_channel : bool
-        Weights for each channel and frame, or for each frame alone.
+        Whether there is an attention weight for each channel and frame, or only for each frame.
     """
 
     variance_floor, variance_ceiling = 1e-4, 1e4
@@ -99,34 +99,35 @@ class RawNet3Pooling(ContextAttentiveStatisticsPooling):
             self.linear2 = nn.Conv1d(hidden, 1, kernel_size=1)
 
     def context(self, x: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of the utterance, `(batch, channels)` each."""
+        """Return mean and standard deviation of the utterance, `(batch, channels)` each."""
         mean, variance = mean_and_variance(x, mask)
         return mean, variance.clamp(self.variance_floor, self.variance_ceiling).sqrt()
 
     def activation(self, hidden: torch.Tensor) -> torch.Tensor:
-        """ReLU, batch normalisation."""
+        """Apply ReLU and batch normalisation."""
         return self.bn(functional.relu(hidden, inplace=True))
 
 
 class RawNet3(SpeakerNetwork):
-    """Sinc filters' log-magnitudes, three Res2 blocks, and statistics pooled by attention.
+    """Log-magnitudes of sinc filters, three Res2 blocks, attentive statistics pooling.
 
-    16,279,298 parameters (the original builds 1,024 more and never uses them) and 9.40 GMAC for 2 s of 16 kHz (the
-    original 9.52: it computes the utterance's part of the attention in every frame). The level of a waveform matters
-    where it is very low. The logarithm of filter outputs near zero makes embeddings reproducible to about four digits
-    only.
+    The network has 16,279,298 parameters (the original has 1,024 more, which it never uses) and 9.40 GMAC for 2 s at
+    16 kHz (the original 9.52, since it applies the attention's weights for the utterance's statistics in each frame).
+    Embeddings depend on the level of very quiet waveforms. Because of the logarithm of filter outputs near zero they
+    are reproducible to about four digits only.
 
     Parameters
     ----------
     embedding_dim : int
     pooling : str
-        "eca": attention weights for each channel and frame; "asp": for each frame.
+        "eca": an attention weight for each channel and frame; "asp": for each frame.
     sinc_stride : int
         Stride of the filters in samples.
     channels : int, a multiple of 8
-        Of the blocks; a quarter as many filters (half of them cosines, half sines), 1.5 times as many pooled channels.
+        Channels of the blocks. There are a quarter as many filters (half of them cosines, half sines) and 1.5 times as
+        many pooled channels.
     sample_rate : int
-        Hz.
+        Sampling rate in Hz.
 
     Attributes
     ----------
@@ -185,9 +186,9 @@ class RawNet3(SpeakerNetwork):
     def _log_magnitudes(
         self, waveforms: torch.Tensor, mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`(batch, samples)` to `(batch, filters, frames)` of mean zero over time, and its real frames, if known."""
+        """Map `(batch, samples)` to `(batch, filters, frames)` with zero mean over time; also return its mask."""
         x = clear_padding(waveforms, mask)
-        # What comes before the first sample is what comes after it.
+        # The sample before the first one is taken to equal the second, by reflection.
         x = x - PREEMPHASIS * torch.cat([x[:, 1:2], x[:, :-1]], dim=1)
         x = self.conv1(self.normalize(x[:, None], mask)[:, 0])
         mask = strided_mask(mask, self.conv1.stride, KERNEL_SAMPLES - 1)
@@ -196,7 +197,7 @@ class RawNet3(SpeakerNetwork):
 
 
 def _time_mean(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean of `(batch, channels, frames)`, finite everywhere, over real frames: `(batch, channels, 1)`."""
+    """Mean of a finite `(batch, channels, frames)` over real frames: `(batch, channels, 1)`."""
     if mask is None:
         return x.mean(dim=2, keepdim=True)
     return (x * mask[:, None]).sum(dim=2, keepdim=True) / mask.sum(dim=1)[:, None, None]

@@ -24,7 +24,7 @@ from vouch.models.resnetse34v2 import FullResolutionResNet
 class SERes2Block(StridedBlock):
     """Convolution to `channels`, Res2 convolution, 1x1 convolution, a gate and a shortcut.
 
-    The first convolution is 1x1, or 3x3 where it is strided so that no position goes unseen.
+    The first convolution is 1x1, or 3x3 if it is strided, so that it uses every position.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, scale: int) -> None:
@@ -43,8 +43,8 @@ class SERes2Block(StridedBlock):
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """`(batch, in_channels, bins, frames) -> (batch, channels, bins / stride, frames / stride)`.
 
-        `mask : (batch, frames / stride) bool` belongs to the output. Padded frames of input and output hold
-        zeros.
+        `mask : (batch, frames / stride) bool` marks the real frames of the output. Padded frames of input and output
+        hold zeros.
         """
         residual = x if self.downsample is None else clear_computed(self.downsample(x), mask)
         out = self.res2(clear_computed(self.relu(self.bn1(self.conv1(x))), mask), mask)
@@ -53,12 +53,12 @@ class SERes2Block(StridedBlock):
 
 
 class Res2NetSE34(FullResolutionResNet):
-    """ResNetSE34V2's stem, stages, strides and attention pooling around Res2Net blocks with a gate.
+    """ResNetSE34V2's stem, stages, strides and attentive pooling, with gated Res2Net blocks.
 
-    No published weights or sources exist under this name: the network is built from the description of the
-    Res2Net block. It departs from it in three points: the block is as wide inside as outside, since the stages are
-    narrow; where the resolution changes, the first convolution is a strided 3x3 one, and the groups keep their
-    hierarchy; the last batch normalisation is followed by squeeze-and-excitation.
+    No weights or sources have been published under this name; the network is built from the description of the Res2Net
+    block and departs from it in three points: the block is as wide inside as outside, since the stages are narrow;
+    where the resolution changes, the first convolution is a strided 3x3 one, and the groups stay hierarchical; and
+    squeeze and excitation follows the last batch normalisation.
 
     Features are expected as for ResNetSE34V2. With 64 bins, 4,220,060 parameters and 950 million
     multiply-accumulates for 200 frames.
@@ -73,12 +73,12 @@ class Res2NetSE34(FullResolutionResNet):
     channels : four ints, multiples of 8 and of `scale`
         Channels of the four stages.
     scale : int
-        Groups of a Res2 convolution.
+        Number of groups of a Res2 convolution.
 
     Raises
     ------
     VouchError
-        Unknown pooling, unusable channels, scale or bins.
+        The pooling is unknown, or channels, scale or bins are not usable.
     """
 
     tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "channels": (8, 8, 8, 8), "scale": 2}

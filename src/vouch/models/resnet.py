@@ -1,8 +1,8 @@
-"""Residual networks over log-mel features, thin and without initial pooling, with statistics over time.
+"""Thin residual networks over log-mel features, without initial pooling, with statistics pooling over time.
 
 Source: He et al., "Deep residual learning for image recognition" (CVPR 2016), tables 1 and 6, in the form of Zeinali
 et al., "BUT system description to VoxCeleb speaker recognition challenge 2019" (2019), section 3.1, and of WeSpeaker,
-whose parameter names these are.
+whose parameter names are used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STRIDES = (1, 2, 2, 2)
 
 
 def _shortcut(in_channels: int, channels: int, stride: tuple[int, int]) -> nn.Sequential:
-    """Nothing, or a 1x1 convolution where the number of channels or the resolution changes."""
+    """Return a 1x1 convolution if the number of channels or the resolution changes, else an empty module."""
     if stride == (1, 1) and in_channels == channels:
         return nn.Sequential()
     return nn.Sequential(shortcut_convolution(in_channels, channels, stride), BatchNorm2d(channels))
@@ -37,7 +37,7 @@ class BasicBlock(nn.Module):
     ----------
     in_channels, channels : int
     stride : (int, int)
-        Over bins and frames.
+        Strides over bins and frames.
     """
 
     expansion = 1
@@ -63,15 +63,15 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A 3x3 convolution between two of 1x1 that shrink and widen the channels, and a shortcut.
+    """A 1x1 convolution that reduces the channels, a 3x3 one, a 1x1 one that expands them, and a shortcut.
 
     Parameters
     ----------
     in_channels : int
     channels : int
-        Of the 3x3 convolution; the block puts out four times as many.
+        Channels of the 3x3 convolution; the output has four times as many.
     stride : (int, int)
-        Over bins and frames.
+        Strides over bins and frames.
     """
 
     expansion = 4
@@ -98,7 +98,7 @@ class Bottleneck(nn.Module):
         return clear_computed(functional.relu(out, inplace=True), strided_mask(mask, self.time_stride))
 
 
-# Depth: kind of block, blocks of each stage.
+# Block type and number of blocks of each stage, by depth.
 DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
@@ -115,7 +115,7 @@ class ResNet(SpeakerNetwork):
 
     With 80 bins, depth 34 has 6,634,336 parameters and 4.53 GMAC for 200 frames; 18: 4,105,440 and 2.17; 50:
     11,131,360 and 5.07; 101: 15,892,448 and 9.81; 152: 19,814,880 and 14.54; 221: 23,792,224 and 20.95; 293:
-    28,626,016 and 27.63. Features are expected with their mean over the utterance subtracted.
+    28,626,016 and 27.63. The mean over the utterance must be subtracted from the features.
 
     Parameters
     ----------
@@ -123,19 +123,19 @@ class ResNet(SpeakerNetwork):
         Frequency bins of the features.
     embedding_dim : int
     depth : int
-        18 or 34, of basic blocks; 50, 101, 152, 221 or 293, of bottlenecks.
+        18 or 34 (basic blocks); 50, 101, 152, 221 or 293 (bottleneck blocks).
     channels : int
-        Of the first stage; each further one has twice as many.
+        Channels of the first stage; each following stage has twice as many as the one before.
     pooling : str
         A name in `POOLINGS`.
     two_layers : bool
-        Whether ReLU, batch normalisation and a second affine layer follow and give the embedding, as in early
+        Whether ReLU, batch normalisation and a second affine layer follow, whose output is the embedding, as in early
         published models.
 
     Raises
     ------
     VouchError
-        Unknown depth or pooling, or unusable channels.
+        The depth or the pooling is unknown, or the channels are not usable.
     """
 
     tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "depth": 18, "channels": 2}

@@ -1,4 +1,4 @@
-"""What the residual networks with squeeze-and-excitation share: block, stages, and the way through them.
+"""Base of the residual networks with squeeze and excitation: block, stages, and the forward pass.
 
 Source: Chung et al., "In defence of metric learning for speaker recognition" (Interspeech 2020), section 4.2, and
 Kwon et al., "The ins and outs of speaker recognition: lessons from VoxSRC 2020" (ICASSP 2021).
@@ -24,7 +24,7 @@ BLOCKS_PER_STAGE = (3, 4, 6, 3)
 
 
 def shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential | None:
-    """The projection beside a block, None where the block keeps channels and resolution."""
+    """Return the projection of a shortcut, or None if the block keeps channels and resolution."""
     if stride == 1 and in_channels == channels:
         return None
     return nn.Sequential(
@@ -34,13 +34,13 @@ def shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential | No
 
 
 class StridedBlock(nn.Module):
-    """Base of the blocks of these networks; `stride` is that over frames."""
+    """Base class of the blocks of these networks; `stride` is the stride over frames."""
 
     stride: int
 
 
 class SEBasicBlock(StridedBlock):
-    """Two 3x3 convolutions, a gate and a shortcut; the first ReLU stands before its batch normalisation."""
+    """Two 3x3 convolutions, a gate and a shortcut; the first ReLU comes before its batch normalisation."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -57,8 +57,8 @@ class SEBasicBlock(StridedBlock):
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """`(batch, in_channels, bins, frames) -> (batch, channels, bins / stride, frames / stride)`.
 
-        `mask : (batch, frames / stride) bool` belongs to the output. Padded frames of input and output hold
-        zeros.
+        `mask : (batch, frames / stride) bool` marks the real frames of the output. Padded frames of input and output
+        hold zeros.
         """
         residual = x if self.downsample is None else clear_computed(self.downsample(x), mask)
         out = clear_computed(self.bn1(self.relu1(self.conv1(x))), mask)
@@ -70,7 +70,7 @@ Block = Callable[[int, int, int], StridedBlock]
 
 
 def check_channels(channels: Sequence[int]) -> None:
-    """`VouchError` unless there are channels for four stages, in multiples of `SE_REDUCTION`."""
+    """Raise `VouchError` unless there are channels for four stages, in multiples of `SE_REDUCTION`."""
     if len(channels) != len(BLOCKS_PER_STAGE) or any(width < 1 or width % SE_REDUCTION for width in channels):
         raise VouchError(f"channels must be four multiples of {SE_REDUCTION}, not {list(channels)}")
 
@@ -81,9 +81,9 @@ def build_stages(block: Block, channels: Sequence[int], strides: Sequence[int]) 
     Parameters
     ----------
     block : Block
-        Makes a block from its input channels, its channels and its stride.
+        Function that makes a block from its input channels, its channels and its stride.
     channels, strides : four ints
-        Of the stages; the first stage gets as many channels as it puts out.
+        Channels and strides of the stages; the first stage has as many input channels as output channels.
     """
     inputs = (channels[0], *channels[:-1])
     return [
@@ -95,14 +95,14 @@ def build_stages(block: Block, channels: Sequence[int], strides: Sequence[int]) 
 class ResNetSE(SpeakerNetwork):
     """A stem, four stages of residual blocks, pooling over time and one affine layer.
 
-    A network of the family hands in its parts and overrides `stem` or `sequence` where it differs. All padding is
-    'same': one frame is enough.
+    A subclass passes its parts and overrides `stem` or `sequence` if they differ. All padding is 'same', so that one
+    frame is enough.
 
     Parameters
     ----------
     num_bins, embedding_dim : int
     conv1 : nn.Conv2d
-        The stem's convolution, of one input channel.
+        Convolution of the stem, with one input channel.
     stages : four nn.ModuleList
         See `build_stages`.
     pooling : Pooling
@@ -129,7 +129,7 @@ class ResNetSE(SpeakerNetwork):
         return clear_computed(self.relu(self.bn1(self.conv1(x))), mask)
 
     def sequence(self, x: torch.Tensor) -> torch.Tensor:
-        """`(batch, channels, bins, frames) -> (batch, features, frames)` for the pooling: the mean over bins."""
+        """Average over bins for the pooling: `(batch, channels, bins, frames) -> (batch, features, frames)`."""
         return x.mean(dim=2)
 
     def embed(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

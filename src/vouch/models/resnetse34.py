@@ -20,10 +20,10 @@ STRIDES = (1, 2, 2, 2)
 
 
 class ResNetSE34(ResNetSE):
-    """Thin ResNet-34 over a magnitude spectrogram, halved twice in frequency before the stages.
+    """Thin ResNet-34 over a magnitude spectrogram, with the frequency resolution halved twice before the stages.
 
-    Features are expected normalised per bin over the utterance; the original takes the 257 magnitudes of a
-    512-point spectrum. With 257 bins, 1,437,078 parameters and 977 million multiply-accumulates for 200 frames.
+    Features must be normalised per bin over the utterance; the original uses the 257 magnitudes of a 512-point
+    spectrum. With 257 bins, 1,437,078 parameters and 977 million multiply-accumulates for 200 frames.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class ResNetSE34(ResNetSE):
     Raises
     ------
     VouchError
-        Unknown pooling or unusable channels.
+        The pooling is unknown, or the channels are not usable.
     """
 
     tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "channels": (8, 8, 8, 8)}
@@ -62,5 +62,5 @@ class ResNetSE34(ResNetSE):
 
     def stem(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """`(batch, 1, bins, frames) -> (batch, channels, bins / 4, frames)`; padded frames of both hold zeros."""
-        # After the ReLU no real value is below the zeros of padded frames: these never win a maximum.
+        # After ReLU no value is negative, so the zeros of padded frames never exceed a real value in the maximum.
         return clear_computed(self.maxpool(super().stem(x, mask)), mask)

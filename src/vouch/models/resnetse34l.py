@@ -18,10 +18,10 @@ STRIDES = (1, 2, 2, 1)
 
 
 class ResNetSE34L(ResNetSE):
-    """Thin ResNet-34 over log-mel features, pooled over time by attention.
+    """Thin ResNet-34 over log-mel features with attentive pooling over time.
 
-    Features are expected normalised per band over the utterance (mean and variance, as the original front end
-    does). With 40 bins, 1,437,078 parameters and 440 million multiply-accumulates for 200 frames.
+    Features must be normalised per band over the utterance (mean and variance, as in the original front end). With 40
+    bins, 1,437,078 parameters and 440 million multiply-accumulates for 200 frames.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class ResNetSE34L(ResNetSE):
     Raises
     ------
     VouchError
-        Unknown pooling or unusable channels.
+        The pooling is unknown, or the channels are not usable.
     """
 
     tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "channels": (8, 8, 8, 8)}

@@ -19,7 +19,7 @@ from vouch.layers.pooling import Pooling, weighted_mean, weighted_statistics
 from vouch.models.resnetse import Block, ResNetSE, SEBasicBlock, build_stages, check_channels
 
 STRIDES = (1, 2, 2, 2)
-# The strides leave an eighth of the bins.
+# The strides reduce the number of bins by this factor.
 BINS_REDUCTION = 8
 ATTENTION_HIDDEN = 128
 
@@ -33,12 +33,12 @@ class ChannelAttentivePooling(Pooling):
     ----------
     channels : int
     with_deviation : bool
-        Weighted mean and, beside it, weighted standard deviation (its variance floored at 1e-5); else the mean.
+        Whether to append the weighted standard deviation (its variance floored at 1e-5) to the weighted mean.
 
     Attributes
     ----------
     out_channels : int
-        `channels`, or twice as many with deviation.
+        `channels`, or twice as many with the deviation.
     """
 
     def __init__(self, channels: int, with_deviation: bool) -> None:
@@ -69,9 +69,10 @@ CHANNEL_POOLINGS = {
 
 
 class FullResolutionResNet(ResNetSE):
-    """What `ResNetSE34V2` is but for the kind of its blocks.
+    """Base of `ResNetSE34V2` and of networks that differ from it in their blocks only.
 
-    Parameters are those of `ResNetSE34V2`, and a maker of blocks (see `vouch.models.resnetse.build_stages`).
+    The parameters are those of `ResNetSE34V2`, and a function that makes a block (see
+    `vouch.models.resnetse.build_stages`).
     """
 
     def __init__(self, num_bins: int, embedding_dim: int, pooling: str, channels: Sequence[int], block: Block) -> None:
@@ -91,16 +92,16 @@ class FullResolutionResNet(ResNetSE):
         return clear_computed(self.bn1(self.relu(self.conv1(x))), mask)
 
     def sequence(self, x: torch.Tensor) -> torch.Tensor:
-        """`(batch, channels, bins, frames) -> (batch, channels * bins, frames)`, channel by channel."""
+        """Flatten channels and bins, channel by channel: to `(batch, channels * bins, frames)`."""
         return x.flatten(1, 2)
 
 
 class ResNetSE34V2(FullResolutionResNet):
     """ResNet-34 with a stem that keeps the resolution, and attention over channels and frequencies.
 
-    Features are expected normalised per band over the utterance, after pre-emphasis (as the original front end
-    does). The stem's ReLU stands before its batch normalisation, like the first of each block. With 64 bins, 8,028,492
-    parameters and 3.64 billion multiply-accumulates for 200 frames.
+    Features must be pre-emphasised and normalised per band over the utterance, as in the original front end. In the
+    stem and in each block, the first ReLU comes before its batch normalisation. With 64 bins, 8,028,492 parameters and
+    3.64 billion multiply-accumulates for 200 frames.
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ class ResNetSE34V2(FullResolutionResNet):
     Raises
     ------
     VouchError
-        Unknown pooling, unusable channels or bins.
+        The pooling is unknown, or channels or bins are not usable.
     """
 
     tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "channels": (8, 8, 8, 8)}

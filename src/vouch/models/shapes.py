@@ -1,4 +1,4 @@
-"""Networks of which only the shapes are there, to compare a file's weights with before the file is believed."""
+"""Builds networks with shapes but without memory, to check the weights of an untrusted file against them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from vouch.base.errors import VouchError
 
-# Tensors and modules of a network; the deepest known here has 2600.
+# Most tensors and modules of a network; the deepest network of Vouch has 2600.
 MAX_PARTS = 6000
 
 
@@ -21,9 +21,9 @@ Built = TypeVar("Built", bound=nn.Module)
 
 
 class _ShapesOnly(TorchFunctionMode):
-    """Spares what a network without memory can do without, and what makes torch load its compiler for seconds.
+    """Skips work that a network without memory does not need, and calls that make torch load its compiler for seconds.
 
-    Initial values are left out. Vectors of constants are made for real: no option is large enough for them to matter.
+    Initial values are skipped. Vectors of constants are allocated, since no option makes them large.
     """
 
     RANDOM = (torch.Tensor.normal_, torch.Tensor.uniform_)
@@ -38,7 +38,7 @@ class _ShapesOnly(TorchFunctionMode):
         if function in self.VECTORS:
             options["device"] = "cpu"
         if function is torch.linalg.vector_norm:
-            function = torch.sum  # of the same shape
+            function = torch.sum  # its result has the same shape
         return function(*args, **options)
 
 
@@ -48,7 +48,7 @@ def build_without_memory(build: Callable[[], Built]) -> Built:
     Raises
     ------
     VouchError
-        Sizes that make no network, or one of more than `MAX_PARTS` tensors and modules.
+        The sizes are impossible, or give more than `MAX_PARTS` tensors and modules.
     """
     parts = itertools.count(1)
 

@@ -23,14 +23,14 @@ from vouch.models.xvector import CONTEXT_FRAMES, CONTEXTS
 
 SLOPE = 0.2
 SCALES = ("none", "unit", "logistic")
-# Fewer pooled frames have no standard deviation.
+# The standard deviation needs this many pooled frames.
 MIN_POOLED_FRAMES = 2
 
 
 class SincNet(nn.Module):
-    """Three layers of convolution, max-pooling, instance normalisation and leaky ReLU; the first one of sinc filters.
+    """Three layers of convolution, max-pooling, instance normalisation and leaky ReLU; the first has sinc filters.
 
-    The absolute value of the first convolution is taken before it is pooled. Parameters as in `SincTDNN`.
+    The absolute value of the first convolution is taken before pooling. The parameters are those of `SincTDNN`.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class SincNet(nn.Module):
         return frames
 
     def forward(self, waveforms: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`(batch, samples)` to `(batch, out_channels[-1], frames)`, each with its mask, True on what is real."""
+        """Map `(batch, samples)` to `(batch, out_channels[-1], frames)`, and the mask of samples to one of frames."""
         x = clear_padding(waveforms, mask)
         if self.waveform_normalize is not None:
             x = self.waveform_normalize(x[:, None], mask)[:, 0]
         for index, (kernel_size, stride, max_pool) in enumerate(self.layers):
             x = self.conv1d[index](x)
             x = functional.max_pool1d(x.abs() if index == 0 else x, max_pool)
-            # Nothing is padded inside, so the first outputs see real samples only.
+            # The layers do not pad, so the first outputs depend on real samples only.
             mask = strided_mask(strided_mask(mask, stride, kernel_size - 1), max_pool, max_pool - 1)
             if self.instance_norm1d is not None:
                 x = self.instance_norm1d[index](x, mask)
@@ -92,7 +92,7 @@ class SincNet(nn.Module):
 
 
 class WeightNormConv1d(nn.Module):
-    """Convolution whose kernels are directions `weight_v` scaled to lengths `weight_g`.
+    """Convolution with weight normalisation: kernels are directions `weight_v` scaled to lengths `weight_g`.
 
     Source: Salimans and Kingma, "Weight normalization: a simple reparameterization to accelerate training of deep
     neural networks" (NIPS 2016), equation 2.
@@ -116,9 +116,9 @@ class WeightNormConv1d(nn.Module):
 
 
 class EmbeddingHead(nn.Module):
-    """What is done to an embedding at last: batch normalisation and a change of its length, both optional.
+    """Final batch normalisation and scaling of an embedding, both optional.
 
-    The scale "unit" divides by the length; "logistic" makes the length a sigmoid of the batch-normalised one.
+    The scale "unit" divides by the length; "logistic" makes the length a sigmoid of the batch-normalised length.
     """
 
     def __init__(self, embedding_dim: int, batch_normalize: bool, scale: str) -> None:
@@ -141,13 +141,13 @@ class EmbeddingHead(nn.Module):
 class SincTDNN(SpeakerNetwork):
     """SincNet, five weight-normalised layers over frames without batch normalisation, mean and standard deviation.
 
-    4,342,898 parameters and 0.80 GMAC for 2 s of 16 kHz. The options are those of pyannote.audio 1's
-    `sincnet`, `tdnn` and `embedding` sections, under one roof; the defaults are its tutorial's (of which only the
-    first stride, 5, differs from the defaults of its code, 1). Its checkpoints hold 262,656 parameters more: of a
-    layer that embeddings do not pass through.
+    The network has 4,342,898 parameters and 0.80 GMAC for 2 s at 16 kHz. Its options combine the sections `sincnet`,
+    `tdnn` and `embedding` of pyannote.audio 1; the defaults are those of its tutorial, which differ from those of its
+    code only in the first stride (5 instead of 1). Its checkpoints hold 262,656 more parameters, in a layer that does
+    not affect embeddings.
 
-    The waveform is normalised inside the network, so its level does not matter. There is no batch normalisation
-    (unless the options ask for it), so in training, too, padding changes nothing.
+    The waveform is normalised inside the network, so its level does not matter. There is no batch normalisation (unless
+    the options ask for it), so that padding changes nothing even in training.
 
     Parameters
     ----------
@@ -155,21 +155,21 @@ class SincTDNN(SpeakerNetwork):
     stride : three ints
         Strides of the three convolutions of SincNet, the first in samples.
     waveform_normalize, instance_normalize : bool
-        Normalise the waveform, and the output of each layer of SincNet, over time.
+        Whether to normalise the waveform, and the output of each layer of SincNet, over time.
     sample_rate : int
-        Hz.
+        Sampling rate in Hz.
     min_low_hz, min_band_hz : float
         Lowest edge and smallest width of a sinc filter, in Hz.
     out_channels, kernel_size, max_pool : three ints
-        Of the layers of SincNet; the first kernel is odd.
+        Parameters of the layers of SincNet; the first kernel size is odd.
     dropout : float
-        Probability, after each layer of SincNet.
+        Dropout probability after each layer of SincNet.
     tdnn_channels : five ints
         Output channels of the layers over frames; always (512, 512, 512, 512, 1500) in the original.
     batch_normalize : bool
-        Batch normalisation, without scale and offset, of the embeddings.
+        Whether to apply batch normalisation without scale and offset to the embeddings.
     scale : "none", "unit" or "logistic"
-        Length of the embeddings: as it comes, one, or a sigmoid of the batch-normalised length.
+        Length of the embeddings: unchanged, one, or a sigmoid of the batch-normalised length.
 
     Attributes
     ----------
@@ -179,7 +179,7 @@ class SincTDNN(SpeakerNetwork):
     Raises
     ------
     VouchError
-        Options that make no network.
+        The options do not make a network.
     """
 
     input_kind = "waveform"

@@ -1,8 +1,8 @@
 """VGG-M for 40 mel bands (VGG-M-40, VGGVox40).
 
-Source: Nagrani, Chung and Zisserman, "VoxCeleb: a large-scale speaker identification dataset" (Interspeech 2017), cut
-down to 40 bands in Chung et al., "In defence of metric learning for speaker recognition"
-(Interspeech 2020), section 4.2.
+Source: Nagrani, Chung and Zisserman, "VoxCeleb: a large-scale speaker identification dataset" (Interspeech 2017),
+reduced to 40 bands in Chung et al., "In defence of metric learning for speaker recognition" (Interspeech 2020),
+section 4.2.
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ from vouch.layers.pooling import POOLINGS
 from vouch.models.base import SpeakerNetwork
 
 NUM_BINS = 40
-# Layers of `netcnn` that make (n - 1) // 2 frames of n.
+# Layers of `netcnn` that reduce n frames to (n - 1) // 2.
 HALVING_LAYERS = (0, 3, 4, 7, 17)
 
 
 class VGGVox40(SpeakerNetwork):
-    """Six convolutions and three maxima, which together halve the frames five times, and pooling over time.
+    """Six convolutions and three max-poolings, which halve the frames five times, and pooling over time.
 
-    Features are expected normalised per band over the utterance (mean and variance, as the original front end
-    does).
-    3,769,280 parameters and 530 million multiply-accumulates for 200 frames.
+    Features must be normalised per band over the utterance (mean and variance, as in the original front end). The
+    network has 3,769,280 parameters and 530 million multiply-accumulates for 200 frames.
 
     Parameters
     ----------
     num_bins : int
-        Must be 40: the layers reduce just that many bands to one.
+        Must be 40, because the layers reduce exactly that many bands to one.
     embedding_dim : int
     pooling : str
         A name in `POOLINGS`; the original has "tap", "sap" and "max".
@@ -44,12 +43,12 @@ class VGGVox40(SpeakerNetwork):
     Attributes
     ----------
     min_frames : int
-        Shortest input in frames: 63, of which one is left. Of n frames (n - 31) // 32 are left, rounded down.
+        Shortest input in frames: 63, which give one output frame; n frames give (n - 31) // 32.
 
     Raises
     ------
     VouchError
-        Another number of bins, unknown pooling or unusable channels.
+        The number of bins is not 40, the pooling is unknown, or the channels are not usable.
     """
 
     min_frames = 63
@@ -82,7 +81,7 @@ class VGGVox40(SpeakerNetwork):
         )
         self.pooling = pick(POOLINGS, pooling, "pooling")(c6)
         self.fc = nn.Linear(self.pooling.out_channels, embedding_dim)
-        # The layers take over this layout, in which their kernels are faster on CPUs and on tensor cores.
+        # The layers keep this layout, in which their kernels are faster on CPUs and on tensor cores.
         self.netcnn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has no such overload
 
     def embed(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -18,7 +18,7 @@ from vouch.models.base import SpeakerNetwork
 
 # Kernel size and dilation of frame1 to frame5.
 CONTEXTS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))
-# Frames that the valid convolutions consume, half on each side.
+# Frames by which the unpadded convolutions shorten the input, half on each side.
 CONTEXT_FRAMES = sum((size - 1) * dilation for size, dilation in CONTEXTS)
 
 
@@ -38,9 +38,9 @@ class FrameLayer(nn.Module):
 class XVector(SpeakerNetwork):
     """Five frame layers, statistics over time, and one affine layer whose output is the embedding.
 
-    The original classifies through two more layers (`segment7` and the output layer). Here the loss sits
-    directly on `segment6`, whose output before any ReLU is the x-vector: what is trained is what is used.
-    WeSpeaker's loss sits on `segment7`, whose output is its embedding.
+    The original adds two layers (`segment7` and the output layer) for training. Here the loss is applied directly to
+    the output of `segment6` before any ReLU, which is the x-vector. WeSpeaker applies the loss to the output of
+    `segment7` and uses that as its embedding.
 
     Parameters
     ----------
@@ -52,18 +52,18 @@ class XVector(SpeakerNetwork):
     channels : five ints
         Output channels of frame1 to frame5.
     two_layers : bool
-        Whether ReLU, batch normalisation and a second affine layer (`segment7`) follow and give the embedding, as in
-        WeSpeaker.
+        Whether ReLU, batch normalisation and a second affine layer (`segment7`) follow, whose output is the embedding,
+        as in WeSpeaker.
 
     Attributes
     ----------
     min_frames : int
-        Shortest input in frames: the context of one output frame.
+        Shortest input in frames: the receptive field of one output frame.
 
     Raises
     ------
     VouchError
-        Unknown pooling or unusable channels.
+        The pooling is unknown, or the channels are not usable.
     """
 
     tiny: ClassVar = {"num_bins": 8, "embedding_dim": 8, "channels": (8, 8, 8, 8, 16)}
@@ -95,7 +95,7 @@ class XVector(SpeakerNetwork):
         x = features.transpose(1, 2)
         for layer in (self.frame1, self.frame2, self.frame3, self.frame4, self.frame5):
             x = layer(x)
-        # Nothing is padded inside, so the first outputs see real frames only; pooling takes just those.
+        # The layers do not pad, so the first outputs depend on real frames only; pooling takes exactly those.
         embeddings = self.segment6(self.pooling(x, strided_mask(mask, 1, CONTEXT_FRAMES)))
         if self.segment6_bn is None or self.segment7 is None:
             return embeddings
