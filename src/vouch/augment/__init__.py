@@ -1,1 +1,1 @@
-"""Augmentation: what is added to speech so that a network learns to ignore it."""
+"""Augmentation of training speech, so that a network learns to ignore noise."""

@@ -1,4 +1,4 @@
-"""Additive noise at a given signal-to-noise ratio, from a folder that is laid out like MUSAN."""
+"""Adds noise at a given signal-to-noise ratio, from a folder that is laid out like MUSAN."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vouch.audio.tree import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, walk_audio
 from vouch.base.errors import VouchError
 from vouch.base.options import resolve_options
 
-# Mean squares below this count as silence: -200 dB, far under what any recording resolves.
+# A mean square below this counts as silence: -200 dB, far below what any recording resolves.
 SILENCE = 1e-20
 _HEADER_THREADS = 16
 MOST_DB = 200.0
@@ -25,16 +25,16 @@ MOST_FILES = 100
 
 @dataclass(frozen=True)
 class NoiseKind:
-    """One way of adding noise.
+    """Options of one kind of noise.
 
     Attributes
     ----------
     folder : str
-        Top-level folder of the noises.
+        Folder with the recordings, below the folder of all noises.
     files_min, files_max : int
-        How many recordings are added, 1 to 100, drawn uniformly.
+        Limits of the number of recordings to add, from 1 to 100; the number is drawn uniformly.
     snr_min, snr_max : float
-        Signal-to-noise ratio of each of them in dB, from -200 to 200, drawn uniformly.
+        Limits of the signal-to-noise ratio of each in dB, from -200 to 200; the ratio is drawn uniformly.
     """
 
     folder: str
@@ -45,7 +45,7 @@ class NoiseKind:
 
 
 def read_kinds(config: Mapping[str, object]) -> dict[str, NoiseKind]:
-    """Turn the mapping of conf/augment.yaml into kinds by name; `VouchError` on an unknown, missing or wrong option."""
+    """Read the kinds of noise from the content of conf/augment.yaml; `VouchError` if an option is unknown or wrong."""
     kinds = {}
     for name, options in config.items():
         if not isinstance(options, Mapping):
@@ -60,18 +60,18 @@ def read_kinds(config: Mapping[str, object]) -> dict[str, NoiseKind]:
 
 
 def mix(speech: torch.Tensor, noise: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
-    """Add noise at a signal-to-noise ratio: x + n sqrt(P_x / (P_n 10^(snr / 10))), P being mean squares.
+    """Add noise at a signal-to-noise ratio: x + n sqrt(P_x / (P_n 10^(snr / 10))), where P is the mean square.
 
     Parameters
     ----------
     speech, noise : (..., samples) float32
     snr_db : (...) float32
-        In dB.
+        Signal-to-noise ratio in dB.
 
     Returns
     -------
     (..., samples) float32
-        Where speech or noise is silent, the speech as it is.
+        Unchanged speech where the speech or the noise is silent.
     """
     power = speech.square().mean(dim=-1)
     noise_power = noise.square().mean(dim=-1)
@@ -88,21 +88,21 @@ class NoiseFolder:
     path : str or Path
         The folder.
     kinds : mapping of str to NoiseKind
-        How to use its top-level folders; kinds whose folder is not there are left out.
+        Options of each kind, by name; kinds whose folder does not exist are skipped.
 
     Attributes
     ----------
     kinds : mapping of str to NoiseKind
-        Those that the folder has recordings for.
+        The kinds that have recordings.
     files : dict of str to list of Path
         Recordings of each kind, sorted.
     left_out : dict of str to str
-        Reason for each file that is not readable or has no samples; they are never drawn.
+        Reason for each file that cannot be read or has no samples; these files are never drawn.
 
     Raises
     ------
     VouchError
-        No recordings for any kind, or none of a kind that there are can be read.
+        There are no recordings at all, or no recording of some kind can be read.
     """
 
     def __init__(self, path: str | Path, kinds: Mapping[str, NoiseKind]) -> None:
@@ -133,7 +133,7 @@ class NoiseFolder:
         name : str
             Name of the kind.
         sample_rate : int
-            In Hz.
+        Sampling rate in Hz.
         rng : np.random.Generator
             Draws the recordings, their excerpts and the signal-to-noise ratios.
 
@@ -163,7 +163,7 @@ def _find(folder: Path) -> list[Path]:
 
 
 def _why_useless(file: Path) -> str:
-    """Return why a file can be no noise, as far as its header tells; empty when it can."""
+    """Return why a file cannot serve as noise, as far as its header shows; empty if it can."""
     try:
         return "" if count_samples(str(file)) else f"{file}: no samples"
     except VouchError as error:
@@ -171,9 +171,9 @@ def _why_useless(file: Path) -> str:
 
 
 def draw_kinds(utterance: str, kinds: Mapping[str, NoiseKind], copies: int, seed: int) -> list[str]:
-    """Draw the kinds of noise that the copies of an utterance get, all different.
+    """Draw the kinds of noise for the copies of an utterance, without repetition.
 
-    The draw depends on the seed and the utterance's name alone: not on the other utterances, nor on their order.
+    The draw depends only on the seed and the utterance's name, not on other utterances or their order.
     """
     if copies > len(kinds):
         raise VouchError(f"{copies} copies need {copies} kinds of noise, there are {len(kinds)}: {', '.join(kinds)}")

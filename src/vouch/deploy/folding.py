@@ -1,7 +1,7 @@
-"""Batch normalisation folded into the convolution before it: the same embeddings from fewer operations.
+"""Folds batch normalisation into the convolution before it: the same embeddings with fewer operations.
 
-In evaluation mode batch normalisation is a scale and a shift of each channel, which the weights and the bias of a
-convolution before it can take over. Source: Ioffe and Szegedy, "Batch normalization" (ICML 2015), algorithm 2 and
+In evaluation mode, batch normalisation scales and shifts each channel, which the weights and the bias of the
+convolution before it can do as well. Source: Ioffe and Szegedy, "Batch normalization" (ICML 2015), algorithm 2 and
 section 3.2; Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
 inference" (CVPR 2018), equation 14.
 """
@@ -20,23 +20,23 @@ from vouch.encoder import Encoder
 from vouch.layers.batch_norm import BatchNorm2d
 from vouch.layers.shortcut import NarrowShortcut
 
-# Exactly these: what a subclass does after the convolution nobody knows.
+# Only these types: a subclass may do more after the convolution.
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, NarrowShortcut)
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm2d)
-# Frames, or samples, of the example beyond the fewest that a network takes.
+# Length of the example in frames (or samples), beyond the network's minimum.
 EXAMPLE_FRAMES = 16
 
 
 def fold_batch_norm(encoder: Encoder) -> Encoder:
-    """Return a copy of an encoder, for inference alone, whose convolutions do what batch normalisation did after them.
+    """Return a copy of an encoder, for inference only, with batch normalisation folded into convolutions.
 
-    Embeddings are the same up to rounding. What is folded is found by `find_pairs`; what stands behind a ReLU, as in
-    x-vectors, stays.
+    Embeddings are the same up to rounding. `find_pairs` finds the layers to fold; batch normalisation after a ReLU, as
+    in x-vectors, stays.
 
     Parameters
     ----------
     encoder : Encoder
-        In evaluation mode; it is left as it is.
+        In evaluation mode; it is not changed.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def fold_batch_norm(encoder: Encoder) -> Encoder:
     if encoder.training:
         raise ValueError("batch normalisation is folded in evaluation mode only")
     if next(encoder.parameters()).device.type == "cuda":
-        # Its ten bits of mantissa would make embeddings of one machine differ from those of another.
+        # TF32 has a mantissa of ten bits, so embeddings would differ between machines.
         torch.backends.cudnn.allow_tf32 = False
     folded = copy.deepcopy(encoder).requires_grad_(False)
     for conv, norm in find_pairs(encoder):
@@ -58,11 +58,11 @@ def fold_batch_norm(encoder: Encoder) -> Encoder:
 
 
 def find_pairs(encoder: Encoder) -> list[tuple[str, str]]:
-    """Return the names of each convolution and of the batch normalisation that alone reads its output.
+    """Find each convolution whose output is read by a batch normalisation only; return the names of both.
 
-    The encoder embeds a short example, with and without padding, and the graph that torch keeps for gradients tells
-    what was computed from what. A pair is one that is seen both times: each of the two is called once, the second on
-    what the first gave, and no other operation gets that, not even one that overwrites it as a ReLU in place does.
+    The encoder embeds a short example, with and without padding, and torch's graph for gradients shows which operation
+    reads which output. A pair is returned if it occurs both times: each of the two is called once, the normalisation
+    reads the convolution's output, and no other operation reads or overwrites it, such as a ReLU in place.
 
     Parameters
     ----------
@@ -84,10 +84,11 @@ def find_pairs(encoder: Encoder) -> list[tuple[str, str]]:
 
 
 def _pairs_seen(encoder: Encoder, example: torch.Tensor, lengths: torch.Tensor | None) -> list[tuple[str, str]]:
-    """Return the pairs that are seen while the encoder embeds one example; see `find_pairs`."""
+    """Return the pairs that occur while the encoder embeds one example; see `find_pairs`."""
     names = {module: name for name, module in encoder.named_modules()}
     calls: Counter[nn.Module] = Counter()
-    # The node of the graph that stands for the output of a convolution, and that for the input of a normalisation.
+    # `made` maps the graph node of a convolution's output to the convolution, `normalised` a normalisation to its
+    # input.
     made: dict[Node, nn.Module] = {}
     normalised: dict[nn.Module, Node | None] = {}
 
@@ -117,7 +118,7 @@ def _pairs_seen(encoder: Encoder, example: torch.Tensor, lengths: torch.Tensor |
 
 
 def _count_reads(end: Node | None) -> Counter[Node]:
-    """Return how many operations of a graph, from its end on, get what each of its nodes stands for."""
+    """Count for each node of a graph, starting from its end, how many operations read the node's output."""
     reads: Counter[Node] = Counter()
     waiting = [end]
     while waiting:

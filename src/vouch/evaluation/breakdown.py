@@ -1,4 +1,4 @@
-"""What is known of trials beyond their label: speakers, durations and conditions, and figures for parts of a list."""
+"""Splits a trial list by speakers, durations and conditions, and computes the figures of each part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vouch.kaldi.lists.scores import Scores
 from vouch.kaldi.lists.trials import Trials
 from vouch.kaldi.tables import read_lines, read_table
 
-# Which duration of a trial decides, from those of its two sides.
+# Functions that combine the durations of both sides of a trial to the one that decides.
 SIDES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "shorter": np.minimum,
     "longer": np.maximum,
@@ -36,7 +36,7 @@ def scored_trials(trials: Trials, scores: Scores) -> Trials:
 
 
 class Unfitting(VouchError):
-    """A table of speakers lacks a speaker of some trial, or contradicts its label."""
+    """A table of speakers lacks the speaker of a trial, or contradicts its label."""
 
 
 def speakers_of(
@@ -49,20 +49,20 @@ def speakers_of(
     trials : Trials
         Trial list.
     utt2spk : str or Path
-        Table of the utterances' speakers; an enrolment id that is one of the speakers stands for itself.
+        Table of the utterances' speakers; an enrolment id that is a speaker in it stands for that speaker.
     enrol_map : str or Path, optional
-        Table of `enrol-id utterance ...`, for enrolments that are called something else.
+        Table of `enrol-id utterance ...`, for other enrolment ids.
 
     Returns
     -------
     enrol, test : (trials,) int array
-        Numbers of the speakers.
+        Speaker numbers.
 
     Raises
     ------
     Unfitting
-        Naming an id whose speaker is not known, an enrolment of several speakers, or the first trial whose label says
-        something else than the table.
+        The speaker of an id is unknown, an enrolment has several speakers, or the label of a trial contradicts the
+        table; the message names the first case.
     VouchError
         A table cannot be read.
     """
@@ -102,7 +102,7 @@ def speakers_of(
 def by_duration(
     trials: Trials, utt2dur: Mapping[str, str], edges: Sequence[float], side: str = "shorter"
 ) -> dict[str, np.ndarray]:
-    """Return which trials fall into each range of durations.
+    """Return the trials in each range of durations.
 
     Parameters
     ----------
@@ -111,14 +111,14 @@ def by_duration(
     utt2dur : mapping of str to str
         Utterance to duration in seconds, as text.
     edges : sequence of float
-        Durations in seconds at which a new range begins, ascending.
+        Durations in seconds at which new ranges begin, ascending.
     side : str
         A name in `SIDES`.
 
     Returns
     -------
     dict of str to ndarray
-        (trials,) bool array by a name such as "2 s <= shorter < 4 s"; empty ranges are left out.
+        (trials,) bool array for each name such as "2 s <= shorter < 4 s"; empty ranges are left out.
 
     Raises
     ------
@@ -126,12 +126,12 @@ def by_duration(
         The edges are not positive, finite and ascending; an utterance has no duration.
     """
     choose = pick(SIDES, side, "side of a trial")
-    # Asked this way round because a NaN is neither above nor below anything.
+    # In this form the test also fails for NaN, for which every comparison is false.
     if not edges or not all(low < high for low, high in itertools.pairwise([0.0, *edges, math.inf])):
         raise VouchError(f"ranges of durations need finite, positive ascending edges, not {' '.join(map(str, edges))}")
     durations = []
     for used, names in (("test", trials.enrol), ("enrol", trials.test)):
-        # A side that does not count may be a model of several utterances, which has no duration.
+        # The side that is not used may be a model of several utterances, which has no duration.
         wanted = names if side != used else []
         durations.append(np.array([_seconds(utt2dur, name) for name in wanted] or [0.0]))
     rows = np.searchsorted(np.asarray(edges), np.broadcast_to(choose(*durations), len(trials.is_target)), side="right")
@@ -142,19 +142,19 @@ def by_duration(
 
 
 def by_condition(trials: Trials, path: str | Path) -> dict[str, np.ndarray]:
-    """Return which trials are of each condition in a file of `enrol-id test-id name=value [name=value ...]` lines.
+    """Return the trials of each condition in a file of `enrol-id test-id name=value [name=value ...]` lines.
 
-    A trial may be there again, as in its list, with the same conditions.
+    A trial may be repeated, as in its list, with the same conditions.
 
     Returns
     -------
     dict of str to ndarray
-        (trials,) bool array by `name=value`, in alphabetical order.
+        (trials,) bool array for each `name=value`, in alphabetical order.
 
     Raises
     ------
     VouchError
-        Naming the line that is malformed or contradicts an earlier one, or the trial without a line.
+        A line is malformed or contradicts an earlier one, or a trial has no line; the message names it.
     """
     conditions: dict[tuple[str, str], list[str]] = {}
     for number, line in enumerate(read_lines(path), start=1):
@@ -181,7 +181,7 @@ def evaluate_groups(
     settings: Settings,
     speakers: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Result:
-    """Return `result` with the figures of each group of trials; what a group has no figures for becomes a note.
+    """Return `result` with the figures of each group of trials; figures that cannot be computed become a note.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def evaluate_groups(
 
 
 def _refusal(name: str, scores: np.ndarray, is_target: np.ndarray) -> str:
-    """Return why a definition of the EER cannot be computed for these trials; "" if it can."""
+    """Return why the EER of a definition cannot be computed for these trials; "" if it can."""
     definition = pick(EQUAL_ERROR_RATES, name, "definition of the EER")
     try:
         definition(scores, is_target)

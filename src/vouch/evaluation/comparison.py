@@ -1,4 +1,4 @@
-"""Whether two systems differ: a paired bootstrap of their figures over the same trials or speakers."""
+"""Tests whether two systems differ, by a paired bootstrap of their figures over the same trials or speakers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vouch.evaluation.result import LEVEL, PRIORS
 
 
 class Comparison(NamedTuple):
-    """A figure of two systems and how sure it is that they differ; equal error rates in percent."""
+    """A figure of two systems, with the significance of their difference; equal error rates in percent."""
 
     name: str
     first: float
@@ -32,8 +32,8 @@ def compare_systems(
 ) -> list[Comparison]:
     """Compare EER and minimum detection costs of two systems on the same trials.
 
-    Since both are judged on the same resampled lists, what makes a list easy or hard for both cancels: systems may
-    differ for sure although their intervals overlap.
+    Both systems are evaluated on the same resampled lists, so that the difficulty of a list cancels: systems can differ
+    significantly even if their intervals overlap.
 
     Parameters
     ----------
@@ -41,21 +41,21 @@ def compare_systems(
         (trials,) float arrays of scores, larger for targets.
     is_target : (trials,) bool array
     speakers : tuple of ndarray and ndarray, optional
-        (trials,) arrays, names or numbers of the speakers of the enrolment and of the test sides, whom the bootstrap
+        (trials,) arrays, names or numbers of the speakers of the enrolment and of the test sides, which the bootstrap
         resamples; None: it resamples trials.
     priors : sequence of float
         Target priors of the detection costs.
     draws, seed : int
-        Number of bootstrap samples, and the seed that they are drawn with.
+        Number of bootstrap samples, and the random seed.
 
     Raises
     ------
     VouchError
-        See `vouch.evaluation.metrics.roc`; or a setting is impossible.
+        As from `vouch.evaluation.metrics.roc`, or a setting is impossible.
     """
     systems = [np.asarray(scores, np.float64) for scores in (first, second)]
     is_target = np.asarray(is_target, bool)
-    # On the whole list first: it refuses what cannot be judged.
+    # The whole list comes first, because it raises the error for invalid scores.
     names, values = ["eer"], [[100 * equal_error_rate(scores, is_target).value for scores in systems]]
     for prior in priors:
         names.append(f"min_dcf({prior:g})")

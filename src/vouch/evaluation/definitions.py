@@ -1,4 +1,4 @@
-"""Equal error rates and minimum detection costs as other programs define them, for comparison with their figures.
+"""Equal error rates and minimum detection costs as other programs define them, to compare with published figures.
 
 The definitions differ by up to a few steps of the ROC: hundredths of a percent on long trial lists, much more on short
 ones or with tied scores. Vouch's own definitions are in `vouch.evaluation.metrics`; nothing else in Vouch uses these.
@@ -20,9 +20,9 @@ _Definition = Callable[[np.ndarray, np.ndarray], OperatingPoint]
 
 
 def voxceleb_trainer_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
-    """Return the larger error rate where the two are nearest, as voxceleb_trainer does.
+    """Return the larger of the two error rates where they are nearest, as voxceleb_trainer does.
 
-    It is read from a ROC without the points inside straight pieces, which may leave the nearest one out.
+    The rates come from a ROC without points inside straight segments, which may lack the nearest one.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def voxceleb_trainer_eer(scores: np.ndarray, is_target: np.ndarray) -> Operating
     Raises
     ------
     VouchError
-        See `vouch.evaluation.metrics.roc`.
+        As from `vouch.evaluation.metrics.roc`.
     """
     threshold, false_alarm, miss = _thinned_roc(scores, is_target)
     nearest = int(np.argmin(np.abs(miss - false_alarm)))
@@ -43,8 +43,8 @@ def voxceleb_trainer_eer(scores: np.ndarray, is_target: np.ndarray) -> Operating
 def pyannote_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
     """Return the mean of the four rates around the crossing, as pyannote.metrics does.
 
-    The points come from the same thinned ROC as those of `voxceleb_trainer_eer`, so that they may be far apart: the
-    result is 0.25 when all targets score above all non-targets. Parameters are those of `voxceleb_trainer_eer`.
+    The points come from the same thinned ROC as in `voxceleb_trainer_eer` and may be far apart: the result is 0.25 when
+    all targets score above all non-targets. The parameters are those of `voxceleb_trainer_eer`.
     """
     threshold, false_alarm, miss = _thinned_roc(scores, is_target)
     right = int(np.argmax(false_alarm > miss))
@@ -55,11 +55,12 @@ def pyannote_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
 def kaldi_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
     """Return the share of targets below the threshold at which Kaldi's compute-eer stops.
 
-    It walks up the targets until the non-target with as many others above it, in proportion, scores lower. The result
-    is a multiple of 1 / targets and never 1. Parameters are those of `voxceleb_trainer_eer`.
+    compute-eer goes up the sorted target scores until the non-target score at the same rank from the top, in
+    proportion, is lower. The result is a multiple of 1 / targets and never 1. The parameters are those of
+    `voxceleb_trainer_eer`.
     """
     scores, is_target = checked_trials(scores, is_target)
-    scores = scores.astype(np.float32)  # what compute-eer reads them as
+    scores = scores.astype(np.float32)  # the precision of compute-eer
     targets, nontargets = np.sort(scores[is_target]), np.sort(scores[~is_target])
     position = np.arange(len(targets) - 1)
     opposite = np.maximum(len(nontargets) - 1 - len(nontargets) * position // len(targets), 0)
@@ -71,15 +72,14 @@ def kaldi_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
 def feerci_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
     """Return the EER of feerci, which bisects the two sorted lists of scores (Haasnoot et al., 2018).
 
-    Rates are counted in steps of 1 / (n - 1) and, as scores are compared, in single precision, whose rounding may
-    decide between the two rates at the crossing. Tied scores are treated arbitrarily; a few of them may even give a
-    negative rate. Parameters are those of `voxceleb_trainer_eer`; the threshold is the target at which the bisection
-    ends.
+    Rates are counted in steps of 1 / (n - 1). Rates and scores have single precision, whose rounding may decide between
+    the two rates at the crossing. Tied scores are treated arbitrarily; a few of them may even give a negative rate. The
+    parameters are those of `voxceleb_trainer_eer`; the threshold is the target score at which the bisection ends.
 
     Raises
     ------
     VouchError
-        Also when the scores overlap and there are fewer than two trials of a kind.
+        As from `vouch.evaluation.metrics.roc`, or the scores overlap with fewer than two trials of a kind.
     """
     scores, is_target = checked_trials(scores, is_target)
     targets, nontargets = np.sort(scores[is_target]), np.sort(scores[~is_target])
@@ -92,7 +92,7 @@ def feerci_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
         raise VouchError("feerci's EER needs two target and two non-target trials")
     low_t, high_t, low_n, high_n = _feerci_bracket(targets, nontargets)
     threshold = float(targets[low_t])
-    # feerci keeps these scores, and the rates, in single precision.
+    # feerci computes in single precision.
     if np.float32(targets[low_t]) >= np.float32(nontargets[low_n]):
         low_t = bisect.bisect_right(targets, np.float32(nontargets[low_n]))
         high_t = bisect.bisect_left(targets, np.float32(nontargets[high_n])) - 1
@@ -107,8 +107,8 @@ def feerci_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
 def ge2e_eer(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoint:
     """Return the mean error rate of the best of the thresholds 0.50, 0.51, ..., 0.99, as GE2E code bases do.
 
-    Only scores above a threshold are accepted. The sweep suits cosines of a network with a scale of its own; scores
-    that cross below 0.5 get an EER that means nothing. Parameters are those of `voxceleb_trainer_eer`.
+    Scores above the threshold are accepted. The thresholds suit cosines of networks trained with GE2E; if the error
+    rates cross below 0.5, the result is meaningless. The parameters are those of `voxceleb_trainer_eer`.
     """
     scores, is_target = checked_trials(scores, is_target)
     thresholds = 0.5 + 0.01 * np.arange(50)
@@ -124,13 +124,13 @@ def sequential_min_dcf(
 ) -> OperatingPoint:
     """Return the minimum detection cost of voxceleb_trainer and of Kaldi's compute_min_dcf.py.
 
-    Tied trials are rejected one after the other, in the order of their list, which no threshold can do; accepting
-    every trial is not a candidate. Otherwise it equals `vouch.evaluation.metrics.min_dcf`, whose parameters it has.
+    Tied trials are rejected one after the other, in the order of the list, which no threshold can do, and accepting
+    every trial is not considered. Otherwise it equals `vouch.evaluation.metrics.min_dcf`, with the same parameters.
 
     Returns
     -------
     OperatingPoint
-        Cost, and the highest score that is still rejected.
+        The cost, and the highest score that is rejected.
     """
     scores, is_target = checked_trials(scores, is_target)
     order = np.argsort(scores, kind="stable")
@@ -142,7 +142,7 @@ def sequential_min_dcf(
     return OperatingPoint(float(cost[best]), float(scores[order[best]]))
 
 
-# Equal error rates by the program whose definition they follow.
+# Equal error rates by the program that defines them.
 EQUAL_ERROR_RATES: MappingProxyType[str, _Definition] = MappingProxyType(
     {
         "voxceleb_trainer": voxceleb_trainer_eer,
@@ -153,15 +153,14 @@ EQUAL_ERROR_RATES: MappingProxyType[str, _Definition] = MappingProxyType(
     }
 )
 
-# Minimum detection costs, of the programs among them that have one of their own.
+# Minimum detection costs, for the programs above that have a definition of their own.
 MIN_DCFS = MappingProxyType({"voxceleb_trainer": sequential_min_dcf, "kaldi": sequential_min_dcf})
 
 
 def _thinned_roc(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return threshold, false-alarm and miss rates, in descending order of thresholds, as scikit-learn's roc_curve.
 
-    Inner points at which both cumulative counts go on as before are left out, and a point that rejects every trial
-    comes first.
+    Points inside straight segments are left out, and a point that rejects every trial comes first.
     """
     counts = count_trials(scores, is_target)
     accepted, false = np.cumsum(counts.targets[::-1]), np.cumsum(counts.nontargets[::-1])
@@ -173,9 +172,9 @@ def _thinned_roc(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray,
 
 
 def _feerci_bracket(targets: np.ndarray, nontargets: np.ndarray) -> tuple[int, int, int, int]:
-    """Return the last positions that feerci's bisection looks at, rounded down and up, in both sorted lists.
+    """Return the last positions of feerci's bisection, rounded down and up, in both sorted lists.
 
-    Where a step is decided by the first comparison, it does not look at the other two positions: they stay behind.
+    When the first comparison decides a step, the two positions that it does not use keep their former values.
     """
     last_target, last_nontarget = len(targets) - 1, len(nontargets) - 1
     position, step = 0.5, 1.0

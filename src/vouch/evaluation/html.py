@@ -1,4 +1,4 @@
-"""One HTML file with the figures, pictures and configuration of an experiment, which needs nothing beside it."""
+"""Writes the figures, pictures and configuration of an experiment into one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vouch.evaluation.result import Result
 from vouch.evaluation.result_file import read_results
 from vouch.evaluation.table import drawn, format_html, name_of, notes_of, table_rows
 
-# A table of all figures at two target priors fits into a window of 1280 pixels; on a phone it is pushed sideways.
+# A table of all figures at two target priors fits into a window of 1280 pixels; on a phone it scrolls sideways.
 _STYLE = """
 body { font-family: sans-serif; color: #333; max-width: 90em; margin: 2em auto; padding: 0 1em; }
 table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto; font-size: 0.85em; }
@@ -42,9 +42,9 @@ def write_report(
     Parameters
     ----------
     folder : str or Path
-        With `<name>.json`, and where there are any `<name>_det.png`, `<name>_hist.png` and `*_det.all.png`.
+        Holds `<name>.json` and, optionally, `<name>_det.png`, `<name>_hist.png` and `*_det.all.png`.
     title : str
-        Heading.
+        Heading of the report.
     configuration : str or Path, optional
         Text file to show; None: none.
     provenance : str or Path, optional
@@ -65,7 +65,7 @@ def write_report(
     if not results:
         raise VouchError(f"{folder}: there are no results; run steps/compute_metrics.py")
     parts = [_summary(results)]
-    # No `<name>_det.png` ends like this, whatever the name.
+    # No `<name>_det.png` ends like this, whatever the name is.
     shared = sorted(folder.glob("*_det.all.png"))
     if shared:
         parts.append("<h2>All systems</h2>\n" + "".join(_picture(path) for path in shared))

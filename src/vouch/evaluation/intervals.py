@@ -1,7 +1,7 @@
-"""How certain figures are: bootstrap intervals over trials or over speakers, and paired tests between systems.
+"""Bootstrap intervals of figures over trials or speakers, and paired tests between systems.
 
-Each draw gives every trial a weight, the number of times it is in the resampled list. The scores are sorted once, and a
-draw only sums weights: all figures come from the resulting counts.
+Each bootstrap sample gives every trial a weight, the number of times it occurs in the resampled list. The scores are
+sorted once; a sample only sums weights, and all figures follow from the sums.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 from vouch.base.errors import VouchError
 from vouch.evaluation.metrics import Cost, checked_trials, equal_point, error_rates, pooled_cllr, ratio_costs
 
-# (generator) -> (trials,) weights of one draw
+# Function that takes a random generator and returns the (trials,) weights of one bootstrap sample.
 Resampling = Callable[[np.random.Generator], np.ndarray]
-# A step of a resampled ROC holds at most this share of the trials of a kind that lie beyond it, on the side where there
-# are fewer. Single trials within it matter a few hundredths of what resampling changes.
+# A step of a resampled ROC holds at most this share of the trials of a kind beyond it, on the side with fewer trials.
+# Single trials within a step change a figure by a few hundredths of what resampling changes.
 _FINENESS = 1 / 512
-# The ends of an interval no longer change in the digits that are shown.
+# With more bootstrap samples, the ends of an interval no longer change in the digits that are shown.
 MOST_DRAWS = 100_000
 
 
@@ -31,7 +31,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How far one system's figure lies above another's: the difference, its interval, and the two-sided p-value."""
+    """Difference of a figure between two systems (first minus second), its interval, and its two-sided p-value."""
 
     value: float
     interval: Interval
@@ -41,7 +41,7 @@ class Difference(NamedTuple):
 def over_trials(is_target: np.ndarray) -> Resampling:
     """Resample target and non-target trials independently, with replacement (Efron and Tibshirani, 1993, chapter 13).
 
-    Trials that share a speaker are not independent, so intervals from it are narrower than the truth.
+    Trials that share a speaker are not independent, so these intervals are too narrow.
 
     Parameters
     ----------
@@ -60,12 +60,12 @@ def over_trials(is_target: np.ndarray) -> Resampling:
 
 
 def over_speakers(is_target: np.ndarray, enrol: np.ndarray, test: np.ndarray) -> Resampling:
-    """Resample speakers with replacement, those of both sides at once (Snijders and Borgatti, 1999).
+    """Resample speakers with replacement, on both sides of the trials at once (Snijders and Borgatti, 1999).
 
-    A trial between two speakers is repeated for each pair of their copies, one within a speaker for each copy: both
-    sides count. Two copies of one speaker make no non-target trials. What single trials contribute to the spread is
-    counted up to three times for non-target trials, so that intervals of lists with few trials between each two
-    speakers are rather too wide (Owen, 2007). Draws without any target or any non-target trial are drawn again.
+    A trial between two speakers is repeated for each pair of their copies, a trial within a speaker for each copy. Two
+    copies of one speaker make no non-target trials. For non-target trials the variance of single trials is counted up
+    to three times, so that intervals are somewhat too wide for lists with few trials per pair of speakers (Owen, 2007).
+    Samples without any target or any non-target trial are drawn again.
 
     Parameters
     ----------
@@ -76,13 +76,13 @@ def over_speakers(is_target: np.ndarray, enrol: np.ndarray, test: np.ndarray) ->
     Raises
     ------
     VouchError
-        There are less than two speakers.
+        There are fewer than two speakers.
     """
     speakers, rows = np.unique(np.concatenate([enrol, test]), return_inverse=True)
     if len(speakers) < 2:
         raise VouchError("resampling speakers needs at least two speakers")
     one, other = rows[: len(enrol)].astype(np.int32), rows[len(enrol) :].astype(np.int32)
-    # Trials within a speaker count once for each copy of it: the number after the last speaker's is always 1.
+    # Trials within a speaker count once per copy: the weight at the index after the last speaker is always 1.
     other[one == other] = len(speakers)
     kinds = [np.flatnonzero(kind) for kind in (is_target, ~np.asarray(is_target))]
 
@@ -92,7 +92,7 @@ def over_speakers(is_target: np.ndarray, enrol: np.ndarray, test: np.ndarray) ->
             copies = np.append(np.bincount(drawn, minlength=len(speakers)), 1).astype(np.int32)
             weights = copies[one]
             weights *= copies[other]
-            # The first few trials nearly always answer it.
+            # Looking at the first trials is nearly always enough.
             if all(weights[kind[:100]].any() or weights[kind].any() for kind in kinds):
                 return weights
 
@@ -107,17 +107,17 @@ def bootstrap(
     draws: int = 1000,
     seed: int = 0,
 ) -> list[dict[str, np.ndarray]]:
-    """Return the figures of systems on resampled trials, the same ones for all systems.
+    """Return the figures of systems on bootstrap samples, which are the same for all systems.
 
     Parameters
     ----------
     systems : sequence of ndarray
-        For each the (trials,) scores.
+        (trials,) scores of each system.
     is_target : (trials,) bool array
     resampling : Resampling
-        `over_trials` or `over_speakers` of the same trials in the same order.
+        `over_trials` or `over_speakers`, made for the same trials in the same order.
     costs : sequence of Cost
-        The detection costs to compute.
+        Detection costs to compute.
     draws : int
         Number of bootstrap samples.
     seed : int
@@ -126,14 +126,14 @@ def bootstrap(
     Returns
     -------
     list of dict of str to ndarray
-        For each system, under "eer", "min_dcf(P)" and "act_dcf(P)" for each target prior P, "cllr" and "min_cllr", the
-        (draws,) values; costs and rates are shares, not percent.
+        For each system the (draws,) values of "eer", "min_dcf(P)" and "act_dcf(P)" for each target prior P, "cllr" and
+        "min_cllr"; rates are fractions, not percent.
 
     Raises
     ------
     VouchError
-        See `vouch.evaluation.metrics.roc` and `figure_names`; or there is less than one draw, or more than
-        `MOST_DRAWS`; or the seed is negative.
+        As from `vouch.evaluation.metrics.roc` and `figure_names`, or the number of draws is below 1 or above
+        `MOST_DRAWS`, or the seed is negative.
     """
     if draws < 1:
         raise VouchError(f"the bootstrap needs draws >= 1, not {draws}")
@@ -158,7 +158,7 @@ def figure_names(costs: Sequence[Cost]) -> list[str]:
     Raises
     ------
     VouchError
-        A target prior is not between 0 and 1, or two are the same, in the six digits that names have.
+        A target prior is not between 0 and 1, or two priors agree in the six digits that names have.
     """
     priors = [f"{cost.p_target:g}" for cost in costs]
     for cost, prior in zip(costs, priors, strict=True):
@@ -171,7 +171,7 @@ def figure_names(costs: Sequence[Cost]) -> list[str]:
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> Interval:
-    """Return the ends between which a share `level` of (draws,) bootstrap values lies, as much below as above."""
+    """Return the central interval that holds a share `level` of (draws,) bootstrap values."""
     if not 0 < level < 1:
         raise VouchError(f"an interval needs 0 < level < 1, not {level}")
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
@@ -179,22 +179,23 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> Interval:
 
 
 def paired_difference(value: float, first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Difference:
-    """Return the difference first - second of a figure and how sure it is that it is not zero.
+    """Return the difference first - second of a figure and its significance.
 
     Parameters
     ----------
     value : float
         Difference on the whole list.
     first, second : ndarray
-        (draws,) the figure of both systems on the same resampled lists.
+        (draws,) values of the figure for both systems on the same bootstrap samples.
     level : float
         Probability of the interval.
 
     Returns
     -------
     Difference
-        The p-value is twice the share of draws on the rarer side of zero, draws of exactly zero counted in, with one
-        added to draws and to that share so that it is never 0 (Davison and Hinkley, 1997, chapter 4).
+        The p-value is twice the share of samples on the rarer side of zero, including samples that are exactly zero.
+        One is added to that count and to the number of samples, so that it is never 0 (Davison and Hinkley, 1997,
+        chapter 4).
     """
     differences = first - second
     rarer = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
@@ -203,9 +204,9 @@ def paired_difference(value: float, first: np.ndarray, second: np.ndarray, level
 
 
 def by_score(scores: np.ndarray, is_target: np.ndarray) -> np.ndarray:
-    """Return the (trials,) order of ascending scores and, among equal ones, non-targets first.
+    """Return the (trials,) order that sorts scores ascending, with non-targets first among equal scores.
 
-    What is drawn from trials in this order does not depend on the order of their list, and is drawn faster.
+    In this order, bootstrap samples do not depend on the order of the trial list, and are faster to draw.
     """
     return np.lexsort(checked_trials(scores, is_target)[::-1])
 
@@ -222,7 +223,7 @@ class _Judge:
         scores, self._is_target = scores[self._order], is_target[self._order]
         decisions = np.searchsorted(scores, [cost.bayes_threshold() for cost in costs])
         self._starts = _step_starts(scores, self._is_target, decisions)
-        # The ROC point at which all steps below a Bayes threshold are rejected.
+        # Index of the ROC point that rejects all steps below each Bayes threshold.
         self._decisions = np.searchsorted(self._starts, decisions)
         ratio = ratio_costs(scores, self._is_target)
         self._ratio_costs = [self._mean_cost(ratio, kind) for kind in (self._is_target, ~self._is_target)]
@@ -250,7 +251,7 @@ class _Judge:
 
 
 def _step_starts(scores: np.ndarray, is_target: np.ndarray, decisions: np.ndarray) -> np.ndarray:
-    """Return where steps begin among sorted scores: every distinct score of short lists, fewer ones of long lists."""
+    """Return where steps begin among sorted scores: at every distinct score of a short list, fewer of a long list."""
     runs = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
     cuts = [decisions[decisions < len(scores)]]
     for kind in (is_target, ~is_target):
@@ -258,12 +259,12 @@ def _step_starts(scores: np.ndarray, is_target: np.ndarray, decisions: np.ndarra
         ranks = _step_ranks(len(rows))
         cuts += [rows[ranks], rows[len(rows) - 1 - ranks]]
     starts = np.unique(np.concatenate([[0], *cuts]))
-    # A step begins with the first of equal scores.
+    # Each step begins at the first of equal scores.
     return np.unique(runs[np.searchsorted(runs, starts, side="right") - 1])
 
 
 def _step_ranks(trials: int) -> np.ndarray:
-    """Return ranks from 0 to the middle whose distance grows with the rank."""
+    """Return ranks from 0 to the middle, with distances that grow with the rank."""
     ranks, rank = [], 0
     while rank <= trials // 2 and rank < trials:
         ranks.append(rank)

@@ -1,8 +1,8 @@
-"""How well scores separate target from non-target trials: ROC, EER, minimum and actual DCF, Cllr and minimum Cllr.
+"""Measures how scores separate trials: ROC, EER, minimum and actual DCF, Cllr, minimum Cllr.
 
-A trial is accepted when its score is at least the threshold. Scores that are equal cannot be told apart, so they are
-one step of the ROC: no figure here depends on the order of the trials. What other programs call by the same names is
-in `vouch.evaluation.definitions`, confidence intervals are in `vouch.evaluation.intervals`.
+A trial is accepted when its score is at least the threshold. Equal scores are one step of the ROC, so that no figure
+depends on the order of the trials. Definitions of other programs are in `vouch.evaluation.definitions`, confidence
+intervals in `vouch.evaluation.intervals`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vouch.base.errors import VouchError
 
 
 class Roc(NamedTuple):
-    """Error rates at each threshold that makes a difference.
+    """Error rates at each distinct threshold.
 
     The first point accepts every trial (miss 0, false alarm 1), the last one, with an infinite threshold, rejects
     every trial (miss 1, false alarm 0).
@@ -38,14 +38,14 @@ class Roc(NamedTuple):
 
 
 class OperatingPoint(NamedTuple):
-    """A figure and the threshold at which it is reached."""
+    """The value of a figure and the threshold at which it is reached."""
 
     value: float
     threshold: float
 
 
 class Counts(NamedTuple):
-    """Trials of each distinct score, in ascending order: (distinct,) float64, int64, int64."""
+    """Distinct scores in ascending order, and their numbers of targets and non-targets: float64, int64, int64."""
 
     score: np.ndarray
     targets: np.ndarray
@@ -53,19 +53,19 @@ class Counts(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What errors cost: the prior probability of a target trial, and the costs of one error of each kind."""
+    """Parameters of a detection cost: the prior probability of a target trial, and the cost of each kind of error."""
 
     p_target: float
     c_miss: float = 1.0
     c_fa: float = 1.0
 
     def normalized(self, miss: np.ndarray, false_alarm: np.ndarray) -> np.ndarray:
-        """Return the expected cost, divided by that of the better of accepting and of rejecting every trial."""
+        """Return the expected cost, divided by the smaller of the costs of accepting and of rejecting every trial."""
         weights = self._weights()
         return (weights[0] * miss + weights[1] * false_alarm) / min(weights)
 
     def bayes_threshold(self) -> float:
-        """Return the natural-logarithm likelihood ratio from which on accepting is the cheaper decision."""
+        """Return the log-likelihood ratio (natural logarithm) from which on accepting is the cheaper decision."""
         weights = self._weights()
         return math.log(weights[1] / weights[0])
 
@@ -101,7 +101,7 @@ def equal_error_rate(scores: np.ndarray, is_target: np.ndarray) -> OperatingPoin
 
     Between two neighbouring points of `roc` both rates are interpolated linearly, and so is the threshold: the EER is
     where the line between the points meets the diagonal. It is exactly 0 when every target scores above every
-    non-target, and 0.5 when all scores are equal. `roc` tells which arrays are accepted and what is raised.
+    non-target, and 0.5 when all scores are equal. Parameters and errors are those of `roc`.
     """
     points = roc(scores, is_target)
     rate, left, weight = equal_point(points.miss, points.false_alarm)
@@ -114,8 +114,8 @@ def min_dcf(
 ) -> OperatingPoint:
     """Return the smallest normalised detection cost over all thresholds, as in NIST's evaluation plans.
 
-    The cost c_miss p_target miss + c_fa (1 - p_target) false_alarm is divided by that of the better of the two systems
-    that do not listen, accept-all and reject-all. Both are candidates, so that the result is at most 1.
+    The cost c_miss p_target miss + c_fa (1 - p_target) false_alarm is divided by the smaller of the costs of accepting
+    and of rejecting every trial. Both are considered, so that the result is at most 1.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def min_dcf(
     Returns
     -------
     OperatingPoint
-        Cost and the lowest threshold that reaches it, infinite for reject-all.
+        The cost, and the lowest threshold that reaches it; infinite if rejecting every trial does.
     """
     points = roc(scores, is_target)
     cost = Cost(p_target, c_miss, c_fa).normalized(points.miss, points.false_alarm)
@@ -140,10 +140,10 @@ def min_dcf(
 def act_dcf(
     scores: np.ndarray, is_target: np.ndarray, p_target: float, c_miss: float = 1.0, c_fa: float = 1.0
 ) -> OperatingPoint:
-    """Return the normalised detection cost of the decisions that scores make as log-likelihood ratios.
+    """Return the normalised detection cost of Bayes decisions that take scores as log-likelihood ratios.
 
-    The threshold is Bayes', ln (c_fa (1 - p_target) / (c_miss p_target)), the same for every system. The cost is at
-    least that of `min_dcf`, by as much as the scores are badly calibrated at this prior, and may be far above 1.
+    The Bayes threshold ln (c_fa (1 - p_target) / (c_miss p_target)) is the same for every system. The cost exceeds that
+    of `min_dcf` by the calibration error at this prior, and may be far above 1.
     Parameters are those of `min_dcf`.
     """
     cost = Cost(p_target, c_miss, c_fa)
@@ -158,8 +158,8 @@ def act_dcf(
 def cllr(scores: np.ndarray, is_target: np.ndarray) -> float:
     """Return the cost of log-likelihood ratios in bits (Brümmer and du Preez, 2006).
 
-    It judges scores as natural-logarithm likelihood ratios: 0 is perfect, 1 is what constant scores of 0 give, and
-    uncalibrated scores such as cosines can be far above what their EER promises.
+    Scores are taken as log-likelihood ratios (natural logarithm). Perfect scores give 0, and constant scores of 0 give
+    1; uncalibrated scores such as cosines can give far more than their EER suggests.
     """
     scores, is_target = checked_trials(scores, is_target)
     costs = ratio_costs(scores, is_target)
@@ -169,15 +169,15 @@ def cllr(scores: np.ndarray, is_target: np.ndarray) -> float:
 def min_cllr(scores: np.ndarray, is_target: np.ndarray) -> float:
     """Return the smallest `cllr` that a non-decreasing function of the scores can reach, at most 1.
 
-    That function replaces each score by the likelihood ratio of its block, with blocks from pooling adjacent violators
-    (Zadrozny and Elkan, 2002; Brümmer and du Preez, 2006): the part of Cllr which calibration cannot mend.
+    The pool-adjacent-violators algorithm finds that function (Zadrozny and Elkan, 2002; Brümmer and du Preez, 2006).
+    The result is the part of Cllr that calibration cannot reduce.
     """
     counts = count_trials(scores, is_target)
     return pooled_cllr(counts.targets, counts.nontargets)
 
 
 def checked_trials(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return both as (trials,) arrays, float64 and bool; `VouchError` as from `roc`."""
+    """Return both as (trials,) arrays, float64 and bool, after the checks of `roc`."""
     scores = np.asarray(scores, dtype=np.float64)
     is_target = np.asarray(is_target, dtype=bool)
     if scores.ndim != 1 or scores.shape != is_target.shape:
@@ -195,7 +195,7 @@ def checked_trials(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarra
 
 
 def count_trials(scores: np.ndarray, is_target: np.ndarray) -> Counts:
-    """Return how many targets and non-targets have each distinct score; `VouchError` as from `roc`."""
+    """Count the targets and non-targets of each distinct score, after the checks of `roc`."""
     scores, is_target = checked_trials(scores, is_target)
     order = np.argsort(scores)
     scores = scores[order]
@@ -206,14 +206,14 @@ def count_trials(scores: np.ndarray, is_target: np.ndarray) -> Counts:
 
 
 def error_rates(targets: np.ndarray, nontargets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return miss and false-alarm rates, both (steps + 1,), from the numbers of trials in (steps,) ascending scores."""
+    """Return miss and false-alarm rates, both (steps + 1,), from the trial counts of (steps,) ascending scores."""
     miss = np.append(0, np.cumsum(targets)) / targets.sum()
     false_alarm = np.append(np.cumsum(nontargets[::-1])[::-1], 0) / nontargets.sum()
     return miss, false_alarm
 
 
 def equal_point(miss: np.ndarray, false_alarm: np.ndarray) -> tuple[float, int, float]:
-    """Return where interpolated rates are equal: the rate, the point left of it, and the way from there (0 to 1)."""
+    """Return where interpolated rates are equal: the rate, the point before it, the fraction of the way (0 to 1)."""
     difference = miss - false_alarm
     right = int(np.argmax(difference >= 0))
     left = right - 1
@@ -222,18 +222,18 @@ def equal_point(miss: np.ndarray, false_alarm: np.ndarray) -> tuple[float, int, 
 
 
 def ratio_costs(scores: np.ndarray, is_target: np.ndarray) -> np.ndarray:
-    """Return what each trial contributes to Cllr, in bits: log2 (1 + exp(-score)), for non-targets exp(score)."""
+    """Each trial's contribution to Cllr in bits: log2 (1 + exp(-score)), non-targets log2 (1 + exp(score))."""
     return np.logaddexp(0, np.where(is_target, -scores, scores)) / math.log(2)
 
 
 def pooled_cllr(targets: np.ndarray, nontargets: np.ndarray) -> float:
-    """Return the minimum Cllr from the numbers of trials in (steps,) ascending scores."""
+    """Return the minimum Cllr from the trial counts of (steps,) ascending scores."""
     trials = targets + nontargets
     targets, nontargets, trials = targets[trials > 0], nontargets[trials > 0], trials[trials > 0]
     starts = isotonic_regression(targets / trials, weights=trials).blocks[:-1]
     miss = np.add.reduceat(targets, starts) / targets.sum()
     false_alarm = np.add.reduceat(nontargets, starts) / nontargets.sum()
-    # A block of one kind of trials only has an infinite ratio with the right sign, which costs nothing.
+    # A block with one kind of trial only has an infinite log-likelihood ratio of the right sign, which costs nothing.
     mixed = (miss > 0) & (false_alarm > 0)
     miss, false_alarm = miss[mixed], false_alarm[mixed]
     costs = miss * np.log1p(false_alarm / miss) + false_alarm * np.log1p(miss / false_alarm)

@@ -1,4 +1,4 @@
-"""The style that all pictures have, and how they are written."""
+"""Creates and writes figures in the style that all pictures share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from vouch.base.files import atomic_write
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; other dashes help on paper without colour.
+# Okabe and Ito's palette, which colour-blind readers can distinguish; dash patterns help in print without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1)))
 INK = "#333333"
@@ -24,9 +24,9 @@ def new_figure(width: float, height: float, panels: Sequence[float] = (1.0,)) ->
     Parameters
     ----------
     width, height : float
-        In inches.
+        Size in inches.
     panels : sequence of float
-        Relative heights of the axes, which stand below each other and share the one that goes to the right.
+        Relative heights of the axes, which are stacked and share the horizontal axis.
     """
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -46,6 +46,6 @@ def write_picture(file: IO[bytes], figure: Figure) -> None:
 
 
 def save_picture(path: str | Path, figure: Figure) -> None:
-    """Write a figure as PNG to a file, which appears whole or not at all."""
+    """Write a figure as PNG to a file, whole or not at all."""
     with atomic_write(path, "wb") as file:
         write_picture(file, figure)

@@ -1,4 +1,4 @@
-"""Pictures of score files: the DET curve and the histogram of target and non-target scores."""
+"""Draws the DET curve and the histogram of target and non-target scores."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class _MarkerStyle(TypedDict):
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # EER, then one for each target prior
 _MARKER_STYLE: _MarkerStyle = {"markersize": 7, "markeredgecolor": INK, "markeredgewidth": 0.8}
-# Both axes of every DET picture, so that pictures can be laid side by side, and the rates that are marked on them.
+# Limits of both axes of every DET plot, so that plots can be compared.
 DET_LOW, DET_HIGH = 1e-4, 0.6
 _TICKS = (DET_LOW, 5e-4, 1e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, DET_HIGH)
-_LEAST_RATE = 1e-8  # a rate of 0, off the axes but not infinite
+_LEAST_RATE = 1e-8  # replaces a rate of 0: outside the axes, but finite when warped
 _DOTS = 1000  # along one axis; finer steps cannot be seen
-_PARTS = np.arange(1, 50) / 50  # of a step
-_CEILING = 1 - 1e-9  # a rate of 1, far outside the axes but not infinite
-LEAST_BINS, MOST_BINS = 20, 200  # of a histogram
+_PARTS = np.arange(1, 50) / 50  # fractions of a step
+_CEILING = 1 - 1e-9  # replaces a rate of 1: far outside the axes, but finite when warped
+LEAST_BINS, MOST_BINS = 20, 200  # bins of a histogram
 _LONGEST_NAME = 40  # characters
 _AXIS_POINTS, _LETTER, _LINE = 400, 5, 10  # length of an axis, and width and height of small letters, in points
 
 
 class System(NamedTuple):
-    """What a picture shows of one system: figures, (trials,) scores and (trials,) bool labels."""
+    """Data of one system for a plot: figures, (trials,) scores and (trials,) bool labels."""
 
     result: Result
     scores: np.ndarray
@@ -46,7 +46,7 @@ class System(NamedTuple):
 
 
 class _Outside(NamedTuple):
-    """A marker with a rate off the axes: where it stands on their edge, its rates, its colour."""
+    """A marker with a rate outside the axes: its place on their edge, its rates, its colour."""
 
     place: tuple[float, float]
     text: str
@@ -57,20 +57,20 @@ def plot_det(path: str | Path, systems: Sequence[System]) -> None:
     """Draw the detection error trade-off of one or several systems as PNG (Martin et al., 1997).
 
     Both axes are warped by the inverse normal distribution, so that normally distributed scores give straight lines,
-    and go from `DET_LOW` to `DET_HIGH` in every picture. A circle marks the EER of each system, other signs its minimum
-    detection costs; those with a rate outside the axes, such as 0, are drawn on the edge, with their rates beside them.
+    and go from `DET_LOW` to `DET_HIGH` in every plot. A circle marks the EER of each system, other markers its minimum
+    detection costs. Markers with a rate outside the axes, such as 0, are drawn on the edge, labelled with their rates.
 
     Raises
     ------
     VouchError
-        The systems have detection costs at different target priors, or at more than there are signs for.
+        The systems have detection costs at different target priors, or at more priors than there are markers.
     """
     priors = {tuple(system.result.min_dcf) for system in systems}
     if len(priors) > 1 or len(next(iter(priors))) >= len(_MARKERS):
         raise VouchError(f"a DET plot needs the same target priors for all systems, {len(_MARKERS) - 1} at most")
     curves = [roc(system.scores, system.is_target) for system in systems]
     optima = [_optima(curve, system.result) for curve, system in zip(curves, systems, strict=True)]
-    # The legend below the axes has a line for each system.
+    # Room for the legend below the axes, which has a line for each system.
     figure, (axes,) = new_figure(6.4, 7.35 + 0.2 * len(systems))
     ends = ndtri([DET_LOW, DET_HIGH])
     axes.plot(ends, ends, color="#bbbbbb", linewidth=0.8, zorder=1)
@@ -96,7 +96,7 @@ def plot_det(path: str | Path, systems: Sequence[System]) -> None:
 def plot_histogram(path: str | Path, system: System) -> None:
     """Draw the densities of target and non-target scores and the thresholds of the EER and of minDCF as PNG.
 
-    A minimum detection cost that rejecting every trial reaches has no threshold.
+    The threshold of a minimum detection cost is not drawn if rejecting every trial reaches that cost.
     """
     result, scores, is_target = system
     figure, (axes,) = new_figure(7.2, 4.4)
@@ -122,15 +122,15 @@ def plot_histogram(path: str | Path, system: System) -> None:
 
 
 def count_bins(targets: np.ndarray, nontargets: np.ndarray) -> int:
-    """Return how many equal bins over all scores show both kinds of trials, from `LEAST_BINS` to `MOST_BINS`.
+    """Return the number of equal bins that suits both kinds of trials, from `LEAST_BINS` to `MOST_BINS`.
 
-    The width is Freedman and Diaconis's (1981), 2 IQR n^(-1/3), of the narrower kind's interquartile range and of the
-    rarer kind's number: no shape is lost between bins, and bins are not so fine that they are mostly empty.
+    The width is that of Freedman and Diaconis (1981), 2 IQR n^(-1/3), with the smaller interquartile range and the
+    smaller number of scores of the two kinds: fine enough for both shapes, without mostly empty bins.
 
     Parameters
     ----------
     targets, nontargets : ndarray
-        (trials of this kind,) scores, at least one of each.
+        (trials of this kind,) scores, at least one of each kind.
     """
     kinds = targets, nontargets
     spreads = [float(np.subtract(*np.quantile(scores, (0.75, 0.25)))) for scores in kinds]
@@ -140,7 +140,7 @@ def count_bins(targets: np.ndarray, nontargets: np.ndarray) -> int:
 
 
 def _bin_edges(scores: np.ndarray, bins: int) -> np.ndarray:
-    """Return the ends of equal bins over all scores, and over more where these are too near to each other for bins."""
+    """Return the edges of equal bins over all scores; the range is widened if the scores are too close together."""
     low, high = np.min(scores), np.max(scores)
     finest = 1e-9 * max(abs(low), abs(high)) + 1e-200
     if high - low < finest:
@@ -157,9 +157,9 @@ def _optima(curve: Roc, result: Result) -> np.ndarray:
 
 
 def _write_rates(axes: Axes, outside: Sequence[_Outside]) -> None:
-    """Write the rates of markers that stand on the edge beside them, towards the inside, and below each other."""
+    """Label the markers on the edge with their rates, inside the axes and without overlap."""
     start, end = ndtri([DET_LOW, DET_HIGH])
-    # Left end, right end and row of what is written; all in points, as wide and high as letters are about.
+    # Left end, right end and row of each label, in points; letters are assumed to have an average width and height.
     taken: list[tuple[float, float, int, bool]] = []
     for place, text, colour in dict.fromkeys(outside):
         right, up = (value < (start + end) / 2 for value in place)
@@ -185,9 +185,9 @@ def _write_rates(axes: Axes, outside: Sequence[_Outside]) -> None:
 
 
 def _warped(curve: Roc, result: Result) -> tuple[np.ndarray, np.ndarray]:
-    """Return (false alarm, miss) rates on the axes' scale, without those on one pixel with both neighbours."""
+    """Return warped (false alarm, miss) rates, without points on the same pixel as both of their neighbours."""
     rates = np.column_stack([curve.false_alarm, curve.miss])
-    # A rate of 0 has no place on the axis. It is drawn on the edge if that is below one error in all trials.
+    # A rate of 0 is drawn on the edge of the axes if one error in all trials would lie outside of them.
     trials = np.array([result.nontargets, result.targets])
     floor = np.where(DET_LOW * trials < 1, DET_LOW, _LEAST_RATE)
     dot = (ndtri(DET_HIGH) - ndtri(DET_LOW)) / _DOTS
@@ -195,7 +195,7 @@ def _warped(curve: Roc, result: Result) -> tuple[np.ndarray, np.ndarray]:
     moves = np.any(np.diff(dots, axis=0), axis=1)
     keep = np.append(True, moves) | np.append(moves, True)
     rates, dots = rates[keep], dots[keep]
-    # Tied scores give slanted steps. They are straight lines between rates, which the warped axes bend.
+    # Tied scores give slanted steps: straight lines between rates, which become curves on the warped axes.
     slanted = np.flatnonzero(np.all(np.abs(np.diff(dots, axis=0)) > 2, axis=1))
     rows = np.sort(np.append(np.arange(len(rates)), slanted[:, None] + _PARTS))
     x, y = (np.interp(rows, np.arange(len(rates)), rate) for rate in rates.T)
@@ -234,7 +234,7 @@ def _det_legends(axes: Axes, systems: Sequence[System]) -> None:
 
 
 def _legible(name: str) -> str:
-    """Shorten a long name in the middle and keep matplotlib from reading formulas between dollar signs."""
+    """Shorten a long name in the middle, and escape dollar signs, between which matplotlib reads formulas."""
     if len(name) > _LONGEST_NAME:
         half = _LONGEST_NAME // 2
         name = f"{name[:half]}…{name[-half:]}"

@@ -1,4 +1,4 @@
-"""What made a model, as a section of an HTML report: when, how, with what software, on what data, and how it learnt."""
+"""Formats the provenance of a model as a section of an HTML report: date, command, software, data, curves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def provenance_section(path: str | Path) -> str:
     Raises
     ------
     VouchError
-        The file is missing, or holds something else.
+        The file is missing or is not such a record.
     """
     record = read_json(path)
     try:
@@ -39,12 +39,12 @@ def provenance_section(path: str | Path) -> str:
 
 
 def image(name: str, png: bytes) -> str:
-    """Return an element of HTML that holds a picture."""
+    """Return an HTML element that embeds a PNG picture."""
     return f'<img alt="{html.escape(name)}" src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">\n'
 
 
 def _rows(record: Mapping) -> list[tuple[str, str]]:
-    """Return what is told and its value, as plain text."""
+    """Return the rows of the table, name and value, as plain text."""
     rows = []
     if "date" in record:
         rows.append(("date", str(record["date"])))

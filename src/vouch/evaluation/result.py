@@ -1,4 +1,4 @@
-"""The figures of a system on a trial list."""
+"""Computes and holds the figures of a system on a trial list."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from vouch.evaluation.intervals import Interval, bootstrap, by_score, over_speak
 from vouch.evaluation.metrics import Cost, OperatingPoint, act_dcf, cllr, equal_error_rate, min_cllr, min_dcf
 from vouch.evaluation.score_source import ScoreSource
 
-# Target priors of the detection costs: those of NIST SRE 2010 and later, and of the VoxCeleb challenges.
+# Target priors of the detection costs, as in NIST SRE since 2010 and in the VoxCeleb challenges.
 PRIORS = (0.01, 0.05)
 LEVEL = 0.95
-# Differences and sums of larger scores are no longer finite.
+# Differences and sums of larger scores may overflow.
 MAX_SCORE = 1e300
-# With fewer of them, other speakers give other figures, and the bootstrap cannot tell how different ones.
+# With fewer speakers, other speakers would give other figures, and the bootstrap underestimates the difference.
 FEW_SPEAKERS = 20
-# What can be drawn for the intervals.
+# Units that the bootstrap can resample.
 UNITS = ("speakers", "trials")
 
 
@@ -30,17 +30,17 @@ class Result:
     Attributes
     ----------
     system : str
-        Its name in tables and pictures.
+        Name in tables and pictures.
     targets, nontargets : int
         Number of scored trials of each kind.
     unscored : int
-        Trials of the list that were left out because they have no score.
+        Trials of the list that have no score and were left out.
     eer : OperatingPoint
         Equal error rate in percent and its threshold.
     min_dcf, act_dcf : dict of float to OperatingPoint
-        For each target prior, the minimum and the actual detection cost (both errors cost 1) and where.
+        For each target prior, the minimum and the actual detection cost (with unit error costs) and its threshold.
     cllr, min_cllr : float
-        Cost of the scores, read as natural-logarithm likelihood ratios, and the least of any calibration.
+        Cllr of the scores, read as log-likelihood ratios (natural logarithm), and the minimum over all calibrations.
     intervals : dict of str to Interval
         Bootstrap intervals of probability `level` by the names of `vouch.evaluation.intervals.bootstrap`; EER in
         percent.
@@ -51,21 +51,21 @@ class Result:
     resampled : str
         What the bootstrap drew, "trials" or "speakers".
     speakers : int or None
-        How many different ones the two sides of the trials have; None: it is not known whose the utterances are.
+        Number of speakers on both sides of the trials; None if it is unknown.
     other_eers : dict of str to float
-        Equal error rates in percent by definitions of other programs.
+        Equal error rates in percent by the definitions of other programs.
     other_min_dcfs : dict of str to dict of float to float
-        Minimum detection costs by program and target prior, of the programs that define one.
+        Minimum detection costs by program and target prior, for programs with a definition of their own.
     groups : tuple of Result
-        The same for parts of the list, named in `system`.
+        Results for parts of the list, with the name of the part as `system`.
     calibrated : bool
-        Whether the scores are said to be log-likelihood ratios; otherwise `act_dcf` and `cllr` mean nothing.
+        Whether the user declared the scores log-likelihood ratios; otherwise `act_dcf` and `cllr` are meaningless.
     notes : tuple of str
-        Sentences about what the figures do not say by themselves.
+        Sentences that a reader needs to interpret the figures.
     source : ScoreSource, optional
-        The score file; None: it is not known.
+        The score file; None if it is unknown.
     outdated : str, optional
-        Why these are no longer the figures of that file, found when the result is read; None: they are.
+        Why the score file no longer gives these figures, determined when the result is read; None if it does.
     """
 
     system: str
@@ -93,20 +93,20 @@ class Result:
 
 @dataclass(frozen=True)
 class Settings:
-    """What `evaluate` computes.
+    """Options of `evaluate`.
 
     Attributes
     ----------
     draws, seed : int
-        Number of bootstrap samples, and the seed that they are drawn with.
+        Number of bootstrap samples, and the random seed.
     priors : tuple of float
         Target priors of the detection costs.
     definitions : tuple of str
         Names in `vouch.evaluation.definitions.EQUAL_ERROR_RATES`.
     resample : str
-        What the bootstrap draws, of `UNITS`; speakers only where they are known, or else trials.
+        Unit that the bootstrap resamples, one of `UNITS`; trials are resampled if the speakers are unknown.
     calibrated : bool
-        Whether the scores are natural-logarithm likelihood ratios.
+        Whether the scores are log-likelihood ratios (natural logarithm).
     """
 
     draws: int = 1000
@@ -130,23 +130,23 @@ def evaluate(
     Parameters
     ----------
     system : str
-        Name.
+        Name of the system.
     scores : (trials,) float array
         Larger for targets.
     is_target : (trials,) bool array
     settings : Settings, optional
         What to compute; None: the defaults.
     speakers : tuple of ndarray and ndarray, optional
-        (trials,) arrays, names or numbers of the speakers of the enrolment and of the test sides; None: they are not
-        known, and the bootstrap resamples trials whatever the settings say.
+        (trials,) arrays, names or numbers of the speakers of the enrolment and of the test sides; None: they are
+        unknown, and the bootstrap resamples trials whatever the settings say.
     unscored : int
-        Trials that were left out, for the record.
+        Number of trials that were left out, for the record.
 
     Raises
     ------
     VouchError
-        See `vouch.evaluation.metrics.roc`; or a setting is impossible, the name is not one line, or a score is beyond
-        `MAX_SCORE`.
+        As from `vouch.evaluation.metrics.roc`, or a setting is impossible, the name is not one line, or a score is
+        beyond `MAX_SCORE`.
     """
     settings = settings or Settings()
     if not system.strip() or system.splitlines() != [system]:
@@ -155,7 +155,7 @@ def evaluate(
         raise VouchError(f"unknown unit to resample '{settings.resample}'{nearest(settings.resample, UNITS)}")
     definitions = {name: pick(EQUAL_ERROR_RATES, name, "definition of the EER") for name in settings.definitions}
     costs = [Cost(prior) for prior in settings.priors]
-    # Before the trials are sorted: these depend on the order of tied ones in the list.
+    # This comes before sorting, because these costs depend on the order of tied trials in the list.
     costs_by_program = {
         name: {prior: MIN_DCFS[name](scores, is_target, prior).value for prior in settings.priors}
         for name in definitions
@@ -202,14 +202,14 @@ def evaluate(
 
 
 def remarks(resampled: str, speakers: int | None) -> list[str]:
-    """Return what a reader of intervals must know.
+    """Return sentences that a reader needs to interpret the intervals.
 
     Parameters
     ----------
     resampled : str
-        What was drawn, of `UNITS`.
+        Unit that was resampled, one of `UNITS`.
     speakers : int or None
-        How many the trials have; None: nobody knows.
+        Number of speakers; None if it is unknown.
     """
     found = []
     if resampled == "trials":

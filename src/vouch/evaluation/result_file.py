@@ -1,4 +1,4 @@
-"""Results as JSON files: written by stage 7, read by tables and reports."""
+"""Writes results as JSON files in stage 7, and reads them for tables and reports."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from vouch.evaluation.score_source import ScoreSource, why_outdated
 
 
 def write_result(path: str | Path, result: Result) -> None:
-    """Write all figures as JSON; an infinite threshold is null there."""
+    """Write all figures as JSON, with null for an infinite threshold."""
     record = {**_record(result), "scores": result.source and result.source._asdict()}
     write_text(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_result(path: str | Path) -> Result:
-    """Read what `write_result` wrote; `VouchError` when it is something else, or a field is not what it should be."""
+    """Read a file of `write_result`; `VouchError` if it is not one, or a field has the wrong type."""
     content = read_json(path)
     problem, advice = "not a result of this version of stage 7", "judge its scores again, or remove it"
     with about_file(path, problem, advice):
@@ -33,16 +33,16 @@ def read_result(path: str | Path) -> Result:
 
 
 def read_results(folder: str | Path) -> dict[str, Result]:
-    """Read all results of a folder by their file names without ending, in alphabetical order.
+    """Read all results of a folder, by file name without ending, in alphabetical order.
 
-    Those that are of other scores than the score file now holds have that as `outdated`, and so have their groups.
+    If the score file of a result has changed, its `outdated` and that of its groups say so.
     """
     results = {path.stem: read_result(path) for path in sorted(Path(folder).glob("*.json"))}
     return {name: _compared(result, folder) for name, result in results.items()}
 
 
 def _compared(result: Result, folder: str | Path) -> Result:
-    """Return the result with a note on whether its score file has changed or gone since."""
+    """Return the result with `outdated` set if its score file has changed or is gone."""
     outdated = None if result.source is None else why_outdated(result.source, folder)
     groups = tuple(replace(group, outdated=outdated) for group in result.groups)
     return replace(result, outdated=outdated, groups=groups)
@@ -101,12 +101,12 @@ def _result(fields: Fields, is_group: bool = False) -> Result:
     for name in ("cllr", "min_cllr"):
         intervals[name] = _interval(fields.fields(name))
     resampled, level = interval.text("resampled"), interval.number("level")
-    # Files of older versions tell neither how many speakers there are nor whether scores are calibrated.
+    # Files of older versions have neither the number of speakers nor whether the scores are calibrated.
     is_known = "speakers" in interval.names() and not interval.is_null("speakers")
     if resampled not in UNITS or not 0 < level < 1:
         raise ValueError("'eer_interval' does not say what was resampled")
     other_eers, other_min_dcfs = fields.fields("other_eers_percent"), fields.fields("other_min_dcfs")
-    # Parts have no parts: what is nested deeper is no result.
+    # Groups have no groups of their own.
     groups = fields.values("groups")
     if groups and is_group:
         raise ValueError("a group has groups")
@@ -134,7 +134,7 @@ def _result(fields: Fields, is_group: bool = False) -> Result:
 
 
 def _source(fields: Fields) -> ScoreSource | None:
-    # Files of older versions do not say what scores they are of.
+    # Files of older versions do not name their score file.
     if "scores" not in fields.names() or fields.is_null("scores"):
         return None
     source = fields.fields("scores")
@@ -142,7 +142,7 @@ def _source(fields: Fields) -> ScoreSource | None:
 
 
 def _points(fields: Fields, kind: str, intervals: dict[str, Interval]) -> dict[float, OperatingPoint]:
-    """Return the detection costs by target prior, and add their intervals."""
+    """Return the detection costs by target prior; add their intervals to `intervals`."""
     points = {}
     for prior in fields.names():
         dcf = fields.fields(prior)
@@ -161,14 +161,14 @@ def _costs(fields: Fields) -> dict[float, float]:
 
 
 def _prior(text: str) -> float:
-    """Return a target prior, which is written in six digits."""
+    """Parse a target prior, which is written in six digits."""
     if not 0 < float(text) < 1 or text != f"{float(text):g}":
         raise ValueError("a target prior is no number between 0 and 1")
     return float(text)
 
 
 def _line(text: str) -> str:
-    """Return a text of the file after checking that it fits into a cell of a table or a line below it."""
+    """Return a text of the file after checking that it is one line, as cells of a table must be."""
     if text.splitlines() != [text]:
         raise ValueError("a name or note is not one line")
     return text

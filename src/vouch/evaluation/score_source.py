@@ -1,4 +1,4 @@
-"""Which score file a result was computed from, and whether that file is still there and the same."""
+"""Records which score file a result was computed from, and checks whether that file has changed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from vouch.kaldi.lineage.records import check_current
 
 
 class ScoreSource(NamedTuple):
-    """A score file as a result remembers it.
+    """Reference from a result to its score file.
 
     Attributes
     ----------
     path : str
-        Relative to the folder of the result if the file is below the folder above that one, as all of an experiment is,
-        which may be moved as a whole; otherwise absolute.
+        Relative to the folder of the result if the file is below that folder's parent, so that an experiment can be
+        moved as a whole; otherwise absolute.
     sha256 : str
-        Digest of its bytes, in hexadecimal.
+        SHA-256 digest of its bytes, in hexadecimal.
     """
 
     path: str
@@ -27,7 +27,7 @@ class ScoreSource(NamedTuple):
 
 
 def identify(scores: str | Path, folder: str | Path) -> ScoreSource | None:
-    """Return the record of a score file for a result in `folder`, which need not exist yet; None for a pipe.
+    """Return the reference to a score file for a result in `folder`, which need not exist yet; None for a pipe.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def identify(scores: str | Path, folder: str | Path) -> ScoreSource | None:
         The file cannot be read.
     """
     if not Path(scores).is_file():
-        return None  # what came through a pipe cannot be looked at again
+        return None  # a pipe cannot be read again for comparison
     path, folder = Path(scores).resolve(), Path(folder).resolve()
     above = folder.parent
     if path.is_relative_to(folder):
@@ -48,10 +48,9 @@ def identify(scores: str | Path, folder: str | Path) -> ScoreSource | None:
 
 
 def why_outdated(source: ScoreSource, folder: str | Path) -> str | None:
-    """Say why a result in `folder` is no longer that of its score file; None: it is.
+    """Return the reason why the score file no longer gives a result in `folder`; None if it does.
 
-    The file is gone, holds something else, or should be made again by what its own record says
-    (`vouch.kaldi.lineage.records`).
+    The file is gone, has changed, or is itself outdated according to its own record (`vouch.kaldi.lineage.records`).
     """
     path = Path(folder).resolve() / source.path
     if not path.is_file():

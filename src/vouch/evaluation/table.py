@@ -1,4 +1,4 @@
-"""Tables of results, one line for each system, as text, Markdown or HTML."""
+"""Formats tables of results, with one line for each system, as text, Markdown or HTML."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vouch.evaluation.result import LEVEL, Result
 Row = tuple[str, ...]
 Record = dict[str, "str | float | bool | list[str] | None"]
 ABSENT = "-"
-# What would end a cell or begin emphasis in Markdown.
+# Characters that would end a cell or begin emphasis in Markdown.
 _SIGNS = re.compile(r"[\\|*]")
-# Behind the name of a system whose score file is another one now, or gone.
+# Appended to the name of a system whose score file has changed or is gone.
 OUTDATED = " (of earlier scores)"
-# Behind actual costs and Cllr of scores that are no log-likelihood ratios.
+# Appended to actual costs and Cllr of scores that are not log-likelihood ratios.
 UNCALIBRATED = "*"
 _WHAT_IT_MARKS = (
     f"{UNCALIBRATED} actDCF and Cllr read scores as log-likelihood ratios; these scores are not calibrated, and so"
@@ -27,14 +27,14 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
     """Return the heading and a row for each result.
 
     `OUTDATED` marks a result whose score file has changed since. Figures by the definitions of other programs are
-    shown whenever a result has them.
+    shown if any result has them.
 
     Parameters
     ----------
     results : sequence of Result
-        Results on one or several trial lists; a detection cost that only some of them have is `ABSENT` in the others.
+        Results on one or several trial lists; a detection cost that a result lacks is shown as `ABSENT`.
     every_figure : bool
-        Whether to show the actual costs, Cllr and minimum Cllr too; `UNCALIBRATED` marks those that mean nothing.
+        Whether to show the actual costs, Cllr and minimum Cllr too; `UNCALIBRATED` marks those that are meaningless.
     """
     priors = sorted({prior for result in results for prior in result.min_dcf})
     definitions = sorted({name for result in results for name in result.other_eers})
@@ -65,7 +65,7 @@ def table_rows(results: Sequence[Result], every_figure: bool = False) -> list[Ro
 
 
 def table_records(results: Sequence[Result]) -> list[Record]:
-    """Return the same figures as numbers, one record for each result; None: it has no such figure."""
+    """Return the same figures as numbers, one record for each result; None for figures that it lacks."""
     priors = sorted({prior for result in results for prior in result.min_dcf})
     definitions = sorted({name for result in results for name in result.other_eers})
     costs = sorted({(name, p) for result in results for name, points in result.other_min_dcfs.items() for p in points})
@@ -99,15 +99,15 @@ def name_of(result: Result) -> str:
 
 
 def drawn(result: Result) -> str:
-    """Return what the bootstrap resampled for the intervals: "24 speakers" or "trials"."""
+    """Return the units that the bootstrap resampled for the intervals: "24 speakers" or "trials"."""
     number = f"{result.speakers} " if result.resampled == "speakers" and result.speakers else ""
     return number + result.resampled
 
 
 def notes_of(results: Sequence[Result], every_figure: bool = False) -> list[str]:
-    """Return the remarks on the results, one line each, beginning with the names of the systems that it concerns.
+    """Return the remarks on the results, one line each, beginning with the names of the systems concerned.
 
-    `every_figure` is that of the table that the notes stand below.
+    `every_figure` must be that of the table above the notes.
     """
     systems: dict[str, list[str]] = {}
     for result in results:
@@ -124,7 +124,7 @@ def notes_of(results: Sequence[Result], every_figure: bool = False) -> list[str]
 
 
 def format_table(results: Sequence[Result]) -> str:
-    """Return the table of results and, below it, of the parts of their trial lists; then what was left out."""
+    """Return the table of results, the table of their groups, and notes on trials that were left out."""
     groups = [group for result in results for group in result.groups]
     text = format_text(table_rows(results))
     if groups:

@@ -1,4 +1,4 @@
-"""The picture of a training: loss, validation EER and learning rate of each epoch."""
+"""Draws the training curves: loss, validation EER and learning rate of each epoch."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from matplotlib.ticker import MaxNLocator
 
 from vouch.evaluation.pictures import COLOURS, INK, new_figure, write_picture
 
-# Beyond any loss; axes cannot be divided where numbers are much larger.
+# Larger than any loss; matplotlib cannot place ticks for much larger numbers.
 _LARGEST = 1e30
-# Points of more epochs than these are drawn as a line only.
+# Beyond this number of epochs, points are drawn as a line only.
 _MOST_DOTS = 60
 
 
 def draw_training(history: Sequence[Mapping[str, float]], kept: int) -> Figure | None:
-    """Draw the history of a training, one panel for each figure; None if the history is empty.
+    """Draw the training history with one panel for each figure; None if the history is empty.
 
     Parameters
     ----------
     history : sequence of mapping of str to float
-        For each epoch "epoch", "loss" and, where they are known, "eer" (0 to 1) and "learning_rate".
+        For each epoch "epoch", "loss" and, where known, "eer" (0 to 1) and "learning_rate".
     kept : int
-        The epoch whose weights became the model; it is marked.
+        Epoch whose weights became the model; the plot marks it.
 
     Raises
     ------
     KeyError, TypeError, ValueError
-        The history is something else.
+        The history has another form.
     """
     kinds = {
         "training loss": _points(history, "loss"),
@@ -60,7 +60,7 @@ def draw_training(history: Sequence[Mapping[str, float]], kept: int) -> Figure |
 
 
 def training_png(history: Sequence[Mapping[str, float]], kept: int) -> bytes:
-    """Return the picture as PNG, or nothing of a history without epochs; see `draw_training`."""
+    """Return the plot as PNG, or no bytes if the history has no epochs; see `draw_training`."""
     figure = draw_training(history, kept)
     if figure is None:
         return b""
@@ -70,7 +70,7 @@ def training_png(history: Sequence[Mapping[str, float]], kept: int) -> bytes:
 
 
 def _points(history: Sequence[Mapping[str, float]], name: str, optional: bool = False) -> list[tuple[float, float]]:
-    """Return the epochs and a figure of them; not all have an optional one."""
+    """Return (epoch, value) points of a figure; an optional one may be missing in some epochs."""
     having = [epoch for epoch in history if name in epoch] if optional else history
     points = [(float(epoch["epoch"]), float(epoch[name])) for epoch in having]
     return [point for point in points if max(map(abs, point)) < _LARGEST]

@@ -1,7 +1,7 @@
-"""Checkpoints of other toolkits, turned into encoders. Adding a family is a file here and a line in `FAMILIES`.
+"""Imports checkpoints of other toolkits as encoders. A new family is a file beside this one and a line in `FAMILIES`.
 
-Each family is a function `read(weights, path, **options) -> (encoder, notes)` whose options are annotated and have
-defaults, and a key (a regular expression) that few other families have.
+Each family has a function `read(weights, path, **options) -> (encoder, notes)` whose options are annotated and have
+defaults, and a regular expression that recognises its keys.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from vouch.interop.keys import Weights
 
 
 class Family(NamedTuple):
-    """How checkpoints of a toolkit are read, and what tells them from those of others.
+    """The reader for checkpoints of a toolkit, and a pattern that recognises them.
 
     Parameters
     ----------
     read : callable
-        `(weights, path, **options)` to an encoder and notes for the user.
+        Function of `(weights, path, **options)` that returns an encoder and notes for the user.
     mark : str
-        Regular expression that one of its keys matches from the start; some keys are of more than one family.
+        Regular expression that matches the beginning of one of its keys; a key may match several families.
     """
 
     read: Callable[..., tuple[Encoder, list[str]]]
@@ -55,9 +55,9 @@ class Imported(NamedTuple):
     encoder : Encoder
         In evaluation mode.
     notes : list of str
-        What was found or chosen, and how the toolkit's authors score; lines for the user.
+        Lines for the user: what was found or chosen, and how the toolkit's authors score.
     dropped : dict of str to int
-        Numbers of tensors that were left out, by what they are.
+        Number of tensors that were left out, by their kind.
     """
 
     encoder: Encoder
@@ -68,8 +68,8 @@ class Imported(NamedTuple):
 def import_checkpoint(path: str | Path, family: str, options: Mapping[str, object] | None = None) -> Imported:
     """Turn a checkpoint of another toolkit into an encoder.
 
-    The file is read as data: nothing in it can run. Every tensor must find its place in the network, and every place
-    its tensor; what is left out by name is counted in `dropped`.
+    The file is read as data: no code in it can run. Every tensor must match a parameter of the network, and every
+    parameter a tensor; tensors that are left out on purpose are counted in `dropped`.
 
     Parameters
     ----------
@@ -78,12 +78,12 @@ def import_checkpoint(path: str | Path, family: str, options: Mapping[str, objec
     family : str
         A name in `FAMILIES`.
     options : mapping of str to object, optional
-        What the file does not tell, by name; see the family's `read`.
+        Options for what the file does not contain; see the family's `read`.
 
     Raises
     ------
     VouchError
-        An unreadable file, an unknown family or option, or a checkpoint of another kind.
+        The file is unreadable, the family or an option is unknown, or the checkpoint is of another kind.
     """
     path = Path(path)
     reader = pick(FAMILIES, family, "family of checkpoints")
@@ -103,5 +103,5 @@ def import_checkpoint(path: str | Path, family: str, options: Mapping[str, objec
 
 
 def recognise_families(weights: Weights) -> list[str]:
-    """Return the families that have such keys; WeSpeaker and 3D-Speaker, for one, call the parts of CAM++ alike."""
+    """Return the families with such keys; there may be several: WeSpeaker and 3D-Speaker name CAM++'s parts alike."""
     return [name for name, family in FAMILIES.items() if any(re.match(family.mark, key) for key in weights)]

@@ -1,7 +1,7 @@
-"""Checkpoints of PyTorch_Speaker_Verification (GE2E) and its descendants, such as ss-speaker-rec.
+"""Imports checkpoints of PyTorch_Speaker_Verification (GE2E) and its descendants, such as ss-speaker-rec.
 
-Source: Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018). Such a file is a bare state
-dict; the scale and offset of the loss are not in it.
+Source: Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018). The file is a bare state dict,
+without the scale and offset of the loss.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOGMEL = {
 ADVICE = (
     "published embeddings are means of unit embeddings of windows of 160 frames, 80 apart, and scores their cosines"
 )
-# Gates of an LSTM.
+# Number of gates of an LSTM.
 GATES = 4
 
 
@@ -41,11 +41,11 @@ def read(
     path : Path
         Path of the checkpoint.
     feature : str, optional
-        Path of a front end's configuration. By default 40 dimensions are the log-mel spectra of these programs, and
-        others, such as 256 of PASE, are features of an unknown front end.
+        Path of the configuration of a front end. By default, 40 dimensions mean the log-mel spectra of these programs;
+        with another number, such as the 256 of PASE, the encoder takes features of an unknown front end.
     padding : str, optional
-        Of the default front end: "reflect" (the default) as librosa until 0.8, which these programs were published
-        with, or "zeros" as librosa from 0.9 on.
+        Padding of the default front end: "reflect" (the default) as in librosa until 0.8, with which these programs
+        were published, or "zeros" as in librosa from 0.9 on.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def read(
     Raises
     ------
     VouchError
-        Keys or shapes that do not fit, or a front end of other dimensions.
+        Keys or shapes do not fit, or the front end has another number of dimensions.
     """
     network, num_bins = read_lstm(weights, "LSTM_stack", "projection")
     notes = [ADVICE]
@@ -73,21 +73,21 @@ def read(
 
 
 def padding_note(front_end: FrontEndConfig) -> str:
-    """Say which version of librosa a front end follows."""
+    """Return a note on the version of librosa that a front end follows."""
     return f"padding '{front_end.options['padding']}'; librosa's was 'reflect' until 0.8, and is 'zeros' from 0.9 on"
 
 
 def read_lstm(weights: Weights, lstm: str, linear: str, relu: bool = False) -> tuple[NetworkConfig, int]:
-    """Return our LSTM network that has such shapes, and the dimensions of its features.
+    """Return the configuration of our LSTM network with these shapes, and the number of feature dimensions.
 
     Parameters
     ----------
     weights : Weights
         Weights of the network.
     lstm, linear : str
-        What the network calls its two modules.
+        Names of the two modules in the checkpoint.
     relu : bool
-        Whether a ReLU follows, which shapes do not tell.
+        Whether a ReLU follows, which the shapes do not show.
 
     Raises
     ------

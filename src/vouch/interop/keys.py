@@ -1,4 +1,4 @@
-"""State dicts of other toolkits: unwrapped, renamed, and matched with a network key by key."""
+"""Unwraps state dicts of other toolkits, renames their keys, and matches them with a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vouch.base.errors import VouchError
 from vouch.base.torchfile import check_tensors
 from vouch.encoder import Encoder, EncoderConfig
 
-# What toolkits call the state dict among the other contents of a checkpoint.
+# Names under which toolkits store the state dict among other contents of a checkpoint.
 WRAPPERS = ("model_state_dict", "model_state", "state_dict", "model")
 NAMED = 3
 
@@ -19,23 +19,23 @@ Translate = Callable[[str, torch.Tensor], tuple[str, torch.Tensor]]
 
 
 class Weights:
-    """Tensors of a foreign checkpoint, taken out or dropped by name until nothing is left over.
+    """Tensors of a foreign checkpoint, which are taken or dropped by name until none are left.
 
     Parameters
     ----------
     content : mapping of str to object
-        What a checkpoint holds: a state dict, bare or under one of the names in `WRAPPERS`. Prefixes `module.` of
-        parallel training are removed wherever they stand in a key.
+        Content of a checkpoint: a state dict, bare or under one of the names in `WRAPPERS`. Prefixes `module.` of
+        parallel training are removed wherever they occur in a key.
 
     Attributes
     ----------
     dropped : dict[str, int]
-        How many tensors were left out, by what they are.
+        Number of tensors that were left out, by their kind.
 
     Raises
     ------
     VouchError
-        No state dict, or one that holds anything but tensors, or tensors that stand for more than they hold.
+        There is no state dict, or it holds anything but tensors, or the tensors claim more bytes than they hold.
     """
 
     def __init__(self, content: Mapping[str, object]) -> None:
@@ -55,7 +55,7 @@ class Weights:
         return iter(self._tensors)
 
     def shape(self, key: str, axes: int) -> tuple[int, ...]:
-        """Return the shape of a tensor; `VouchError` if it is missing or has not as many axes."""
+        """Return the shape of a tensor; `VouchError` if it is missing or has another number of axes."""
         self._require(key)
         shape = tuple(self._tensors[key].shape)
         if len(shape) != axes or min(shape, default=1) < 1:
@@ -68,7 +68,7 @@ class Weights:
         return self._tensors.pop(key)
 
     def drop(self, what: str, pattern: str) -> None:
-        """Leave out, and count as `what`, every tensor whose key starts with a regular expression."""
+        """Drop every tensor whose key starts with a match of `pattern`, and count it as `what`."""
         keys = [key for key in self._tensors if re.match(pattern, key)]
         for key in keys:
             del self._tensors[key]
@@ -76,7 +76,7 @@ class Weights:
             self.dropped[what] = self.dropped.get(what, 0) + len(keys)
 
     def strip_prefix(self, prefix: str) -> None:
-        """Remove a prefix from the keys that have it; `VouchError` if another key already has the rest."""
+        """Remove a prefix from all keys that have it; `VouchError` if the rest is already another key."""
         for key in [key for key in self._tensors if key.startswith(prefix)]:
             bare = key.removeprefix(prefix)
             if bare in self._tensors:
@@ -84,9 +84,9 @@ class Weights:
             self._tensors[bare] = self._tensors.pop(key)
 
     def strip_module(self, marks: Collection[str]) -> None:
-        """Remove what stands before the first of the keys `marks` that is there, such as "model.", from all keys.
+        """Remove a prefix such as "model." from all keys; it is what precedes the first of the keys `marks` found.
 
-        So the keys of a network are called in a module that holds it, as a Lightning module does.
+        A module that holds the network, such as a Lightning module, puts its name before the network's keys.
         """
         if any(mark in self for mark in marks):
             return
@@ -97,20 +97,20 @@ class Weights:
                 return
 
     def match(self, wanted: Mapping[str, torch.Tensor], translate: Translate) -> dict[str, torch.Tensor]:
-        """Return the state dict of a network, made of all tensors that are left.
+        """Return the state dict of a network, made of all remaining tensors.
 
         Parameters
         ----------
         wanted : mapping of str to Tensor
-            Tensors of the network, of which only the shapes count.
+            State dict of the network; only the shapes are used.
         translate : Translate
-            Key and tensor of the other toolkit to those of the network.
+            Function from a key and a tensor of the other toolkit to those of the network.
 
         Raises
         ------
         VouchError
-            A tensor that does not fit, is left over, or is missing. Only counters of batches may be missing: early
-            versions of torch had none.
+            A tensor does not fit, is left over, or is missing. Only batch counters may be missing, since early versions
+            of torch had none.
         """
         state: dict[str, torch.Tensor] = {}
         unused = []
@@ -140,17 +140,17 @@ class Weights:
 
 
 def renamed(vouch_key: Callable[[str], str | None]) -> Translate:
-    """Make a translation out of one that changes only keys; a key without counterpart stays as it is."""
+    """Make a `Translate` from a function of keys; a key for which it returns None stays unchanged."""
     return lambda key, tensor: (vouch_key(key) or key, tensor)
 
 
 def unchanged(key: str, tensor: torch.Tensor) -> tuple[str, torch.Tensor]:
-    """Translate nothing: the other toolkit's keys are ours."""
+    """Return key and tensor unchanged, for toolkits whose keys are ours."""
     return key, tensor
 
 
 def build_encoder(weights: Weights, translate: Translate, config: EncoderConfig) -> Encoder:
-    """Make an encoder of all the weights that are left.
+    """Make an encoder of all remaining weights.
 
     Parameters
     ----------
@@ -163,9 +163,9 @@ def build_encoder(weights: Weights, translate: Translate, config: EncoderConfig)
     Raises
     ------
     VouchError
-        The weights do not fit the network, or the configuration makes no encoder.
+        The weights do not fit the network, or the configuration does not make an encoder.
     """
-    # Shapes first, without memory for the values: a forged file must not make us allocate what it does not hold.
+    # Check against shapes without memory first, so that a forged file cannot make us allocate more than it holds.
     state = weights.match(config.network.build_without_memory(config.num_bins).state_dict(), translate)
     encoder = Encoder(config)
     encoder.model.load_state_dict(state)

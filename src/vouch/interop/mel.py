@@ -1,4 +1,4 @@
-"""Options of our mel front end, recognised from the window and the mel matrix that a checkpoint carries."""
+"""Recognises the options of our mel front end from the window and the mel matrix in a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from vouch.base.errors import VouchError
 from vouch.features.logmel import WINDOWS
 from vouch.features.mel import NORMS, SCALES, triangles
 
-# Largest difference, of the largest weight, at which a stored window or mel matrix counts as one of ours: well above
-# the rounding of single (or half) precision, well below the step from a periodic to a symmetric window.
+# Largest difference, relative to the largest weight, at which a stored window or mel matrix counts as equal to ours:
+# well above the rounding of single (or half) precision, well below the difference between periodic and symmetric
+# windows.
 SAME = 1e-3
 
 
 def recognise_options(window: torch.Tensor, mel: torch.Tensor, sample_rate: int = 16000) -> dict[str, object]:
     """Find the options of `LogMel` for the window and mel matrix that a checkpoint of another toolkit carries.
 
-    Such a checkpoint overrides the window of the program that loads it, and windows have changed between versions:
-    what counts is what the file holds. Shift, padding, pre-emphasis, logarithm and scale are not in these two.
+    The window in a checkpoint overrides that of the program that loads it, and the programs' windows have changed
+    between versions. Shift, padding, pre-emphasis, logarithm and scale cannot be recognised from these two.
 
     Parameters
     ----------
     window : (window_size,) float
     mel : (n_fft // 2 + 1, num_mel_bins) float
     sample_rate : int
-        In Hz.
+        Sampling rate in Hz.
 
     Returns
     -------
@@ -34,7 +35,7 @@ def recognise_options(window: torch.Tensor, mel: torch.Tensor, sample_rate: int 
     Raises
     ------
     VouchError
-        `LogMel` can make no such window, or no such mel triangles up to half the sampling rate.
+        `LogMel` cannot make this window, or these mel triangles up to half the sampling rate.
     """
     if window.ndim != 1 or mel.ndim != 2 or min(len(window), len(mel)) < 2 or mel.shape[1] < 1:
         raise VouchError(f"no window and mel matrix: their shapes are {tuple(window.shape)} and {tuple(mel.shape)}")

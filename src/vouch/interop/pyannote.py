@@ -1,7 +1,7 @@
-"""Checkpoints of pyannote.audio 1: `NNNN.pt` with the weights of SincTDNN, `config.yml` with everything else.
+"""Imports checkpoints of pyannote.audio 1: `NNNN.pt` with the weights of SincTDNN, `config.yml` with everything else.
 
-Source: pyannote.audio 1's tutorial on speaker embedding. Classes named in a configuration are compared with what is
-known here, and never imported.
+Source: pyannote.audio 1's tutorial on speaker embedding. Classes named in a configuration are compared with known
+names, and never imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vouch.encoder import Encoder, EncoderConfig
 from vouch.interop.keys import Weights, build_encoder, renamed
 from vouch.models.config import NetworkConfig
 
-# Options of SincTDNN by the section of the configuration that they stand in.
+# Options of SincTDNN by the section of the configuration that holds them.
 SECTIONS = {
     "sincnet": (
         *("stride", "waveform_normalize", "instance_normalize", "sample_rate", "min_low_hz", "min_band_hz"),
@@ -24,9 +24,9 @@ SECTIONS = {
     "tdnn": ("embedding_dim",),
     "embedding": ("batch_normalize", "scale", "unit_normalize"),
 }
-# Options that have a single value here; leaving them out means the same.
+# Options with only one supported value, which is also the default.
 FIXED = {"activation": "leaky_relu", "unit_normalize": False}
-# Of the original, where it is not ours.
+# Defaults of the original that differ from ours.
 DEFAULTS = {"stride": [1, 1, 1], "scale": "none"}
 ADVICE = "published scores are cosines of means over windows as long as in training, a quarter of that apart"
 
@@ -37,10 +37,10 @@ def read(weights: Weights, path: Path, config: str | None = None) -> tuple[Encod
     Parameters
     ----------
     weights : Weights
-        Keys of SincTDNN; `segment7`, through which no embedding passes, is left out.
+        Weights of SincTDNN; `segment7`, which does not affect embeddings, is left out.
     path : Path
-        Of the file. Without `config`, `config.yml` is looked for beside it, and where training put it: in the folder
-        that holds `train/PROTOCOL/weights/NNNN.pt`.
+        Path of the checkpoint. Without `config`, `config.yml` is looked for beside it and where training put it, in the
+        folder that holds `train/PROTOCOL/weights/NNNN.pt`.
     config : str, optional
         Path of the configuration.
 
@@ -52,7 +52,7 @@ def read(weights: Weights, path: Path, config: str | None = None) -> tuple[Encod
     Raises
     ------
     VouchError
-        No configuration, or one of another network; keys or shapes that do not fit.
+        There is no configuration, or it is of another network, or keys or shapes do not fit.
     """
     if "tdnn_.segment6.weight" not in weights:
         raise VouchError("a checkpoint of pyannote.audio's SincTDNN has a key 'tdnn_.segment6.weight'")
@@ -64,10 +64,9 @@ def read(weights: Weights, path: Path, config: str | None = None) -> tuple[Encod
 
 
 def vouch_key(pyannote_key: str) -> str | None:
-    """Translate a key of pyannote.audio 1's SincTDNN into ours, None where there is no counterpart.
+    """Translate a key of pyannote.audio 1's SincTDNN into ours; None if there is no counterpart.
 
-    `tdnn_.segment7` has none: the original keeps this layer for a classification mode, and never uses it on the
-    way to an embedding.
+    `tdnn_.segment7` has none: the original uses this layer in a classification mode only, not for embeddings.
 
     Examples
     --------
@@ -80,14 +79,14 @@ def vouch_key(pyannote_key: str) -> str | None:
         return None
     parts = [part.rstrip("_") for part in pyannote_key.removeprefix("tdnn_.").split(".")]
     key = ".".join(part for part in parts if part not in ("temporal_conv", "batch_norm"))
-    # What recent versions of torch call the two halves of a normalised weight.
+    # Names of the two parts of a normalised weight in recent versions of torch.
     return key.replace("parametrizations.weight.original0", "weight_g").replace(
         "parametrizations.weight.original1", "weight_v"
     )
 
 
 def find_config(path: Path) -> Path:
-    """Return where the configuration of a checkpoint lies; `VouchError` if it is in neither place."""
+    """Return the path of a checkpoint's configuration; `VouchError` if it is in neither place."""
     places = [path.parent / "config.yml"]
     if len(path.absolute().parents) > 3:
         places.append(path.absolute().parents[3] / "config.yml")
@@ -98,12 +97,12 @@ def find_config(path: Path) -> Path:
 
 
 def read_network(config: Mapping[str, object], path: Path) -> NetworkConfig:
-    """Return our SincTDNN that a `config.yml` describes.
+    """Return the configuration of our SincTDNN for a `config.yml`.
 
     Raises
     ------
     VouchError
-        Another network or front end, or an option that is not known.
+        The network, the front end or an option is not supported.
     """
     network = _mapping(config.get("architecture"), f"{path}: architecture")
     _check_class(network, "SincTDNN", f"{path}: architecture")

@@ -1,7 +1,7 @@
-"""Checkpoints of Resemblyzer and of Real-Time-Voice-Cloning's speaker encoder.
+"""Imports checkpoints of Resemblyzer and of Real-Time-Voice-Cloning's speaker encoder.
 
 Source: Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018), with a ReLU before the
-embedding is scaled to unit length, and mel power without logarithm.
+embedding is scaled to unit length, and mel power spectra without logarithm.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ADVICE = (
     " scale with silences removed; the level matters to this network"
 )
 
-# What the modules of the network are called, and what ours are.
+# Names of the network's modules in the checkpoints, and our names.
 MODULES = {"lstm": "LSTM_stack", "linear": "projection"}
 
 
@@ -35,12 +35,12 @@ def read(weights: Weights, path: Path, padding: str = "zeros") -> tuple[Encoder,
     Parameters
     ----------
     weights : Weights
-        Keys `lstm.*`, `linear.*`, and in the latter the loss's, which are left out.
+        Keys `lstm.*` and `linear.*`; those of the loss in Real-Time-Voice-Cloning's files are left out.
     path : Path
         Path of the checkpoint.
     padding : str
-        "zeros" as librosa from 0.9 on, which is every librosa that Resemblyzer runs with; "reflect" as librosa until
-        0.8, with which Real-Time-Voice-Cloning once ran.
+        "zeros" as in librosa from 0.9 on, which Resemblyzer requires, or "reflect" as in librosa until 0.8, with which
+        Real-Time-Voice-Cloning used to run.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def read(weights: Weights, path: Path, padding: str = "zeros") -> tuple[Encoder,
     Raises
     ------
     VouchError
-        Keys or shapes that do not fit.
+        Keys or shapes do not fit.
     """
     network, num_bins = read_lstm(weights, "lstm", "linear", relu=True)
     weights.drop("weights of the loss", r"similarity_(weight|bias)$")
@@ -60,9 +60,9 @@ def read(weights: Weights, path: Path, padding: str = "zeros") -> tuple[Encoder,
 
 
 def vouch_key(resemblyzer_key: str) -> str | None:
-    """Translate a key into ours, None where there is no counterpart.
+    """Translate a key into ours; None if there is no counterpart.
 
-    Real-Time-Voice-Cloning keeps the scale and offset of its loss beside the network.
+    The scale and offset of the loss, which Real-Time-Voice-Cloning stores with the network, have none.
 
     Examples
     --------

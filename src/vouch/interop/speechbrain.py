@@ -1,7 +1,7 @@
-"""The ECAPA-TDNN of SpeechBrain (`embedding_model.ckpt`).
+"""Imports SpeechBrain's ECAPA-TDNN (`embedding_model.ckpt`).
 
-Source: Desplanques et al., "ECAPA-TDNN" (Interspeech 2020), and SpeechBrain's recipe for VoxCeleb. The network and the
-front end follow their description; no embeddings of SpeechBrain were at hand to compare them with.
+Source: Desplanques et al., "ECAPA-TDNN" (Interspeech 2020), and SpeechBrain's recipe for VoxCeleb. Network and front
+end follow their descriptions; they have not been compared with embeddings computed by SpeechBrain.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOGMEL = {
     "log_floor": 1e-10,
     "dynamic_range": 80.0,
 }
-# Patterns of SpeechBrain's keys and what they become; `blocks.N` is `layer(N + 1)`.
+# Patterns of SpeechBrain's keys and their replacements; `blocks.N` becomes `layer(N + 1)`.
 KEYS = (
     (r"^blocks\.0\.", "layer1."),
     (r"^blocks\.(\d+)\.", lambda m: f"layer{int(m[1]) + 1}.se_res2block."),
@@ -69,7 +69,7 @@ def read(weights: Weights, path: Path) -> tuple[Encoder, list[str]]:
     Raises
     ------
     VouchError
-        Keys or shapes that do not fit.
+        Keys or shapes do not fit.
     """
     if "mfa.conv.conv.weight" not in weights:
         raise VouchError("an ECAPA-TDNN of SpeechBrain has a key 'mfa.conv.conv.weight'")
@@ -88,8 +88,8 @@ def read(weights: Weights, path: Path) -> tuple[Encoder, list[str]]:
 def vouch_weight(key: str, tensor: torch.Tensor) -> tuple[str, torch.Tensor]:
     """Translate a key and tensor of SpeechBrain's ECAPA_TDNN into ours, of the variant "speechbrain".
 
-    There the first group of a Res2 convolution passes through, here the last: the layers around it have their
-    channels rotated by one group, which changes nothing else.
+    In SpeechBrain the first group of a Res2 convolution passes through, here the last one. The channels of the layers
+    around it are therefore rotated by one group, which changes nothing else.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Checkpoints of 3D-Speaker: its CAM++.
+"""Imports 3D-Speaker's checkpoints of CAM++.
 
 Source: Chen et al., "3D-Speaker-Toolkit: an open-source toolkit for multimodal speaker verification and diarization"
-(ICASSP 2025), and the network's own module. The keys are those of WeSpeaker's CAM++, and do not tell that other
-features go in (samples in [-1, 1] instead of 16-bit integers, Povey's window instead of Hamming's) and that the
-deviation over time is taken without anything added to the variance.
+(ICASSP 2025), and the network's own module. The keys are those of WeSpeaker's CAM++, but features and pooling differ:
+samples are in [-1, 1] instead of 16-bit integers, the window is Povey's instead of Hamming's, and nothing is added to
+the variance over time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Enc
     Parameters
     ----------
     weights : Weights
-        Weights of the network; in some files their keys have a prefix.
+        Weights of the network; the keys may have a prefix.
     path : Path
         Path of the checkpoint.
     num_bins : int, optional
@@ -45,7 +45,7 @@ def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Enc
     Raises
     ------
     VouchError
-        Another network, or shapes that do not fit.
+        It is another network, or shapes do not fit.
     """
     weights.strip_module([MARK])
     if MARK not in weights:

@@ -1,8 +1,8 @@
-"""Checkpoints of voxceleb_trainer, old and new: its networks, front ends, and input amplitude.
+"""Imports checkpoints of voxceleb_trainer, old and new, with their networks, front ends and input amplitude.
 
 Source: Chung et al., "In defence of metric learning for speaker recognition" (Interspeech 2020), and the networks'
-own modules. A checkpoint carries the window and the mel matrix of its front end, which changed between versions: they
-are what the weights were trained with, and count more than what a version of the program does.
+own modules. A checkpoint holds the window and the mel matrix that it was trained with. They are used, because those of
+the program changed between versions.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from vouch.models import rawnet3
 from vouch.models.config import NetworkConfig
 
 INT16 = 32768.0
-# Published files of 2020, when waveforms were still read as 16-bit integers.
+# Published checkpoints of 2020, when waveforms were still read as 16-bit integers.
 INT16_FILES = ("baseline_ap", "baseline_lite_ap", "baseline_half_ap", "baseline_v2_ap", "baseline_v2_smproto")
 HALF_CHANNELS = [32, 64, 128, 256]
-# Largest difference between a stored constant and ours, of the largest value.
+# Largest difference between a stored constant and ours, relative to the largest value.
 SAME = 1e-3
-# What RawNet3 numbers in its attention, by name.
+# Layers of RawNet3's attention by their number in the checkpoint.
 ATTENTION_LAYERS = {"0": "linear1", "2": "bn", "3": "linear2"}
-# The spectrogram of ResNetSE34, which leaves nothing in its checkpoints: all bins of an FFT of 512 points.
+# Bins of ResNetSE34's spectrogram, all of a 512-point FFT; its checkpoints hold no front end.
 SPECTROGRAM_BINS = 257
 SPECTROGRAM = {
     "num_mel_bins": None,
@@ -39,7 +39,7 @@ SPECTROGRAM = {
     "spectrum": "magnitude",
     "log_offset": 0.0,
 }
-# An encoder, and how the keys of its network are translated.
+# The configuration of an encoder, and the translation of its network's keys.
 Configured = tuple[EncoderConfig, Translate]
 ADVICE = (
     "published scores are minus the mean Euclidean distance between unit embeddings of ten crops of 4 s of either"
@@ -48,17 +48,17 @@ ADVICE = (
 
 
 class Options(NamedTuple):
-    """What the keys and shapes of a checkpoint cannot tell; None where the published default is wanted.
+    """Options for what the keys and shapes of a checkpoint do not show; None means the published default.
 
     Parameters
     ----------
     pooling : str or None
         "tap" or "max", for a VGGVox without attention.
     log_input : bool or None
-        Whether the logarithm of the spectrum is taken. It is off by default in voxceleb_trainer's options, but on in
-        all published networks except ResNetSE34.
+        Whether to take the logarithm of the spectrum. voxceleb_trainer's option is off by default, but was on for all
+        published networks except ResNetSE34.
     input_scale : float or None
-        32768 for networks trained on 16-bit integers.
+        Factor on samples in [-1, 1]: 32768 for networks trained on 16-bit integers.
     sinc_stride : int or None
         Stride of the filterbank of RawNet3, in samples.
     """
@@ -69,7 +69,7 @@ class Options(NamedTuple):
     sinc_stride: int | None
 
     def refuse(self, name: str, *unused: str) -> None:
-        """Raise `VouchError` when an option is given that network `name` has not."""
+        """Raise `VouchError` when an option is given that network `name` does not have."""
         for option in unused:
             if getattr(self, option) is not None:
                 raise VouchError(f"{name} has no {option.replace('_', '-')}")
@@ -89,9 +89,9 @@ def read(
     Parameters
     ----------
     weights : Weights
-        Keys with or without `__S__.`; the loss's, `__L__.*`, are left out.
+        Keys with or without `__S__.`; those of the loss, `__L__.*`, are left out.
     path : Path
-        Of the file; the names of some published ones tell their input amplitude.
+        Path of the checkpoint; the names of some published files imply their input amplitude.
     model : str, optional
         A name in `NETWORKS`; by default recognised from the keys.
     pooling : str, optional
@@ -108,7 +108,7 @@ def read(
     Raises
     ------
     VouchError
-        Keys or shapes that fit no network, front-end buffers unlike any known, an option that must be given.
+        Keys or shapes fit no network, the front end is unknown, or a necessary option is missing.
     """
     weights.drop("weights of the loss", r"__L__\.")
     weights.strip_prefix("__S__.")
@@ -124,7 +124,7 @@ def read(
 
 
 def recognise(weights: Weights) -> str:
-    """Return the name in `NETWORKS` of the network that has such keys; `VouchError` if there is none."""
+    """Return the name in `NETWORKS` of the network with such keys; `VouchError` if there is none."""
     marks = {
         "RawNet3": ("conv1.filterbank.low_hz_",),
         "VGGVox": ("netcnn.0.weight",),
@@ -139,7 +139,7 @@ def recognise(weights: Weights) -> str:
 
 
 def _resnet(name: str, weights: Weights, options: Options, stem: str) -> Configured:
-    """ResNetSE34, ResNetSE34L and ResNetSE34Half, which is the latter with twice the channels."""
+    """Configure ResNetSE34, ResNetSE34L or ResNetSE34Half, which is ResNetSE34L with twice the channels."""
     options.refuse(name, "pooling", "sinc_stride")
     channels = [weights.shape(f"layer{stage}.0.conv1.weight", 4)[0] for stage in (1, 2, 3, 4)]
     embedding_dim, pooled = weights.shape("fc.weight", 2)
@@ -156,7 +156,7 @@ def _resnet(name: str, weights: Weights, options: Options, stem: str) -> Configu
         return config, renamed(vouch_key)
     front_end = _mel(weights, "torchfb.", options, stem)
     if options.input_scale is None and (front_end.options["window_type"] == "hann" or channels == HALF_CHANNELS):
-        # The Hann window and the wide network were gone before waveforms were read as anything but 16-bit integers.
+        # Files with a Hann window or the wide network are from the time when waveforms were read as 16-bit integers.
         front_end = _changed(front_end, input_scale=INT16)
     return _of_mel(NetworkConfig("resnetse34l", network_options), front_end)
 
@@ -215,7 +215,7 @@ def _rawnet3(name: str, weights: Weights, options: Options, stem: str) -> Config
 def vouch_key(voxceleb_trainer_key: str) -> str:
     """Translate a key of a network of voxceleb_trainer (without its `__S__.`) into ours.
 
-    Only the attention moves, into the network's pooling module. Front-end buffers (`torchfb.*`) have no
+    Only the attention is renamed, since it is part of the pooling module here. Front-end buffers (`torchfb.*`) have no
     counterpart.
 
     Examples
@@ -228,10 +228,10 @@ def vouch_key(voxceleb_trainer_key: str) -> str:
 
 
 def rawnet3_key(voxceleb_trainer_key: str) -> str | None:
-    """Translate a key of its RawNet3 (without its `__S__.`) into ours, None where there is no counterpart.
+    """Translate a key of its RawNet3 (without its `__S__.`) into ours; None if there is no counterpart.
 
-    None have the filter of the pre-emphasis, the window and the times of the sinc filters (all are constants here),
-    and the layers bn1 and bn6, which the original builds but never uses.
+    The pre-emphasis filter and the window and times of the sinc filters have none, because they are constants here,
+    nor have the layers bn1 and bn6, which the original never uses.
 
     Examples
     --------
@@ -254,7 +254,7 @@ def rawnet3_key(voxceleb_trainer_key: str) -> str | None:
 
 
 def _mel(weights: Weights, prefix: str, options: Options, stem: str) -> FrontEndConfig:
-    """Take window and mel matrix out of the weights and return the front end that has them."""
+    """Take window and mel matrix out of the weights, and return the front end with these."""
     window, mel = (weights.take(prefix + key) for key in ("spectrogram.window", "mel_scale.fb"))
     scale = options.input_scale
     if scale is None:
@@ -291,7 +291,7 @@ def _attentive(pooled: int, channels: int) -> str:
 
 
 def _preemphasis(filter_: torch.Tensor) -> float:
-    """Return the coefficient of the two-point filter `(1, 1, 2)` that subtracts the previous sample."""
+    """Return the coefficient of the pre-emphasis filter `(1, 1, 2)`, which subtracts the previous sample."""
     if filter_.numel() != 2 or abs(float(filter_.flatten()[1]) - 1) > SAME:
         raise VouchError(f"the filter of the pre-emphasis, {filter_.flatten()[:4].tolist()}, is none")
     return round(-float(filter_.flatten()[0]), 6)

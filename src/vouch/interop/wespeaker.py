@@ -1,4 +1,4 @@
-"""Checkpoints of WeSpeaker (`avg_model.pt`): ResNets, ECAPA-TDNN, CAM++ and the x-vector network.
+"""Imports checkpoints of WeSpeaker (`avg_model.pt`): ResNets, ECAPA-TDNN, CAM++ and the x-vector network.
 
 Source: Wang et al., "Wespeaker: a research and production oriented speaker embedding learning toolkit" (ICASSP 2023).
 3D-Speaker's CAM++ has the same keys but another front end and other statistics: see `vouch.interop.threedspeaker`.
@@ -20,7 +20,7 @@ from vouch.models.resnet import DEPTHS, STRIDES
 FBANK = {"window_type": "hamming", "snip_edges": True}
 ADVICE = "published scores are cosines of embeddings from which the mean over the training set was subtracted"
 CAMPPLUS_ADVICE = "3D-Speaker's CAM++ has the same keys and needs --from 3dspeaker: who trained the file must be known"
-# Networks that there is none of here, by keys that tell them.
+# Networks that Vouch does not have, by keys that identify them.
 OTHERS = {
     "ERes2Net": r"layer1_downsample\.|fuse_mode\d",
     "ERes2NetV2": r"fuse34\.",
@@ -37,12 +37,12 @@ def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Enc
     Parameters
     ----------
     weights : Weights
-        Of the network; the classifier's, `projection.*`, are left out. Keys may have a prefix, as that of a Lightning
-        module which holds the network.
+        Weights of the network; those of the classifier, `projection.*`, are left out. Keys may have a prefix, such as
+        that of a Lightning module that holds the network.
     path : Path
         Path of the checkpoint.
     num_bins : int, optional
-        Dimensions of the features, 80 by default; only the weights of two-dimensional networks do not tell it.
+        Dimensions of the features, 80 by default; needed for two-dimensional networks, whose weights do not show it.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Enc
     Raises
     ------
     VouchError
-        Keys or shapes that fit no network.
+        Keys or shapes fit no network.
     """
     weights.strip_module(NETWORKS)
     weights.drop("weights of the classifier", r"projection\.")
@@ -67,12 +67,12 @@ def read(weights: Weights, path: Path, num_bins: int | None = None) -> tuple[Enc
 
 
 def configure(weights: Weights, num_bins: int) -> Configured:
-    """Return our network that has such keys, its bins, and how its keys are translated.
+    """Return the configuration of our network with such keys, and the translation of the keys.
 
     Raises
     ------
     VouchError
-        There is none.
+        There is no such network.
     """
     refuse_others(weights)
     for key, read_options in NETWORKS.items():
@@ -82,7 +82,7 @@ def configure(weights: Weights, num_bins: int) -> Configured:
 
 
 def refuse_others(weights: Weights) -> None:
-    """Raise `VouchError` naming the network when the keys are those of one in `OTHERS`."""
+    """Raise `VouchError` with the name of the network if the keys are those of one in `OTHERS`."""
     for name, pattern in OTHERS.items():
         found = next((key for key in weights if re.match(pattern, key)), None)
         if found is not None:
@@ -90,19 +90,19 @@ def refuse_others(weights: Weights) -> None:
 
 
 def _pooling(weights: Weights, channels: int, what: str, otherwise: str = "") -> str:
-    """Return the name of the pooling of `channels` whose output `seg_1` takes.
+    """Return the name of the pooling of `channels` channels whose output fits the input of `seg_1`.
 
     Parameters
     ----------
     what : str
-        These channels, for messages.
+        Description of the channels, for messages.
     otherwise : str
-        What else the reason may be if their number does not fit, followed by ", ".
+        Another possible reason why the number does not fit, followed by ", ".
 
     Raises
     ------
     VouchError
-        A pooling that is not known here.
+        The pooling is not supported.
     """
     pooled = weights.shape("seg_1.weight", 2)[1]
     heads = next((key for key in weights if re.match(r"pool\.(heads_att_trans|queries)\.", key)), None)
@@ -157,7 +157,7 @@ def _ecapa(weights: Weights, num_bins: int) -> Configured:
 
 
 def ecapa_key(wespeaker_key: str) -> str:
-    """Translate a key of WeSpeaker's ECAPA_TDNN into ours: only the gates are named differently.
+    """Translate a key of WeSpeaker's ECAPA_TDNN into ours; only the gates have other names.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def _campplus(weights: Weights, num_bins: int) -> Configured:
 
 
 def read_campplus(weights: Weights, num_bins: int, pooling: str) -> NetworkConfig:
-    """Return our CAM++ that has such shapes; of its pooling they tell nothing.
+    """Return the configuration of our CAM++ with these shapes, which do not show the pooling.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def _xvector(weights: Weights, num_bins: int) -> Configured:
         "embedding_dim": weights.shape("seg_1.weight", 2)[0],
         "pooling": _pooling(weights, channels[-1], f"{channels[-1]} channels"),
         "channels": channels,
-        # The network returns the outputs of both affine layers; training and extraction take the second.
+        # WeSpeaker's network returns the outputs of both affine layers; its training and extraction use the second.
         "two_layers": True,
     }
     return NetworkConfig("xvector", options), weights.shape("frame_1.conv_1d.weight", 3)[1], renamed(xvector_key)
@@ -225,7 +225,7 @@ def xvector_key(wespeaker_key: str) -> str:
     return key
 
 
-# By a key that only this network has.
+# Functions that configure a network, by a key that only this network has.
 NETWORKS: dict[str, Callable[[Weights, int], Configured]] = {
     "xvector.tdnn.linear.weight": _campplus,
     "layer2.se_res2block.0.conv.weight": _ecapa,

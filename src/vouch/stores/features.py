@@ -1,4 +1,4 @@
-"""Random access to the feature matrices of a data set: whole utterances and crops."""
+"""Reads feature matrices of a data set by index, whole or cropped."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from vouch.kaldi.tables import read_table
 
 
 class FeatureStore:
-    """The matrices that a `feats.scp` lists, memory-mapped: a crop touches only the bytes of its rows.
+    """Matrices listed in a `feats.scp`, memory-mapped, so that a crop reads only its own rows.
 
-    Text archives and pipes are read once, whole, when the store is opened, and stay in memory: what is more than the
-    memory holds, or read more than once, is better copied with utils/copy_feats.py.
+    Text archives and pipes are read once, when the store is opened, and stay in memory. Convert those that do not fit
+    into memory, or are read more than once, with utils/copy_feats.py.
 
     Parameters
     ----------
-    feats_scp : str or Path
+        Table of `utterance file.ark:offset`, `utterance file.npy` or `utterance command |`, optionally with ranges.
         Table of `utterance file.ark:offset`, `utterance file.npy` or `utterance command |`, with ranges or not.
-    table : mapping of str to str, optional
+        Content of that table, if it has already been read.
         Its content, where it has been read already.
     vectors : bool
-        Whether vectors may be among the matrices, each as one frame; what is meant for features has none.
+        Whether vectors are accepted beside matrices, each as one frame; features have none.
 
     Attributes
     ----------
     utterances : list of str
-        Ids, in file order.
+        Utterance ids, in file order.
     num_frames : (utterances,) int64 ndarray
-        Frames of each matrix; 0 if it is empty, as Kaldi writes it for a recording shorter than one frame.
+        Frames of each matrix; 0 if empty, as Kaldi writes it for a recording shorter than one frame.
     dim : int
         Number of feature dimensions, the same for all.
 
     Raises
     ------
     VouchError
-        An archive is missing or truncated, it holds vectors, or the dimensions differ (the utterance is named); or no
-        matrix has a frame.
+        An archive is missing or truncated, it holds vectors, or the dimensions differ (the message names the
+        utterance), or no matrix has a frame.
     """
 
     def __init__(self, feats_scp: str | Path, table: Mapping[str, str] | None = None, vectors: bool = False) -> None:
@@ -74,8 +74,8 @@ class FeatureStore:
     def crop(self, index: int, first: int, out: np.ndarray) -> None:
         """Fill `out`, (frames, dim) float32, with the frames of utterance `index` from `first` on.
 
-        An utterance that ends before the crop does is repeated from its beginning: padding with zeros
-        would be something the network never meets at test time. `VouchError` when it has no frame.
+        An utterance that ends before the crop does is repeated from its beginning, because the network never meets
+        zero padding at test time. `VouchError` if the utterance has no frame.
         """
         frames = int(self.num_frames[index])
         if not frames:

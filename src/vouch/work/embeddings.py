@@ -1,4 +1,4 @@
-"""What one shard of stage 4 does: embed the utterances of a data directory, from features or from audio."""
+"""Embeds the utterances of one shard in stage 4, from features or from audio."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class FeatureEmbedding:
     encoder : Encoder
         In evaluation mode.
     data : DataDir
-        Loaded with "feats.scp".
+        Data directory, loaded with "feats.scp".
     max_frames : int
         See `embed_matrices`.
     repeat_short : bool
-        Repeat utterances shorter than the network's minimum up to it; otherwise they fail, but for crops, which are
-        always repeated up to their length.
+        Whether to repeat utterances up to the network's minimum length; otherwise shorter ones fail. Crops are always
+        repeated up to their length.
     cut : Cut, optional
-        Parts in which each utterance is embedded, checked by `vouch.extraction.pieces.check_cut`; None: whole.
+        Crops to embed each utterance in, checked by `vouch.extraction.pieces.check_cut`; None: embed it whole.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FeatureEmbedding:
         self._position = {utterance: index for index, utterance in enumerate(self._store.utterances)}
 
     def __call__(self, utterances: Sequence[str]) -> Iterator[Result]:
-        """Yield what became of each utterance, an embedding or a reason; those that are too short come first."""
+        """Yield the embedding of each utterance or the reason why it has none, beginning with those too short."""
         long_enough = []
         for utterance in utterances:
             frames = int(self._store.num_frames[self._position[utterance]])
@@ -70,13 +70,13 @@ class FeatureEmbedding:
 class AudioEmbedding:
     """Embeds utterances from their audio, through the encoder's front end; see `FeatureEmbedding`.
 
-    `data` is loaded with "wav.scp". Utterances are read one by one, so that memory does not grow with the shard.
-    Silence fails; what else speaks against an utterance, see `vouch.audio.loudness`, is noted.
+    `data` must be loaded with "wav.scp". Utterances are read one by one, so that memory does not grow with the shard.
+    Silent utterances fail; other faults (see `vouch.audio.loudness`) are noted.
 
     Parameters
     ----------
     channel : int or str, optional
-        Channel of the recordings (see `vouch.audio.reading.read_audio`); None: the one that the encoder was trained on.
+        Channel of the recordings (see `vouch.audio.reading.read_audio`); None: the one that the encoder is trained on.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class AudioEmbedding:
         self._front_end = front_end_of(encoder)
 
     def __call__(self, utterances: Sequence[str]) -> Iterator[Result]:
-        """Yield what became of each utterance, an embedding or a reason."""
+        """Yield the embedding of each utterance, or the reason why it has none."""
         rate = self._front_end.sample_rate
         for utterance, samples, notes in WaveReader(self._data, rate, self._channel).read_each(utterances):
             if isinstance(samples, VouchError):
@@ -110,7 +110,7 @@ class AudioEmbedding:
     def _embed(self, samples: np.ndarray) -> np.ndarray | VouchError:
         encoder, cut = self._encoder, self._cut
         if isinstance(cut, Crops):
-            # Cut before the front end, which then sees no more of the recording than of a training crop.
+            # Crops are cut before the front end, as in training.
             crops = cut.of_samples(samples, self._front_end.sample_rate)
             return finite(embed_parts(encoder, [compute(self._front_end, crop) for crop in crops], cut))
         features = compute(self._front_end, samples)
@@ -123,14 +123,14 @@ class AudioEmbedding:
 
 
 def too_short(encoder: Encoder, frames: int) -> VouchError | None:
-    """Return why a network cannot take so many frames; None: it can."""
+    """Return the reason why a network cannot take so many frames; None if it can."""
     if frames >= encoder.min_frames:
         return None
     return VouchError(f"{frames} {encoder.unit} long, the network needs at least {encoder.min_frames}")
 
 
 def finite(embedding: np.ndarray) -> np.ndarray | VouchError:
-    """Return an embedding, or why it is none."""
+    """Return the embedding if it is finite, otherwise an error."""
     if np.isfinite(embedding).all():
         return embedding
     return VouchError("the embedding is NaN or infinite; look for such numbers in its features, or else in the model")

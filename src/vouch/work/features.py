@@ -1,4 +1,4 @@
-"""What one shard of stage 1 does: the features of a data directory's utterances."""
+"""Computes the features of one shard's utterances in stage 1."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vouch.work.soundcheck import check_samples
 
 
 class FeatureExtraction:
-    """Reads each utterance, looks at its samples and computes its features.
+    """Reads each utterance, checks its samples and computes its features.
 
     Parameters
     ----------
     data : DataDir
-        Loaded with "wav.scp".
+        Data directory, loaded with "wav.scp".
     feature : FrontEnd
         A front end.
     min_seconds : float
@@ -34,7 +34,7 @@ class FeatureExtraction:
         self._min_seconds, self._channel = min_seconds, channel
 
     def __call__(self, utterances: Sequence[str]) -> Iterator[Result]:
-        """Yield what became of each utterance, a (frames, bins) float32 matrix or a reason."""
+        """Yield the (frames, bins) float32 features of each utterance, or the reason why it has none."""
         reader = WaveReader(self._data, self._feature.sample_rate, self._channel)
         yield from map(self._extract, reader.read_each(utterances))
 

@@ -1,4 +1,4 @@
-"""What one shard of stage 2 does: the features of noisy copies of a data directory's utterances."""
+"""Computes the features of one shard's noisy copies in stage 2."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class NoisyCopies:
     Parameters
     ----------
     data : DataDir
-        Loaded with "wav.scp".
+        Data directory, loaded with "wav.scp".
     feature : FrontEnd
         A front end.
     noises : NoiseFolder
-        Recordings to add.
+        Recordings to add as noise.
     originals : mapping of str to tuple of str and str
-        Id of each copy to the utterance that it is made of and the kind of noise.
+        Id of each copy to its original utterance and the kind of noise.
     seed : int
-        With the id of a copy, the seed of all that is drawn for it.
+        Random seed; the draws for a copy depend on it and the copy's id.
     channel : int or str
         Channel of the utterances' recordings, see `vouch.audio.reading.read_audio`.
     """
@@ -49,10 +49,10 @@ class NoisyCopies:
         self._originals, self._seed, self._channel = originals, seed, channel
 
     def __call__(self, copies: Sequence[str]) -> Iterator[Result]:
-        """Yield what became of each copy, a (frames, bins) float32 matrix or a reason."""
+        """Yield the (frames, bins) float32 features of each copy, or the reason why it has none."""
         reader = WaveReader(self._data, self._feature.sample_rate, self._channel)
         readings = reader.read_each([self._originals[copy][0] for copy in copies])
-        # What there is to note of their recordings stage 1 has said.
+        # Remarks on the recordings are not repeated, since stage 1 has made them.
         for copy, (_, samples, _) in zip(copies, readings, strict=True):
             yield Result(copy, samples if isinstance(samples, VouchError) else attempt(self._extract, copy, samples))
 

@@ -1,4 +1,4 @@
-"""What stage 1 sees of audio while it has the samples: silence, shortness, clipping, the same audio twice."""
+"""Checks the samples of utterances in stage 1 for silence, shortness, clipping and duplicate audio."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from vouch.jobs.results import Outcome
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.tables import read_table
 
-# Table of digests of samples beside the features, by which another set finds audio that it shares.
+# Name of the table of sample digests beside the features, in which other sets find audio that they share.
 DIGESTS = "utt2digest"
 _DIGEST_BYTES = 16
 _DIGEST_STEP = 8
 
 
 def check_samples(samples: np.ndarray, rate: int, min_seconds: float) -> tuple[dict[str, str], str]:
-    """Look at the samples of one utterance.
+    """Check the samples of one utterance.
 
     Parameters
     ----------
     samples : (samples,) float32 in [-1, 1]
     rate : int
-        In Hz.
+        Sampling rate in Hz.
     min_seconds : float
-        Shorter utterances get a remark.
+        Utterances shorter than this get a remark.
 
     Returns
     -------
     remarks : dict of str to str
-        A sentence for each kind of oddity, see `vouch.audio.loudness.judge_loudness`.
+        A sentence for each fault, see `vouch.audio.loudness.judge_loudness`.
     digest : str
         Hexadecimal digest of the samples.
 
     Raises
     ------
     VouchError
-        The samples are silence, for which every network gives the same embedding.
+        The samples are silent; every network gives the same embedding for silence.
     """
-    # Spectra and a digest of every sample would take as long as the features do.
+    # Spectra, and a digest of every sample, would take as long as the features do.
     faults = judge_loudness(measure_loudness(samples, rate, bands=False), min_seconds)
     if "silence" in faults:
         raise VouchError(faults["silence"])
@@ -53,19 +53,19 @@ def check_samples(samples: np.ndarray, rate: int, min_seconds: float) -> tuple[d
 
 
 def find_same_audio(data: DataDir, digests: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Find utterances whose samples those of another set beside this one are, or of another speaker of this set.
+    """Find utterances with the same samples as one of a neighbouring set, or as one of another speaker in this set.
 
     Parameters
     ----------
     data : DataDir
-        The set; the others are the folders beside it that stage 1 has been through.
+        The data directory; the neighbouring sets are the folders beside it that stage 1 has processed.
     digests : mapping of str to str
         Digest of the samples of each utterance of the set.
 
     Returns
     -------
     dict of str to dict of str to str
-        A sentence for each such utterance, by kind.
+        For each kind of finding, a sentence for each utterance.
     """
     found: dict[str, dict[str, str]] = {}
     first: dict[str, str] = {}
@@ -85,7 +85,7 @@ def find_same_audio(data: DataDir, digests: Mapping[str, str]) -> dict[str, dict
 
 
 def refuse_remarks(outcome: Outcome, where: Path) -> None:
-    """Raise `VouchError` if there is any remark, with numbers and the first names."""
+    """Raise `VouchError` if there are remarks; the message has their number and the first utterance of each kind."""
     told = [
         f"{what}: {len(items)} utterances, the first is '{next(iter(items))}': {next(iter(items.values()))}"
         for what, items in sorted(outcome.remarks.items())

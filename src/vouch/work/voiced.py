@@ -1,4 +1,4 @@
-"""Voice activity of a data directory's utterances, and their voiced frames, from features in archives."""
+"""Detects voice activity and selects voiced frames, for utterances whose features are in archives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CMVN = ("none", "sliding", "utterance", "speaker")
 
 
 def check_energy(feature: FrontEndConfig, where: object) -> None:
-    """Refuse features whose first dimension is not an energy: `VouchError` naming `where` their configuration is."""
+    """Raise `VouchError` unless the first feature dimension is an energy; `where` names the configuration."""
     if not feature.options.get("use_energy") or feature.options.get("htk_compat"):
         raise VouchError(
             f"{where}: the first dimension of these features is not the frame's energy, which voice activity is"
@@ -31,12 +31,12 @@ def check_energy(feature: FrontEndConfig, where: object) -> None:
 
 
 class VoiceActivity:
-    """Decides which frames of each utterance are voiced.
+    """Decides for each frame of an utterance whether it is voiced.
 
     Parameters
     ----------
     data : DataDir
-        Loaded with "feats.scp"; the first dimension of the features is a log energy.
+        Data directory, loaded with "feats.scp"; the first feature dimension must be a log energy.
     options : mapping of str to Any
         Options of `vouch.features.vad.energy_vad`.
     """
@@ -45,7 +45,7 @@ class VoiceActivity:
         self._features, self._options = _Features(data), options
 
     def __call__(self, utterances: Sequence[str]) -> Iterator[Result]:
-        """Yield what became of each utterance, (frames,) float32 of ones and zeros or a reason."""
+        """Yield the voicing of each utterance, (frames,) float32 of ones and zeros, or the reason why it has none."""
         for utterance in utterances:
             voiced = attempt(self._decide, utterance)
             is_silent = isinstance(voiced, np.ndarray) and not voiced.any()
@@ -59,20 +59,20 @@ class VoiceActivity:
 
 
 class VoicedFrames:
-    """Selects the voiced frames of each utterance, normalised before the others are dropped.
+    """Selects the voiced frames of each utterance, after normalising over all frames.
 
     Parameters
     ----------
     data : DataDir
-        Loaded with "feats.scp".
+        Data directory, loaded with "feats.scp".
     vad_scp : mapping of str to str
         Utterances to their vectors of voice activity.
     cmvn : str
-        One of `CMVN`.
+        Kind of normalisation, one of `CMVN`.
     window : int
-        In frames, of "sliding", which is centred.
+        Window of "sliding" in frames, centred on the frame.
     norm_vars : bool
-        Divide by the standard deviation too.
+        Whether to divide by the standard deviation too.
     """
 
     def __init__(self, data: DataDir, vad_scp: Mapping[str, str], cmvn: str, window: int, norm_vars: bool) -> None:
@@ -80,7 +80,7 @@ class VoicedFrames:
         self._cmvn, self._window, self._norm_vars = cmvn, window, norm_vars
 
     def __call__(self, utterances: Sequence[str]) -> Iterator[Result]:
-        """Yield what became of each utterance, a (frames, bins) float32 matrix or a reason."""
+        """Yield the (frames, bins) float32 matrix of each utterance, or the reason why it has none."""
         for utterance in utterances:
             yield Result(utterance, attempt(self._select, utterance))
 
@@ -105,7 +105,7 @@ class VoicedFrames:
 
 
 class _Features:
-    """The features of a data directory by utterance, and the statistics of its speakers."""
+    """Features of a data directory by utterance, and the statistics of its speakers."""
 
     def __init__(self, data: DataDir) -> None:
         self._store = FeatureStore(data.path / "feats.scp", data.feats_scp)
@@ -113,7 +113,7 @@ class _Features:
         self._utterances: dict[str, list[str]] = {}
         for utterance in data.feats_scp:
             self._utterances.setdefault(data.utt2spk[utterance], []).append(utterance)
-        # Utterances are sorted by speaker: of the speakers before the last nothing is asked again.
+        # Utterances are sorted by speaker, so only the statistics of the last speaker are needed again.
         self.speaker_stats = functools.lru_cache(maxsize=1)(self._speaker_stats)
 
     def matrix(self, utterance: str) -> np.ndarray:
