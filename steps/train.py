@@ -81,7 +81,7 @@ def main() -> None:
             " train again"
         )
         return
-    sizes = f"train.batch_size ({config.train.batch_size}) or train.crop_frames ({config.train.crop_frames})"
+    sizes = f"train.batch_size ({config.train.batch_size}) or train.crop_seconds ({config.train.crop_seconds:g})"
     with memory_advice(f"make {sizes} smaller"):
         run(experiment, device)
 

@@ -86,7 +86,7 @@ def assert_padding_changes_nothing(model, lengths):
 def assert_silence_and_shortest_input_stay_finite(model):
     """Train on equal frames, which have no variance, and on the shortest input."""
     model.train()
-    for frames in (model.min_frames, model.min_frames + 9):
+    for frames in (model.min_length, model.min_length + 9):
         model.zero_grad()
         features = torch.zeros(3, frames, model.num_bins, requires_grad=True)
         model(features).square().sum().backward()

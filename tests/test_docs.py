@@ -61,7 +61,7 @@ def test_every_block_of_commands_says_how_it_is_tested():
 
 def shrink(clone):
     """Make the recipes and the demo corpus of a copy tiny."""
-    train = {"epochs": 1, "batch_size": 8, "crop_frames": 80, "valid_interval": 1}
+    train = {"epochs": 1, "batch_size": 8, "crop_seconds": 0.8, "valid_interval": 1}
     xvector = {"name": "xvector", "channels": [8, 8, 8, 8, 16], "embedding_dim": 20}
     tiny = {"demo": xvector, "folders": {"name": "resnetse34l", "channels": [8, 8, 8, 8], "embedding_dim": 8}}
     for recipe, model in tiny.items():

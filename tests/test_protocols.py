@@ -40,16 +40,16 @@ steps/compute_metrics.py {data}/test/trials {exp}/scores/test_trials.txt {exp}/s
 """,
     "voxceleb_trainer": """
 steps/extract_embeddings.py {data}/test {exp}/final.pt {exp}/embeddings_voxceleb_trainer/test --input wav \
---crops 10 --crop-frames 400 --device cpu --nj 1
+--crops 10 --crop-seconds 4 --device cpu --nj 1
 steps/score_trials.py {data}/test/trials {exp}/embeddings_voxceleb_trainer/test/embedding.scp \
 {exp}/scores_voxceleb_trainer/test_trials.txt --backend distance
 steps/compute_metrics.py {data}/test/trials {exp}/scores_voxceleb_trainer/test_trials.txt \
 {exp}/results_voxceleb_trainer --priors 0.05 --definitions voxceleb_trainer
 """,
     "pyannote": """
-steps/extract_embeddings.py {data}/train {exp}/final.pt {exp}/embeddings_pyannote/train --windows 300 \
+steps/extract_embeddings.py {data}/train {exp}/final.pt {exp}/embeddings_pyannote/train --windows 3 \
 --window-step 0.25 --window-average mean --device cpu --nj 1
-steps/extract_embeddings.py {data}/test {exp}/final.pt {exp}/embeddings_pyannote/test --windows 300 \
+steps/extract_embeddings.py {data}/test {exp}/final.pt {exp}/embeddings_pyannote/test --windows 3 \
 --window-step 0.25 --window-average mean --device cpu --nj 1
 steps/score_trials.py {data}/test/trials {exp}/embeddings_pyannote/test/embedding.scp \
 {exp}/scores_pyannote/test_trials.txt
@@ -163,7 +163,7 @@ def test_default_is_a_protocol_in_the_usual_places(project):
 def test_voxceleb_trainer(project, evaluated):
     """Distances of ten crops, and its EER and minDCF in the table that stage 7 prints."""
     store = FeatureStore(project / EXP / "features/embeddings_voxceleb_trainer/test/embedding.scp")
-    assert set(store.num_frames) == {10}
+    assert set(store.lengths) == {10}
     crops = {name: store.matrix(row).astype(np.float64) for row, name in enumerate(store.utterances)}
     crops = {name: x / np.linalg.norm(x, axis=1, keepdims=True) for name, x in crops.items()}
     record, scores, is_target = judged(project, ("features", "voxceleb_trainer"), "test_trials")
@@ -185,7 +185,7 @@ def test_pyannote(project, evaluated):
     embeddings = vectors(project, "waves", "pyannote", "test")
     encoder = network("sinctdnn", WAVEFORM)
     for name, path in read_table(project / DATA / "test/wav.scp").items():
-        wave = soundfile.read(path, dtype="float32")[0][:, None]
+        wave = soundfile.read(path, dtype="float32")[0]
         starts = {0, len(wave) - 48000}  # a second one would begin at 12,000 and pass the end
         assert 0 < len(wave) - 48000 < 12000
         windows = [embed_matrices(encoder, [wave[start : start + 48000]])[0] for start in starts]

@@ -20,8 +20,8 @@ TINY = [
     "2",
     "--train.batch_size",
     "8",
-    "--train.crop_frames",
-    "80",
+    "--train.crop_seconds",
+    "0.8",
 ]
 TINY_CORPUS = ["--speakers", "8,3,4", "--sessions", "2", "--utterances", "2"]
 
@@ -78,13 +78,13 @@ def test_another_model(clone, walked, model):
 def test_a_network_that_takes_waveforms(clone, walked):
     """The features and noisy copies of another network are there; they are neither needed nor in the way."""
     tiny = ["--model.out_channels", "[8,8,8]", "--model.tdnn_channels", "[8,8,8,8,16]", "--train.batch_size", "8"]
-    short = ["--train.epochs", "1", "--train.crop_frames", "4000"]
+    short = ["--train.epochs", "1", "--train.crop_seconds", "0.25"]
     done = run(clone, "--stage", "1", "--model", "sinctdnn", "--name", "waves", *tiny, *short)
     assert "no features: the network takes waveforms, straight from the recordings" in done.stdout
     assert "no augmentation: noisy copies are features, and the network takes waveforms" in done.stdout
     assert "DET plot" in done.stdout
     assert "type: waveform" not in (clone / "egs/demo/data/train/feature.yaml").read_text()
-    done = run(clone, "--dry-run", "--model", "sinctdnn", "--train.crop_frames", "32000")
+    done = run(clone, "--dry-run", "--model", "sinctdnn", "--train.crop_seconds", "2")
     assert "/make_fbank.py" not in done.stdout and "train_aug" not in done.stdout
 
 
@@ -268,7 +268,10 @@ def test_help_has_the_stage_table(clone):
         (["--stage", "three"], "--stage needs a number"),
         (["--stage", "9"], "stages are 0 to 7"),
         (["--stage", "4", "--stop-stage", "2"], "stages are 0 to 7"),
-        (["--model", "rawnet3"], "train.crop_frames 150 is below the network's minimum 541; it counts samples here"),
+        (
+            ["--model", "rawnet3", "--train.crop_seconds", "0.03"],
+            "needs at least 541 samples, 0.0338 s",
+        ),
         (["--model", "rawnet3", "--normalization", "mean"], "normalization 'mean' is for features"),
         (["--loss"], "option '--loss' needs a value"),
         (["--loss", "--model"], "option '--loss' needs a value"),

@@ -12,7 +12,7 @@
 # shorter is one window. A frame is 10 ms, so that 300 are 48,000 samples of networks that take waveforms and 300 rows
 # of features of the others. For a model of the tutorial, trained on 2 s, it is 200. The plain mean of the windows
 # stands for a recording.
-extract_options=(--windows 300 --window-step 0.25 --window-average mean)
+extract_options=(--windows 3 --window-step 0.25 --window-average mean)
 
 score_options=()                     # the cosine of these means
 enrol_options=(--enrol-average mean) # an enrolment is the mean of its recordings

@@ -7,7 +7,7 @@
 
 # Ten evenly spaced crops of 400 frames: the published evaluations set --eval_frames 400, its default is 300. They are
 # cut from the audio and go through the model's own front end one by one, so that each is normalised by itself.
-extract_options=(--input wav --crops 10 --crop-frames 400)
+extract_options=(--input wav --crops 10 --crop-seconds 4)
 
 # Minus the mean Euclidean distance of the 100 pairs of crops, whose embeddings are scaled to length 1. It does not
 # scale those of networks that were trained with its loss proto: add --keep-length for these.

@@ -14,6 +14,7 @@ from torch import nn
 from vouch.base.channels import MEAN
 from vouch.base.errors import VouchError, nearest, pick
 from vouch.base.torchfile import check_plain, check_tensors, load_torch, save_torch
+from vouch.features.clock import Clock, clock_of
 from vouch.features.cmvn import sliding_cmvn
 from vouch.features.config import FrontEndConfig
 from vouch.layers.inputs import length_mask
@@ -149,24 +150,29 @@ class Encoder(nn.Module):
         return self.model.embedding_dim
 
     @property
-    def min_frames(self) -> int:
-        """Shortest input in frames; of waveforms a frame is a sample."""
-        return self.model.min_frames
+    def min_length(self) -> int:
+        """Shortest input, in steps of the `clock`."""
+        return self.model.min_length
 
     @property
-    def unit(self) -> str:
-        """What `min_frames` counts."""
-        return "samples" if self.takes_waveforms else "frames"
+    def clock(self) -> Clock:
+        """What the input counts time in."""
+        return clock_of(self.config.front_end)
 
-    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Embed a batch of features.
+    @property
+    def step_shape(self) -> tuple[int, ...]:
+        """Shape of one step of the input: (num_bins,) of a frame, () of a sample."""
+        return () if self.takes_waveforms else (self.config.num_bins,)
+
+    def forward(self, inputs: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Embed a batch of features or waveforms.
 
         Parameters
         ----------
-        features : (batch, frames, num_bins) float32
-            Waveforms are (batch, samples, 1).
+        inputs : (batch, frames, num_bins) or (batch, samples) float32
+            As the network takes them.
         lengths : (batch,) int64, optional
-            Real frames of each utterance where shorter ones are padded.
+            Real frames (or samples) of each utterance where shorter ones are padded.
 
         Returns
         -------
@@ -174,9 +180,9 @@ class Encoder(nn.Module):
         """
         normalization = self.config.normalization
         if normalization != "none":
-            mask = None if lengths is None else length_mask(lengths.to(features.device), features.shape[1])[..., None]
-            features = NORMALIZATIONS[normalization](features - _mean(features, mask), mask)
-        return self.model(features.squeeze(-1) if self.takes_waveforms else features, lengths)
+            mask = None if lengths is None else length_mask(lengths.to(inputs.device), inputs.shape[1])[..., None]
+            inputs = NORMALIZATIONS[normalization](inputs - _mean(inputs, mask), mask)
+        return self.model(inputs, lengths)
 
     def state(self) -> dict[str, object]:
         """Return what `Encoder.from_state` needs: configuration and weights."""

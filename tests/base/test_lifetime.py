@@ -43,7 +43,7 @@ def ready(tmp_path):
     write_features(data / "train")
     write_features(data / "valid", speakers=range(4, 8), utterances=range(3))
     write_all_trials(data / "valid")
-    recipe = {"model": TINY["lstm"], "loss": "softmax", "train": {"batch_size": 8, "crop_frames": 20}}
+    recipe = {"model": TINY["lstm"], "loss": "softmax", "train": {"batch_size": 8, "crop_seconds": 0.2}}
     (clone / "conf/recipes/tiny.yaml").write_text(yaml.safe_dump(recipe))
     return clone
 

@@ -32,7 +32,7 @@ def crops(data: Path, rows: int) -> torch.Tensor:
     """`(rows, FRAMES, bins)` from the beginning of the first long enough utterances."""
     store = FeatureStore(data / "feats.scp")
     found = []
-    for position in np.flatnonzero(np.asarray(store.num_frames) >= FRAMES)[:rows]:
+    for position in np.flatnonzero(np.asarray(store.lengths) >= FRAMES)[:rows]:
         crop = torch.from_numpy(np.array(store.matrix(int(position))[:FRAMES], dtype=np.float32))
         found.append(crop - crop.mean(dim=0))
     return torch.stack(found)

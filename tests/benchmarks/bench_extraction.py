@@ -32,7 +32,6 @@ from vouch.cli.stage import keep_freed_memory
 from vouch.deploy.folding import fold_batch_norm
 from vouch.encoder import Encoder, EncoderConfig
 from vouch.extraction import embed as embedding
-from vouch.extraction.embed import BATCH_FRAMES
 
 try:
     import onnxruntime
@@ -117,8 +116,8 @@ def measure_lengths(name: str, count: int) -> None:
     folded = fold_batch_norm(trained)
     matrices = [rng.standard_normal((frames, BINS[name]), np.float32) for frames in rng.integers(200, 900, count)]
     each = []
-    for encoder, step in ((trained, 1), (folded, 1), (folded, embedding.SIZE_STEP)):
-        with mock.patch.object(embedding, "SIZE_STEP", step):
+    for encoder, step in ((trained, 0.01), (folded, 0.01), (folded, embedding.PADDING_SECONDS)):
+        with mock.patch.object(embedding, "PADDING_SECONDS", step):
             embedding.embed_matrices(encoder, matrices[:5])
             start = time.process_time()
             embedding.embed_matrices(encoder, matrices)
@@ -140,7 +139,7 @@ def main() -> None:
     heads = f"{'network':12s} {'batch':>5s} {'onnx':>8s} {'plain':>8s} {'folded':>8s}"
     print(f"{heads} {'folded/onnx':>11s} {'difference':>12s}")
     for name in options.models:
-        for rows in (1, BATCH_FRAMES["cpu"] // FRAMES):
+        for rows in (1, int(100 * embedding.BATCH_SECONDS["cpu"]) // FRAMES):
             measure(name, rows, options.rounds)
     if options.lengths:
         print(f"{'network':12s} {'utts':>5s} {'plain':>8s} {'longest':>8s} {'few':>8s}  ms an utterance of 2 to 9 s")

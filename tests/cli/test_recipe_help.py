@@ -51,7 +51,7 @@ def test_training_poolings_and_names_are_told():
     assert {f"--train.{name}" for name in TrainOptions.__dataclass_fields__} <= set(found)
     assert all(name in found["--model.pooling"] for name in POOLINGS)
     assert all(name in found["--model"] for name in MODELS) and all(name in found["--loss"] for name in LOSSES)
-    assert "radians" in found["--loss.margin"] and "frames" in found["--train.crop_frames"]
+    assert "radians" in found["--loss.margin"] and "training example" in found["--train.crop_seconds"]
     assert max(map(len, text.splitlines())) <= 110 and "`" not in text
 
 

@@ -76,8 +76,8 @@ def test_every_network_with_every_pooling_gives_the_same_embeddings(model):
         learnt(encoder)
         before = copy.deepcopy(encoder.state_dict())
         frames = 400 * (160 if encoder.takes_waveforms else 1)
-        x = torch.randn(5, frames, encoder.config.num_bins)
-        lengths = torch.tensor([frames, encoder.min_frames, frames // 2, frames - 1, encoder.min_frames + 7])
+        x = torch.randn(5, frames, *encoder.step_shape)
+        lengths = torch.tensor([frames, encoder.min_length, frames // 2, frames - 1, encoder.min_length + 7])
         assert_folding_keeps_embeddings(encoder, x, lengths)
         assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
@@ -89,7 +89,7 @@ def test_networks_of_their_usual_size(model):
     bins = 40 if MODELS[model].input_kind == "features" else 1
     encoder = learnt(make_encoder({"name": model}, bins))
     frames = 100 * (160 if encoder.takes_waveforms else 1)
-    x, lengths = torch.randn(2, frames, bins), torch.tensor([frames, encoder.min_frames + 3])
+    x, lengths = torch.randn(2, frames, *encoder.step_shape), torch.tensor([frames, encoder.min_length + 3])
     assert_folding_keeps_embeddings(encoder, x, lengths)
 
 
@@ -121,7 +121,7 @@ def test_what_is_folded(model, options, left):
 class AsEncoder(nn.Module):
     """A network with what an encoder offers."""
 
-    min_frames, config = 4, EncoderConfig(NetworkConfig("lstm"), 3, "mean")
+    min_length, step_shape, config = 4, (3,), EncoderConfig(NetworkConfig("lstm"), 3, "mean")
 
     def __init__(self, forward, **layers):
         super().__init__()
@@ -199,7 +199,7 @@ def test_folding_needs_statistics_that_stay():
 def test_nan_reaches_the_embedding(model):
     """Of the utterance that has it, and of no other."""
     folded = fold_batch_norm(tiny_encoder(model))
-    x = torch.randn(2, folded.min_frames + 40, TINY_BINS[model])
+    x = torch.randn(2, folded.min_length + 40, *folded.step_shape)
     x[1, 20] = torch.nan
     with torch.inference_mode():
         assert folded(x).isfinite().all(dim=1).tolist() == [True, False]

@@ -1,5 +1,6 @@
 """Embeddings of whole utterances: neither batch, order nor length of the others may matter."""
 
+import math
 import os
 from collections import Counter
 
@@ -7,12 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from corpus import RATE, TINY_BINS, done, make_encoder, tiny_encoder, voice, write_features, write_recordings
+from corpus import RATE, done, make_encoder, tiny_encoder, voice, write_features, write_recordings
 
 from vouch.base.errors import VouchError
 from vouch.deploy.folding import fold_batch_norm
 from vouch.extraction import embed as embedding
-from vouch.extraction.embed import batches_by_length, default_max_frames, embed_matrices, embed_store
+from vouch.extraction.embed import batches_by_length, embed_matrices, embed_store
 from vouch.features.compute import compute
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.models import MODELS
@@ -32,13 +33,13 @@ def encoder(request):
 @pytest.fixture
 def step(encoder):
     """What one of `LENGTHS` stands for, so that pieces of 30 are twice the network's minimum."""
-    return -(-encoder.min_frames // 15)
+    return -(-encoder.min_length // 15)
 
 
 @pytest.fixture
 def matrices(encoder, step):
-    rng, bins = np.random.default_rng(0), encoder.config.num_bins
-    return [(2 + rng.standard_normal((length * step, bins))).astype(np.float32) for length in LENGTHS]
+    rng, shape = np.random.default_rng(0), encoder.step_shape
+    return [(2 + rng.standard_normal((length * step, *shape))).astype(np.float32) for length in LENGTHS]
 
 
 def assert_close(found, expected):
@@ -60,7 +61,7 @@ def test_neither_the_batch_nor_its_order_matters(encoder, matrices):
     assert_close(together, alone)
     assert_close(together, backwards)
     for matrix, found in zip(matrices, together, strict=True):
-        if len(matrix) >= encoder.min_frames:
+        if len(matrix) >= encoder.min_length:
             assert_close(found, embed_one(encoder, matrix))
 
 
@@ -69,7 +70,7 @@ def test_neither_batch_nor_order_matters_to_a_folded_encoder(budget, monkeypatch
     encoder = make_encoder({"name": "resnetse34l", "channels": [16, 64, 64, 64], "embedding_dim": 8}, 20).eval()
     rng, folded = np.random.default_rng(0), fold_batch_norm(encoder)
     matrices = [rng.standard_normal((length, 20)).astype(np.float32) for length in LENGTHS]
-    monkeypatch.setitem(embedding.BATCH_FRAMES, "cpu", budget)
+    monkeypatch.setitem(embedding.BATCH_SECONDS, "cpu", budget / 100)
     found = embed_matrices(folded, matrices)
     expected = np.stack([embed_one(encoder, matrix) for matrix in matrices])
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -117,7 +118,7 @@ def test_matrices_that_are_no_features_of_the_model(shape):
 
 def test_short_utterances_are_repeated():
     encoder = tiny_encoder("xvector")
-    assert encoder.min_frames == 15
+    assert encoder.min_length == 15
     short = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
     repeated = np.concatenate([short] * 4)[:15]
     np.testing.assert_allclose(embed_matrices(encoder, [short])[0], embed_one(encoder, repeated), atol=1e-6)
@@ -126,16 +127,16 @@ def test_short_utterances_are_repeated():
 @pytest.mark.parametrize("max_frames", [30, 31, 45, 199, 200])
 def test_long_utterances_are_the_weighted_means_of_their_pieces(encoder, matrices, step, max_frames):
     max_frames *= step
-    found = embed_matrices(encoder, matrices, max_frames)
+    found = embed_matrices(encoder, matrices, encoder.clock.seconds(max_frames))
     for matrix, mean in zip(matrices, found, strict=True):
-        if len(matrix) < encoder.min_frames:
+        if len(matrix) < encoder.min_length:
             continue
         count = -(-len(matrix) // max_frames)
         size, longer = divmod(len(matrix), count)
         ends = np.cumsum([size + (piece < longer) for piece in range(count)])
         total = np.zeros(mean.shape)
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
-            assert encoder.min_frames <= end - start <= max_frames
+            assert encoder.min_length <= end - start <= max_frames
             total += (end - start) * embed_one(encoder, matrix[start:end])
         assert_close(mean, total / len(matrix))
 
@@ -143,33 +144,36 @@ def test_long_utterances_are_the_weighted_means_of_their_pieces(encoder, matrice
 def test_pieces_that_the_network_cannot_take_are_refused():
     """16 frames in pieces of at most 15 would be two of 8."""
     encoder = tiny_encoder("xvector")
-    with pytest.raises(VouchError, match="max_frames 29 is below 30, twice the network's minimum"):
-        embed_matrices(encoder, [np.zeros((16, 8), np.float32)], 29)
-    assert embed_matrices(encoder, [np.zeros((31, 8), np.float32)], 30).shape == (1, 8)
+    with pytest.raises(VouchError, match=r"max_seconds 0\.29 must be a number of at least 0\.3, twice the network's"):
+        embed_matrices(encoder, [np.zeros((16, 8), np.float32)], 0.29)
+    for odd in (math.nan, math.inf, -1.0):
+        with pytest.raises(VouchError, match="must be a number"):
+            embed_matrices(encoder, [np.zeros((16, 8), np.float32)], odd)
+    assert embed_matrices(encoder, [np.zeros((31, 8), np.float32)], 0.3).shape == (1, 8)
 
 
 def test_the_pieces_of_a_long_recording_do_not_go_through_the_network_at_once(monkeypatch):
-    monkeypatch.setitem(embedding.BATCH_FRAMES, "cpu", 100)
+    monkeypatch.setitem(embedding.BATCH_SECONDS, "cpu", 1.0)
     encoder = tiny_encoder()
     seen = []
     encoder.model.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].shape[:2].numel()))
     matrix = np.random.default_rng(0).standard_normal((1000, 8)).astype(np.float32)
-    found = embed_matrices(encoder, [matrix], 30)
+    found = embed_matrices(encoder, [matrix], 0.3)
     assert max(seen) <= 100
     assert sum(seen) >= 1000
     monkeypatch.undo()
-    np.testing.assert_allclose(found, embed_matrices(encoder, [matrix], 30), atol=1e-5)
+    np.testing.assert_allclose(found, embed_matrices(encoder, [matrix], 0.3), atol=1e-5)
 
 
 @pytest.mark.parametrize("budget", [1, 31, 100, 1000, 10**9])
 def test_batches_cover_all_once_within_the_budget(budget):
     rng = np.random.default_rng(0)
     for count in (0, 1, 2, 50):
-        num_frames = rng.integers(1, 120, count)
-        batches = list(batches_by_length(num_frames, budget))
+        lengths = rng.integers(1, 120, count)
+        batches = list(batches_by_length(lengths, budget))
         assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(count))
         for batch in batches:
-            assert len(batch) == 1 or len(batch) * num_frames[batch].max() <= budget
+            assert len(batch) == 1 or len(batch) * lengths[batch].max() <= budget
         if budget == 10**9:
             assert len(batches) == min(count, 1)
 
@@ -188,7 +192,7 @@ def test_a_store_in_any_order_and_batch(tmp_path, encoder, monkeypatch):
     everything = embed_store(encoder, store, np.arange(len(store)))
     for row in range(len(store)):
         assert_close(everything[row], embed_matrices(encoder, [store.matrix(row)])[0])
-    monkeypatch.setitem(embedding.BATCH_FRAMES, "cpu", 130)
+    monkeypatch.setitem(embedding.BATCH_SECONDS, "cpu", encoder.clock.seconds(130))
     some = np.array([20, 3, 3, 11, 0])
     assert_close(embed_store(encoder, store, some), everything[some])
     assert embed_store(encoder, store, np.array([], np.int64)).shape == (0, 8)
@@ -203,20 +207,19 @@ def test_waveforms_whose_lengths_were_planned_wrong(tmp_path):
     found = embed_store(encoder, WaveStore(data, RATE), np.arange(len(names)))
     for row, name in enumerate(names):
         samples, _ = soundfile.read(data.wav_scp[name], dtype="float32")
-        assert_close(found[row], embed_one(encoder, samples[:, None]))
+        assert_close(found[row], embed_one(encoder, samples))
 
 
 @pytest.mark.parametrize("model", ["xvector", *WAVEFORM_MODELS])
 def test_what_goes_through_a_network_at_once_is_bounded(model, monkeypatch):
-    """By 100 s a piece and by `BATCH_FRAMES`, with 160 samples for a frame; scaled down to 1 s and 0.5 s here."""
-    monkeypatch.setattr(embedding, "MAX_FRAMES", 100)
-    monkeypatch.setitem(embedding.BATCH_FRAMES, "cpu", 50)
+    """By `max_seconds` a piece, here 1 s, and by `BATCH_SECONDS`, here 0.5 s."""
+    monkeypatch.setitem(embedding.BATCH_SECONDS, "cpu", 0.5)
     encoder, seen = tiny_encoder(model), []
     encoder.model.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].shape[:2]))
     unit = 160 if model in WAVEFORM_MODELS else 1
-    assert default_max_frames(encoder) == 100 * unit
-    long, short = (np.random.default_rng(0).standard_normal((size * unit, TINY_BINS[model])) for size in (240, 20))
-    embed_matrices(encoder, [long.astype(np.float32), *[short.astype(np.float32)] * 5])
+    assert encoder.clock == (("samples", 16000.0) if model in WAVEFORM_MODELS else ("frames", 100.0))
+    long, short = (np.random.default_rng(0).standard_normal((size * unit, *encoder.step_shape)) for size in (240, 20))
+    embed_matrices(encoder, [long.astype(np.float32), *[short.astype(np.float32)] * 5], 1.0)
     assert max(rows * frames for rows, frames in seen) == 80 * unit  # a third of the long one, alone
     assert [rows for rows, _ in seen] == [2, 2, 1, 1, 1, 1]
 
@@ -232,7 +235,7 @@ def test_nan_features_fail_their_utterance_and_no_other(tmp_path, encoder, monke
     write_features(tmp_path, dim=encoder.config.num_bins)
     data = DataDir.load(tmp_path, need=["feats.scp"])
     names = list(data.feats_scp)
-    clean, failed = done(FeatureEmbedding(encoder, data, 10_000, True), names)
+    clean, failed = done(FeatureEmbedding(encoder, data, 100.0, True), names)
     assert list(clean) == names and not failed
     whole = FeatureStore.matrix
 
@@ -243,7 +246,7 @@ def test_nan_features_fail_their_utterance_and_no_other(tmp_path, encoder, monke
         return matrix
 
     monkeypatch.setattr(FeatureStore, "matrix", matrix_with_nan)
-    spoilt, failed = done(FeatureEmbedding(encoder, data, 10_000, True), names)
+    spoilt, failed = done(FeatureEmbedding(encoder, data, 100.0, True), names)
     assert list(failed) == [names[5]]
     assert "NaN" in failed[names[5]]
     assert list(spoilt) == [name for name in names if name != names[5]]
@@ -257,7 +260,7 @@ def test_audio_goes_through_the_front_end_of_the_model(tmp_path):
     data = DataDir.load(tmp_path / "data", need=["wav.scp"])
     soundfile.write(data.wav_scp[names[1]], voice(1, 1, rate=8000), 8000)
     os.truncate(data.wav_scp[names[2]], 0)
-    embed = AudioEmbedding(encoder, data, 10_000, True)
+    embed = AudioEmbedding(encoder, data, 100.0, True)
     found, failed = done(embed, names)
     assert list(found) == [name for name in names if name != names[2]]
     assert "0 bytes" in failed[names[2]]
@@ -278,7 +281,7 @@ def test_audio_of_a_network_that_takes_it(tmp_path, model):
     names = write_recordings(tmp_path / "data")
     data = DataDir.load(tmp_path / "data", need=["wav.scp"])
     soundfile.write(data.wav_scp[names[1]], np.array([0.1] * 8000 + [np.nan]), RATE, "FLOAT")
-    embeddings, failed = done(AudioEmbedding(encoder, data, default_max_frames(encoder), True), names)
+    embeddings, failed = done(AudioEmbedding(encoder, data, 100.0, True), names)
     assert list(failed) == [names[1]] and "NaN" in failed[names[1]]
     for name, found in embeddings.items():
         samples, _ = soundfile.read(data.wav_scp[name], dtype="float32")
@@ -291,4 +294,4 @@ def test_audio_for_a_model_of_an_unknown_front_end_is_refused(tmp_path):
     write_recordings(tmp_path / "data")
     data = DataDir.load(tmp_path / "data", need=["wav.scp"])
     with pytest.raises(VouchError, match="give it features, not audio"):
-        AudioEmbedding(tiny_encoder(), data, 10_000, True)
+        AudioEmbedding(tiny_encoder(), data, 100.0, True)

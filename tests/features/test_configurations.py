@@ -30,7 +30,7 @@ def test_every_file(path):
     rng = np.random.default_rng(0)
     for samples in (0.1 * rng.standard_normal(8000), np.zeros(8000), np.eye(1, 700)[0]):
         features = compute(feature, samples.astype(np.float32))
-        assert features.shape == (feature.num_frames(len(samples)), feature.dim)
+        assert features.shape == (feature.output_length(len(samples)), *feature.step_shape)
         assert features.dtype == np.float32
         assert np.isfinite(features).all()
 

@@ -159,7 +159,7 @@ def test_the_input_is_left_alone():
 @pytest.mark.parametrize("length", [0, 1, 79, 80, 239, 240, 399, 400, 401, 560, 16000])
 def test_frame_count(length, snip):
     feature = Fbank(num_mel_bins=20, snip_edges=snip)
-    assert feature(torch.zeros(1, length)).shape == (1, feature.num_frames(length), 20)
+    assert feature(torch.zeros(1, length)).shape == (1, feature.output_length(length), 20)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def waves(rows, samples):
 @pytest.mark.parametrize("samples", [1, 79, 500, 1999, 4000])
 def test_frames_are_as_many_as_told(feature, samples):
     features = feature(waves(3, samples))
-    assert features.shape == (3, feature.num_frames(samples), feature.dim)
+    assert features.shape == (3, feature.output_length(samples), *feature.step_shape)
     assert features.dtype == torch.float32 and features.isfinite().all()
 
 

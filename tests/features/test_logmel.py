@@ -132,7 +132,7 @@ def test_equals_the_formula(
         wave[0], bands, n_fft, window, padding, preemphasis, scale, norm == "area", power, function, offset
     )
     got = feature(wave)[0]
-    assert got.shape == expected.shape == (feature.num_frames(length), feature.dim)
+    assert got.shape == expected.shape == (feature.output_length(length), feature.dim)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
     # One frame at a time: every edge is met alone.
     monkeypatch.setattr(logmel, "BLOCK_FRAMES", 1)
@@ -167,9 +167,9 @@ def test_the_input_is_left_alone():
 @pytest.mark.parametrize("length", [0, 1, 159, 160, 256, 257, 511, 512, 671, 672, 16000])
 def test_frame_count(length, padding, extra):
     feature = LogMel(num_mel_bins=20, padding=padding)
-    assert feature(torch.zeros(2, length)).shape == (2, feature.num_frames(length), 20)
+    assert feature(torch.zeros(2, length)).shape == (2, feature.output_length(length), 20)
     starts = [start for start in range(0, length + 2 * extra, 160) if start + 512 <= length + 2 * extra]
-    assert feature.num_frames(length) == (len(starts) if length else 0)
+    assert feature.output_length(length) == (len(starts) if length else 0)
 
 
 @pytest.mark.parametrize(

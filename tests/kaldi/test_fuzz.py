@@ -124,7 +124,7 @@ def features(tmp_path_factory):
 
 def read_all(scp):
     store = FeatureStore(scp)
-    for index, frames in enumerate(store.num_frames.tolist()):
+    for index, frames in enumerate(store.lengths.tolist()):
         whole = store.matrix(index)
         out = np.empty((3, store.dim), np.float32)
         store.crop(index, frames // 2, out)

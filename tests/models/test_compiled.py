@@ -15,8 +15,7 @@ def test_one_graph(name):
     """
     torch._dynamo.reset()
     encoder = tiny_encoder(name).train()
-    width = 1 if encoder.takes_waveforms else encoder.model.num_bins
-    x = torch.randn(2, encoder.min_frames + 8, width)
+    x = torch.randn(2, encoder.min_length + 8, *encoder.step_shape)
     with torch._dynamo.config.patch(allow_rnn=True):
         explained = torch._dynamo.explain(encoder)(x)
     assert explained.graph_break_count == 0, explained.break_reasons

@@ -21,7 +21,7 @@ BINS = 8
 class Waveform(nn.Module):
     """Strides, windows and paddings of all kinds, of which one looks ahead."""
 
-    input_kind, embedding_dim, min_frames = "waveform", 4, 400
+    input_kind, embedding_dim, min_length = "waveform", 4, 400
 
     def __init__(self):
         super().__init__()
@@ -143,7 +143,7 @@ def test_every_network_can_be_described(name):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert info.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert info.macs > info.parameters / 2
-    assert (info.minimum, info.embedding_dim) == (model.min_frames, model.embedding_dim)
+    assert (info.minimum, info.embedding_dim) == (model.min_length, model.embedding_dim)
 
 
 def test_frozen_parameters_do_not_count():

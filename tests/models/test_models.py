@@ -17,8 +17,8 @@ SEEDS = range(20)
 
 
 def draw(network, rows, spare=1.0):
-    """A batch of `min_frames` and that share of `SPARE` more."""
-    frames = network.min_frames + int(spare * SPARE[network.input_kind])
+    """A batch of `min_length` and that share of `SPARE` more."""
+    frames = network.min_length + int(spare * SPARE[network.input_kind])
     tail = (network.num_bins,) if network.input_kind == "features" else ()
     return torch.randn(rows, frames, *tail)
 
@@ -46,7 +46,7 @@ def test_declarations(model):
     assert "tiny" in vars(type(model)) and "forward" not in vars(type(model))
     assert model.input_kind in SPARE
     assert model.embedding_dim == 19
-    assert model.min_frames >= 1
+    assert model.min_length >= 1
     assert model.input_kind == "waveform" or model.num_bins in (BINS, model.tiny["num_bins"])
     assert model.input_kind == "features" or model.sample_rate >= 8000
 
@@ -73,7 +73,7 @@ def test_padding_changes_nothing(model, filler):
 
 def test_lengths_matter(model):
     inputs = draw(model, 2) + 1
-    cut = model(inputs, torch.tensor([inputs.shape[1], model.min_frames]))
+    cut = model(inputs, torch.tensor([inputs.shape[1], model.min_length]))
     whole = model(inputs)
     assert_close(cut[0], whole[0])
     assert (cut[1] - whole[1]).abs().max() > 1e-4
@@ -81,12 +81,12 @@ def test_lengths_matter(model):
 
 def test_shortest_input(model):
     assert model(draw(model, 2, 0.0)).isfinite().all()
-    message = f"{model.min_frames - 1} (frames|samples).* at least {model.min_frames}"
+    message = f"{model.min_length - 1} (frames|samples).* at least {model.min_length}"
     with pytest.raises(VouchError, match=message):
         model(draw(model, 2, 0.0)[:, 1:])
     inputs = draw(model, 2)
     with pytest.raises(VouchError, match=message):
-        model(inputs, torch.tensor([inputs.shape[1], model.min_frames - 1]))
+        model(inputs, torch.tensor([inputs.shape[1], model.min_length - 1]))
 
 
 def test_silence(model):
@@ -136,7 +136,7 @@ def test_gradient_reaches_every_parameter(name):
 
 def test_gradient_reaches_real_frames_only(model):
     inputs = draw(model, 12).requires_grad_()
-    longest, real = inputs.shape[1], model.min_frames + SPARE[model.input_kind] // 2
+    longest, real = inputs.shape[1], model.min_length + SPARE[model.input_kind] // 2
     (model(inputs, torch.tensor([longest, real]).repeat(6)) * torch.randn(12, 19)).sum().backward()
     assert inputs.grad.isfinite().all()
     assert not inputs.grad[1::2, real:].any()

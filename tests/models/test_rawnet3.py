@@ -108,7 +108,7 @@ def test_number_of_parameters():
 @pytest.mark.parametrize("stride", [10, 3])
 def test_padding_changes_nothing(pooling, filler, stride):
     model = tiny(pooling=pooling, sinc_stride=stride)
-    shortest = model.min_frames
+    shortest = model.min_length
     lengths = torch.tensor([shortest, shortest + 1, shortest + 77, 3001, 3009, 3010, 3160])
     rows = [torch.randn(int(length)) + 0.1 for length in lengths]
     padded = torch.full((len(rows), 3333), filler)
@@ -144,7 +144,7 @@ def test_gradient_reaches_real_samples_and_every_parameter():
 @pytest.mark.parametrize(("stride", "shortest"), [(10, 541), (1, 280), (16, 715)])
 def test_shortest_input(stride, shortest):
     model = tiny(sinc_stride=stride)
-    assert model.min_frames == shortest
+    assert model.min_length == shortest
     assert model(torch.randn(2, shortest)).isfinite().all()
     message = f"{shortest - 1} samples.* at least {shortest}"
     with pytest.raises(VouchError, match=message):

@@ -189,8 +189,8 @@ def test_statistics_and_unit_length():
 @pytest.mark.parametrize("filler", [0.0, 1e4, float("nan")])
 def test_padding_changes_nothing(changes, filler):
     model = tiny(**changes)
-    lengths = torch.tensor([model.min_frames, model.min_frames + 1, 3333, 4000, 3999])
-    lengths = lengths.clamp(min=model.min_frames)
+    lengths = torch.tensor([model.min_length, model.min_length + 1, 3333, 4000, 3999])
+    lengths = lengths.clamp(min=model.min_length)
     rows = [torch.randn(int(length)) + 0.1 for length in lengths]
     padded = torch.full((len(rows), 4100), filler)
     for row, samples in zip(padded, rows, strict=True):
@@ -216,7 +216,7 @@ def test_gradient_reaches_real_samples_only():
 @pytest.mark.parametrize(("stride", "shortest"), [((5, 1, 1), 2646), ((1, 1, 1), 730), ((10, 1, 1), 5041)])
 def test_shortest_input(stride, shortest):
     model = tiny(stride=stride)
-    assert model.min_frames == shortest
+    assert model.min_length == shortest
     assert model(torch.randn(2, shortest)).isfinite().all()
     message = f"{shortest - 1} samples.* at least {shortest}"
     with pytest.raises(VouchError, match=message):

@@ -21,7 +21,7 @@ from processes import Done, Running, ScriptServer, succeeds
 
 SPEAKERS, UTTERANCES = 8, 3
 FEATURE = {"type": "fbank", "num_mel_bins": 16}
-TRAINING = {"epochs": 3, "batch_size": 6, "crop_frames": 40, "checkpoint_minutes": 0}
+TRAINING = {"epochs": 3, "batch_size": 6, "crop_seconds": 0.4, "checkpoint_minutes": 0}
 # A moment of writing, with the name of whoever ran it: in reports and logs, and nowhere else.
 # In text, or as nanoseconds since 1970 in the lists of archives.
 _DATE = re.compile(rb"20\d\d-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?|\d\d:\d\d:\d\d|\b[12]\d{18}\b")

@@ -50,8 +50,8 @@ def test_help_is_for_people(scripts, tmp_path):
     done = succeeds(scripts.run(EXTRACT, "--help", cwd=tmp_path))
     for word in (
         "embedding.scp",
-        "--max-frames",
-        "(default: 100 seconds)",
+        "--max-seconds",
+        "(default: 100)",
         "(default: what the model takes)",
         "--device",
     ):
@@ -84,12 +84,11 @@ def test_a_network_that_takes_waveforms_is_given_the_audio(scripts, tmp_path):
     done = succeeds(scripts.run(EXTRACT, "data", "final.pt", "out", "--nj", 2, "--shard-size", 4, cwd=tmp_path))
     assert done.stdout == "out: 6 embeddings of 8 dimensions\n"
     samples = {
-        name: soundfile.read(wav, dtype="float32")[0][:, None]
-        for name, wav in read_table(tmp_path / "data/wav.scp").items()
+        name: soundfile.read(wav, dtype="float32")[0] for name, wav in read_table(tmp_path / "data/wav.scp").items()
     }
     expected = {name: embed_matrices(encoder, [wave])[0] for name, wave in samples.items()}
     assert_same_features(embeddings(tmp_path / "out"), expected, 1e-5)
-    succeeds(scripts.run(EXTRACT, "data", "final.pt", "pieces", "--max-frames", 3000, cwd=tmp_path))
+    succeeds(scripts.run(EXTRACT, "data", "final.pt", "pieces", "--max-seconds", 0.1875, cwd=tmp_path))
     expected = {name: embed_matrices(encoder, [wave], 3000)[0] for name, wave in samples.items()}
     assert_same_features(embeddings(tmp_path / "pieces"), expected, 1e-5)
     done = scripts.run(EXTRACT, "data", "final.pt", "out", "--input", "feats", cwd=tmp_path)
@@ -97,7 +96,7 @@ def test_a_network_that_takes_waveforms_is_given_the_audio(scripts, tmp_path):
 
 
 def test_long_recordings_are_cut(scripts, data, tmp_path):
-    succeeds(scripts.run(EXTRACT, "data", "final.pt", "out", "--max-frames", 20, cwd=tmp_path))
+    succeeds(scripts.run(EXTRACT, "data", "final.pt", "out", "--max-seconds", 0.2, cwd=tmp_path))
     encoder = tiny_encoder()
     with torch.inference_mode():
         for name, matrix in read_features(data / "feats.scp").items():
@@ -109,9 +108,9 @@ def test_long_recordings_are_cut(scripts, data, tmp_path):
 
 def test_parts_are_the_same_however_the_work_is_split(scripts, data, tmp_path):
     encoder, matrices = tiny_encoder(), read_features(data / "feats.scp")
-    jobs = ("--nj", 2, "--shard-size", 7, "--device", "cpu")
-    succeeds(scripts.run(EXTRACT, data, tmp_path / "final.pt", "one", "--crops", 3, "--crop-frames", 20, cwd=tmp_path))
-    words = (EXTRACT, data, tmp_path / "final.pt", "crops", "--crops", 3, "--crop-frames", 20, *jobs)
+    jobs, crops = ("--nj", 2, "--shard-size", 7, "--device", "cpu"), ("--crops", 3, "--crop-seconds", 0.2)
+    succeeds(scripts.run(EXTRACT, data, tmp_path / "final.pt", "one", *crops, cwd=tmp_path))
+    words = (EXTRACT, data, tmp_path / "final.pt", "crops", *crops, *jobs)
     succeeds(scripts.run(*words, cwd=tmp_path))
     crops = read_features(tmp_path / "crops/embedding.scp")
     assert_same_features(crops, read_features(tmp_path / "one/embedding.scp"), 1e-6)
@@ -119,7 +118,7 @@ def test_parts_are_the_same_however_the_work_is_split(scripts, data, tmp_path):
         starts = np.linspace(0, len(matrix) - 20, 3).astype(int)
         each = embed_matrices(encoder, [matrix[start : start + 20] for start in starts])
         np.testing.assert_allclose(crops[name], each, atol=1e-5)
-    options = ("--windows", 20, "--window-step", 0.5, "--window-average", "unit-mean")
+    options = ("--windows", 0.2, "--window-step", 0.5, "--window-average", "unit-mean")
     succeeds(scripts.run(EXTRACT, data, tmp_path / "final.pt", "windows", *options, *jobs, cwd=tmp_path))
     for name, matrix in matrices.items():
         starts = sorted({*range(0, len(matrix) - 19, 10), len(matrix) - 20})
@@ -163,20 +162,20 @@ def test_bad_input_is_refused(scripts, data, tmp_path):
     refused("text.pt: not readable as a checkpoint", "data", "text.pt", "out")
     refused("cut.pt: not readable as a checkpoint", "data", "cut.pt", "out")
     refused("none: no such data directory", "none", "final.pt", "out")
-    refused("--max-frames 1 is below 2", "data", "final.pt", "out", "--max-frames", 1)
+    refused("max_seconds 0.01 must be a number of at least 0.02", "data", "final.pt", "out", "--max-seconds", 0.01)
     refused("unknown device 'gpu'", "data", "final.pt", "out", "--device", "gpu")
     refused("torch finds no GPU", "data", "final.pt", "out", "--device", "cuda:99", "--nj", 2)
     refused("unknown device 'cuda:x'", "data", "final.pt", "out", "--device", "cuda:x", "--nj", 2)
     refused("unknown device 'cuda:x'", "data", "final.pt", "out", "--device", "cuda:x", "--nj", 2, "--cmd", "queue")
     refused("/dev/null: a list of recordings is read again by each job", "/dev/null", "final.pt", "out")
     refused("unknown value 'wave' (did you mean 'wav'?)", "data", "final.pt", "out", "--input", "wave", status=2)
-    refused("did you mean '--max-frames'?", "data", "final.pt", "out", "--max-frame", 9, status=2)
+    refused("did you mean '--max-seconds'?", "data", "final.pt", "out", "--max-second", 9, status=2)
     refused("wav.scp: no such file", "data", "final.pt", "out", "--input", "wav")
-    refused("--crop-frames is for --crops", "data", "final.pt", "out", "--crop-frames", 9)
+    refused("--crop-seconds is for --crops", "data", "final.pt", "out", "--crop-seconds", 9)
     refused("are for --windows", "data", "final.pt", "out", "--window-step", 0.5)
-    refused("--max-frames is for whole utterances", "data", "final.pt", "out", "--crops", 2, "--max-frames", 90)
-    refused("a step of 2 windows", "data", "final.pt", "out", "--windows", 20, "--window-step", 2)
-    refused("not allowed with argument", "data", "final.pt", "out", "--windows", 20, "--crops", 2, status=2)
+    refused("--max-seconds is for whole utterances", "data", "final.pt", "out", "--crops", 2, "--max-seconds", 9)
+    refused("a step of 2 windows", "data", "final.pt", "out", "--windows", 0.2, "--window-step", 2)
+    refused("not allowed with argument", "data", "final.pt", "out", "--windows", 0.2, "--crops", 2, status=2)
     refused("a_file", "data", "final.pt", "a_file")
     save_encoder(tiny_encoder(num_bins=9), tmp_path / "nine.pt")
     refused("8 dimensions, the model takes 9", "data", "nine.pt", "out")

@@ -23,7 +23,7 @@ from vouch.kaldi.tables import read_table
 from vouch.models.config import NetworkConfig
 
 TRAIN = "steps/train.py"
-TRAINING = {"epochs": 2, "batch_size": 8, "crop_frames": 20, "checkpoint_minutes": 0}
+TRAINING = {"epochs": 2, "batch_size": 8, "crop_seconds": 0.2, "checkpoint_minutes": 0}
 WORDS = ("train", "exp", "--valid", "valid", "--config", "tiny.yaml")
 
 
@@ -108,7 +108,7 @@ def test_fine_tuning_starts_from_a_checkpoint(scripts, folder):
     write_features(folder / "more", speakers=range(2, 6))
     checkpoint = "exp/checkpoints/last.pt"
     (folder / "other.yaml").write_text("model: xvector\nloss: softmax\n")
-    words = ("more", "tuned", "--config", "other.yaml", "--finetune", checkpoint, "--train.crop_frames", 20)
+    words = ("more", "tuned", "--config", "other.yaml", "--finetune", checkpoint, "--train.crop_seconds", 0.2)
     words = (*words, "--train.batch_size", 8, "--train.epochs", 1)
     done = succeeds(scripts.run(TRAIN, *words, cwd=folder))
     assert f"fine-tuning {checkpoint}: the loss keeps its rows for 2 of 4 speakers" in done.stdout
@@ -126,7 +126,7 @@ def test_a_network_that_takes_waveforms(scripts, tmp_path):
     names = write_recordings(tmp_path / "train", utterances=3)
     write_recordings(tmp_path / "valid", utterances=3)
     write_all_trials(tmp_path / "valid")
-    training = {**TRAINING, "batch_size": 3, "crop_frames": 4000}
+    training = {**TRAINING, "batch_size": 3, "crop_seconds": 0.25}
     config = {"model": TINY["sinctdnn"], "loss": "softmax", "normalization": "mean", "train": training}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
     done = succeeds(scripts.run(TRAIN, "--print-name", "--config", "tiny.yaml", cwd=tmp_path))
@@ -164,8 +164,9 @@ def test_what_is_not_for_waveforms_is_refused(scripts, tmp_path):
     def refused(message, *options):
         fails(scripts.run(TRAIN, *words, *options, cwd=tmp_path), message)
 
-    refused("train.crop_frames 20 is below the network's minimum 2646; it counts samples here, 32000 are 2 s")
-    crops = ("--train.crop_frames", 4000)
+    short = "train.crop_seconds 0.1 is too short, the network needs at least 2646 samples, 0.165 s"
+    refused(short, "--train.crop_seconds", 0.1)
+    crops = ("--train.crop_seconds", 0.25)
     refused("normalization 'mean' is for features, and sinctdnn takes waveforms", "--normalization", "mean", *crops)
     refused("sinctdnn takes waveforms; leave --feature some out", "--feature", "some.yaml", *crops)
     (tmp_path / "train.wavs/s1-1.wav").unlink()
@@ -350,7 +351,7 @@ def test_other_features_under_the_same_names_are_other_data(scripts, tmp_path):
 
 def test_recordings_that_changed_in_place_are_other_data_for_waveforms(scripts, tmp_path):
     names = write_recordings(tmp_path / "train", utterances=3)
-    training = {**TRAINING, "batch_size": 3, "crop_frames": 4000, "epochs": 1}
+    training = {**TRAINING, "batch_size": 3, "crop_seconds": 0.25, "epochs": 1}
     (tmp_path / "tiny.yaml").write_text(
         yaml.safe_dump({"model": TINY["sinctdnn"], "loss": "softmax", "train": training})
     )
@@ -429,5 +430,5 @@ def test_the_configuration_of_an_experiment_asks_for_its_features(scripts, folde
 
 
 def test_short_memory_is_one_line_that_says_what_to_make_smaller(scripts, folder):
-    words = (TRAIN, *WORDS, "--train.crop_frames", 10**9, "--train.epochs", 1)
-    fails(scripts.run(*words, cwd=folder), "make train.batch_size (8) or train.crop_frames (1000000000) smaller")
+    words = (TRAIN, *WORDS, "--train.crop_seconds", 10**9, "--train.epochs", 1)
+    fails(scripts.run(*words, cwd=folder), "make train.batch_size (8) or train.crop_seconds (1e+09) smaller")

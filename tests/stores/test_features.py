@@ -40,8 +40,8 @@ def test_shapes(store):
     assert store.utterances == list(FRAMES)
     assert len(store) == 4
     assert store.dim == 5
-    assert store.num_frames.dtype == np.int64
-    assert store.num_frames.tolist() == list(FRAMES.values())
+    assert store.lengths.dtype == np.int64
+    assert store.lengths.tolist() == list(FRAMES.values())
 
 
 def test_crops_are_slices_of_the_whole(store):
@@ -80,7 +80,7 @@ def test_an_archive_of_kaldi(tmp_path):
     scp = [f"{line.split()[0]} {tmp_path}/mats.ark:{line.rsplit(':', 1)[1]}\n" for line in lines]
     (tmp_path / "feats.scp").write_text("".join(scp))
     store = FeatureStore(tmp_path / "feats.scp")
-    assert store.num_frames.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 100]
+    assert store.lengths.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 100]
     assert store.dim == 7
 
 
@@ -133,7 +133,7 @@ def test_ranges_are_slices_of_the_whole(tmp_path, archive, kind, text, rows, col
     part = write_lines(tmp_path, key=archive[kind] + text)
     both = write_lines(tmp_path, key=archive[kind] + "[4:21,1:3]")
     whole = write_lines(tmp_path, key=archive[kind]).matrix(0)
-    assert part.num_frames.tolist() == [rows[1] - rows[0]]
+    assert part.lengths.tolist() == [rows[1] - rows[0]]
     assert part.dim == cols[1] - cols[0]
     np.testing.assert_array_equal(part.matrix(0), whole[slice(*rows), slice(*cols)])
     np.testing.assert_array_equal(both.matrix(0), whole[4:, 1:4])
@@ -200,7 +200,7 @@ def test_an_empty_matrix_is_an_utterance_of_no_frames(tmp_path, archive, shape, 
     store = write_lines(tmp_path, **{"k": archive["none"], "n": archive["8bit"], place: empty})
     assert store.dim == 6
     index = store.utterances.index(place)
-    assert store.num_frames.tolist() == [0 if row == index else 20 for row in range(3)]
+    assert store.lengths.tolist() == [0 if row == index else 20 for row in range(3)]
     assert store.matrix(index).shape == (0, 6)
     with pytest.raises(VouchError, match=rf"feats\.scp: '{place}' has 0 frames"):
         store.crop(index, 0, np.empty((3, 6), np.float32))
@@ -217,7 +217,7 @@ def test_vectors_are_no_features(tmp_path, archive):
         with pytest.raises(VouchError, match=message):
             write_lines(tmp_path, k=archive["none"], v=name)
     # Embeddings may be crops, matrices, or vectors: that is for the reader to say.
-    assert FeatureStore(tmp_path / "vad.scp", vectors=True).num_frames.tolist() == [1]
+    assert FeatureStore(tmp_path / "vad.scp", vectors=True).lengths.tolist() == [1]
 
 
 def test_an_archive_that_is_cut_short_while_it_is_in_use_is_named(tmp_path, start_python):

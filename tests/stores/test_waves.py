@@ -31,9 +31,9 @@ def load(path):
 
 
 def cut(store, index, first, samples):
-    out = np.full((samples, 1), np.nan, np.float32)
+    out = np.full(samples, np.nan, np.float32)
     store.crop(index, first, out)
-    return out[:, 0]
+    return out
 
 
 @pytest.fixture
@@ -68,10 +68,10 @@ def test_shapes(mixed):
     store, names = load(mixed), list(read_table(mixed / "wav.scp"))
     assert store.utterances == names
     assert len(store) == len(names) == 11
-    assert (store.dim, store.path) == (1, mixed / "wav.scp")
-    assert store.num_frames.dtype == np.int64
+    assert (store.dim, store.step_shape, store.path) == (1, (), mixed / "wav.scp")
+    assert store.lengths.dtype == np.int64
     expected = [len(read_audio(rxfilename, RATE).samples) for rxfilename in read_table(mixed / "wav.scp").values()]
-    assert store.num_frames.tolist() == expected
+    assert store.lengths.tolist() == expected
 
 
 def test_whole_utterances_and_crops_are_what_reading_everything_gives(mixed):
@@ -79,8 +79,8 @@ def test_whole_utterances_and_crops_are_what_reading_everything_gives(mixed):
     for index, rxfilename in enumerate(read_table(mixed / "wav.scp").values()):
         whole = read_audio(rxfilename, RATE).samples
         matrix = store.matrix(index)
-        assert (matrix.shape, matrix.dtype) == ((len(whole), 1), np.float32)
-        np.testing.assert_array_equal(matrix[:, 0], whole)
+        assert (matrix.shape, matrix.dtype) == (whole.shape, np.float32)
+        np.testing.assert_array_equal(matrix, whole)
         for samples, first in itertools.product((1, 100, 3000), (0, 1, 77)):
             np.testing.assert_array_equal(cut(store, index, first, samples), whole[first : first + samples])
         np.testing.assert_array_equal(cut(store, index, len(whole) - 50, 50), whole[-50:])
@@ -91,14 +91,14 @@ def test_whole_utterances_and_crops_are_what_reading_everything_gives(mixed):
 def test_crops_longer_than_the_utterance_begin_again(mixed, first):
     store = load(mixed)
     for index in range(len(store)):
-        whole = store.matrix(index)[:, 0]
+        whole = store.matrix(index)
         samples = 2 * len(whole) + 3
         expected = [whole[(first + row) % len(whole)] for row in range(samples)]
         np.testing.assert_array_equal(cut(store, index, first, samples), expected)
 
 
 def test_crops_may_be_written_into_a_part_of_a_batch(mixed):
-    store, batch = load(mixed), np.zeros((3, 60, 1), np.float32)
+    store, batch = load(mixed), np.zeros((3, 60), np.float32)
     store.crop(1, 17, batch[1])
     np.testing.assert_array_equal(batch[1], store.matrix(1)[17:77])
     assert not batch[0].any() and not batch[2].any()
@@ -138,10 +138,10 @@ def test_segments(mixed):
     store, reader = WaveStore(data, RATE), WaveReader(data, RATE)
     assert store.utterances == list(segments)
     wav, narrow = (len(read_audio(wavs[name], RATE).samples) for name in ("s-wav", "s-narrow"))
-    assert store.num_frames.tolist() == [1616, 1882, narrow - 800, wav, 8000, 1600]
+    assert store.lengths.tolist() == [1616, 1882, narrow - 800, wav, 8000, 1600]
     for index, utterance in enumerate(segments):
         whole = reader.read(utterance)
-        np.testing.assert_array_equal(store.matrix(index)[:, 0], whole)
+        np.testing.assert_array_equal(store.matrix(index), whole)
         np.testing.assert_array_equal(cut(store, index, 33, 400), whole[33:433])
         longer = [whole[(7 + row) % len(whole)] for row in range(9000)]
         np.testing.assert_array_equal(cut(store, index, 7, 9000), longer)
@@ -164,9 +164,9 @@ def test_lengths_from_tables_open_no_file(mixed, monkeypatch):
     names = list(read_table(mixed / "wav.scp"))
     write_table(mixed / "utt2dur", {name: f"{0.2 + 0.0101 * row:.3f}" for row, name in enumerate(names)})
     expected = [int(round(0.2 + 0.0101 * row, 3) * RATE + 0.5) for row in range(len(names))]
-    assert load(mixed).num_frames.tolist() == expected
+    assert load(mixed).lengths.tolist() == expected
     write_table(mixed / "utt2num_samples", {name: str(100 + row) for row, name in enumerate(names)})
-    assert load(mixed).num_frames.tolist() == list(range(100, 111))
+    assert load(mixed).lengths.tolist() == list(range(100, 111))
 
 
 def test_a_recording_shorter_or_longer_than_planned(mixed):
@@ -175,7 +175,7 @@ def test_a_recording_shorter_or_longer_than_planned(mixed):
         write_table(mixed / "utt2num_samples", dict.fromkeys(names, str(planned)))
         store = load(mixed)
         for index in range(len(store)):
-            whole = store.matrix(index)[:, 0]
+            whole = store.matrix(index)
             assert len(whole) in range(3200, 5000)
             # Wherever a crop is planned to begin, it is a piece of the recording.
             for first in (0, (planned - 90) // 2, planned - 90):
@@ -263,7 +263,7 @@ def test_after_a_bad_header_the_others_are_not_waited_for(tmp_path):
 
 def test_threads_may_share_a_store(mixed):
     store, wrong = load(mixed), []
-    wholes = [store.matrix(index)[:, 0] for index in range(len(store))]
+    wholes = [store.matrix(index) for index in range(len(store))]
 
     def read(seed):
         rng = np.random.default_rng(seed)
@@ -284,7 +284,7 @@ def test_threads_may_share_a_store(mixed):
 def test_the_front_end_says_what_is_opened(tmp_path):
     write_recordings(tmp_path / "data")
     data, store = open_store(tmp_path / "data", FrontEndConfig("waveform", {"sample_rate": 8000}))
-    assert isinstance(store, WaveStore) and store.num_frames.tolist()[:2] == [4000, 4400]
+    assert isinstance(store, WaveStore) and store.lengths.tolist()[:2] == [4000, 4400]
     assert list(data.utt2spk) == store.utterances
     with pytest.raises(VouchError, match=r"feats\.scp: no such file; run stage 1"):
         open_store(tmp_path / "data", None)

@@ -13,7 +13,7 @@ from vouch.base.errors import VouchError
 from vouch.features.config import FrontEndConfig
 from vouch.kaldi.tables import read_table, write_table
 from vouch.stores.features import FeatureStore
-from vouch.training.data import QUEUED_BATCHES, TrainingSet, find_not_finite, frames_per_second, prefetch
+from vouch.training.data import QUEUED_BATCHES, TrainingSet, find_not_finite, prefetch
 
 FRAMES = 33
 
@@ -46,7 +46,7 @@ def test_utterances_without_a_frame_are_left_out_and_counted(data, tmp_path):
     found = TrainingSet(tmp_path)
     assert found.speakers == ["s0", "s1", "s2"]
     assert np.bincount(found.labels).tolist() == [6, 5, 6]
-    assert (found.num_frames > 0).all()
+    assert (found.lengths > 0).all()
     assert [found.name(index) for index in range(17)] == [name for name in table if name not in empty]
     assert found.left_out == f"{tmp_path}/feats.scp: 7 utterances of 0 frames left out: s1-2"
 
@@ -68,7 +68,7 @@ def test_crops_that_are_not_finite_are_named(tmp_path):
     assert find_not_finite(data, batches, 3, 4, 60, (5, 0)) == []
     # They are the crops that training had.
     for seed in range(20):
-        bad = [not torch.isfinite(batch.features).all() for batch in prefetch(data, batches, 0, 8, (5, seed))]
+        bad = [not torch.isfinite(batch.inputs).all() for batch in prefetch(data, batches, 0, 8, (5, seed))]
         named = find_not_finite(data, batches, 0, 4, 8, (5, seed))
         assert named == [name for name, is_bad in (("s1-3", bad[1]), ("s2-0", bad[2])) if is_bad]
 
@@ -79,9 +79,9 @@ def test_crops_are_slices_and_every_place_is_drawn(data, tmp_path):
     drawn = [set() for _ in names]
     for seed in range(400):
         batch = data.gather(np.arange(24), FRAMES, np.random.default_rng(seed))
-        assert batch.features.shape == (24, FRAMES, 8)
+        assert batch.inputs.shape == (24, FRAMES, 8)
         for row, name in enumerate(names):
-            crop = batch.features[row].numpy()
+            crop = batch.inputs[row].numpy()
             equal = [place for place, x in enumerate(places(features[name], FRAMES)) if np.array_equal(crop, x)]
             assert len(equal) == 1
             drawn[row].add(equal[0])
@@ -91,7 +91,7 @@ def test_crops_are_slices_and_every_place_is_drawn(data, tmp_path):
 @pytest.mark.parametrize("frames", [1, 30, 48, 49, 100, 333])
 def test_crops_of_any_length(data, tmp_path, frames):
     features = list(read_features(tmp_path / "feats.scp").values())
-    crops = data.gather(np.arange(24), frames, np.random.default_rng(0)).features.numpy()
+    crops = data.gather(np.arange(24), frames, np.random.default_rng(0)).inputs.numpy()
     for crop, matrix in zip(crops, features, strict=True):
         assert any(np.array_equal(crop, place) for place in places(matrix, frames))
 
@@ -111,14 +111,14 @@ def test_a_resumed_epoch_draws_what_it_would_have_drawn(data, batches):
         rest = list(prefetch(data, batches, first, FRAMES, (3, 1)))
         assert len(rest) == 6 - first
         for found, expected in zip(rest, whole[first:], strict=True):
-            assert torch.equal(found.features, expected.features)
+            assert torch.equal(found.inputs, expected.inputs)
             assert torch.equal(found.labels, expected.labels)
 
 
 def test_seed_epoch_and_batch_each_change_the_draws(data):
     same = np.tile(np.arange(24), (2, 1))
     starts = [
-        [batch.features.numpy().tobytes() for batch in prefetch(data, same, 0, FRAMES, seed)]
+        [batch.inputs.numpy().tobytes() for batch in prefetch(data, same, 0, FRAMES, seed)]
         for seed in ((0, 0), (0, 1), (1, 0))
     ]
     assert len(set(itertools.chain.from_iterable(starts))) == 6
@@ -182,7 +182,7 @@ def test_a_share_of_the_speakers_is_the_first_by_name(tmp_path):
     assert part.speakers == ["s0", "s1", "s2"]
     chosen = np.flatnonzero(whole.labels < 3)
     assert part.labels.tolist() == whole.labels[chosen].tolist()
-    assert part.num_frames.tolist() == whole.num_frames[chosen].tolist()
+    assert part.lengths.tolist() == whole.lengths[chosen].tolist()
     with pytest.raises(VouchError, match=r"at least 2 speakers, there is 1 left of 4 by train\.data_ratio"):
         TrainingSet(tmp_path, data_ratio=0.49)
 
@@ -190,7 +190,7 @@ def test_a_share_of_the_speakers_is_the_first_by_name(tmp_path):
 def test_speakers_with_too_little_audio_are_left_out(tmp_path):
     write_features(tmp_path)
     whole = TrainingSet(tmp_path)
-    totals = np.bincount(whole.labels, whole.num_frames)
+    totals = np.bincount(whole.labels, whole.lengths)
     shortest = int(totals.argmin())
     part = TrainingSet(
         tmp_path, min_speaker_seconds=(totals.min() + 1) / 50, feature=FrontEndConfig("fbank", {"frame_shift": 20})
@@ -200,8 +200,8 @@ def test_speakers_with_too_little_audio_are_left_out(tmp_path):
     # The crops are still those of the utterances that the labels belong to.
     kept = np.flatnonzero(whole.labels != shortest)
     assert torch.equal(
-        part.gather(np.arange(len(kept)), FRAMES, np.random.default_rng(0)).features,
-        whole.gather(kept, FRAMES, np.random.default_rng(0)).features,
+        part.gather(np.arange(len(kept)), FRAMES, np.random.default_rng(0)).inputs,
+        whole.gather(kept, FRAMES, np.random.default_rng(0)).inputs,
     )
 
 
@@ -212,13 +212,13 @@ def test_crops_of_waveforms_are_pieces_of_the_recordings(tmp_path):
     write_recordings(tmp_path / "data", speakers=2, utterances=3, seconds=0.1)
     data = TrainingSet(tmp_path / "data", feature=WAVEFORM)
     assert data.speakers == ["s0", "s1"]
-    assert data.num_frames.tolist() == [1600, 2400, 3200] * 2
+    assert data.lengths.tolist() == [1600, 2400, 3200] * 2
     waves = [soundfile.read(wav, dtype="float32")[0] for wav in read_table(tmp_path / "data/wav.scp").values()]
     starts = set()
     for seed in range(20):
         batch = data.gather(np.arange(6), 2000, np.random.default_rng(seed))
-        assert batch.features.shape == (6, 2000, 1)
-        for crop, wave in zip(batch.features[:, :, 0].numpy(), waves, strict=True):
+        assert batch.inputs.shape == (6, 2000)
+        for crop, wave in zip(batch.inputs.numpy(), waves, strict=True):
             if len(wave) < 2000:
                 np.testing.assert_array_equal(crop, np.resize(wave, 2000))
                 continue
@@ -230,15 +230,13 @@ def test_crops_of_waveforms_are_pieces_of_the_recordings(tmp_path):
     assert min(starts) < 60 and max(starts) > 1100 and len(starts) > 60
 
 
-def test_seconds_of_waveforms_and_of_features(tmp_path):
-    assert frames_per_second(None) == frames_per_second(FrontEndConfig("fbank")) == 100
-    assert frames_per_second(FrontEndConfig("waveform", {"sample_rate": 8000})) == 8000
+def test_seconds_of_waveforms(tmp_path):
     write_recordings(tmp_path / "data", speakers=3)
     wavs = read_table(tmp_path / "data/wav.scp")
     write_table(tmp_path / "data/utt2dur", {name: "0.4" if name[:2] == "s1" else "0.5" for name in wavs})
     data = TrainingSet(tmp_path / "data", min_speaker_seconds=0.9, feature=WAVEFORM)
-    assert (data.speakers, data.frames_per_second) == (["s0", "s2"], 16000)
-    crops = data.gather(np.arange(4), 8000, np.random.default_rng(0)).features[:, :, 0].numpy()
+    assert (data.speakers, data.clock) == (["s0", "s2"], ("samples", 16000))
+    crops = data.gather(np.arange(4), 8000, np.random.default_rng(0)).inputs.numpy()
     for crop, name in zip(crops, ("s0-0", "s0-1", "s2-0", "s2-1"), strict=True):
         wave = soundfile.read(wavs[name], dtype="float32")[0]
         np.testing.assert_array_equal(crop, wave[:8000])

@@ -112,7 +112,7 @@ def test_features_that_do_not_fit_are_refused(tmp_path):
 
 def make(tmp_path, name, start=None, loss="aamsoftmax", **train):
     write_features(tmp_path / "set")
-    train = {"epochs": 1, "batch_size": 8, "crop_frames": 20, "freeze": [], **train}
+    train = {"epochs": 1, "batch_size": 8, "crop_seconds": 0.2, "freeze": [], **train}
     config = resolve_config({"model": TINY["xvector"], "loss": loss, "train": train}, {})
     return make_run(config, tmp_path / "set", None, tmp_path / name, start=start)
 

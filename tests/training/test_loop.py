@@ -29,7 +29,7 @@ from vouch.training.validation import ValidationSet
 EPOCHS = {"lstm": 30, "resnetse34": 24, "resnetse34v2": 24, "res2netse34": 40, "ecapa_tdnn": 24, "campplus": 24}
 # Those that take features of the dimension and the length that the sets here have.
 TRAINABLE = [name for name in MODELS if TINY_BINS[name] == 8 and MODELS[name].input_kind == "features"]
-SHORT = {"epochs": 3, "batch_size": 8, "crop_frames": 20}
+SHORT = {"epochs": 3, "batch_size": 8, "crop_seconds": 0.2}
 
 
 @pytest.fixture(scope="module")
@@ -378,7 +378,10 @@ def test_progress_is_told_now_and_then(sets, tmp_path):
     [
         ({"batch_size": 25}, "24 training utterances do not fill a batch"),
         ({"loss": "ge2e", "batch_size": 20}, "batches of 5 speakers x 4 utterances need 5 speakers"),
-        ({"model": "xvector", "crop_frames": 14}, "train.crop_frames 14 is below the network's minimum 15"),
+        (
+            {"model": "xvector", "crop_seconds": 0.14},
+            "crop_seconds 0.14 is too short, the network needs at least 15",
+        ),
     ],
 )
 def test_what_does_not_fit_the_data_is_refused_before_training(sets, tmp_path, options, message):

@@ -120,7 +120,7 @@ def test_speakers_come_once_an_epoch_with_different_utterances():
 def test_duration_draws_speakers_equally_and_their_utterances_by_length():
     labels = np.array([0, 0, 0, 1, 1, 2, 0])
     frames = np.array([100, 300, 20, 200, 200, 5000, 600])
-    sampling = Sampling(longer_than=20, epoch_frames=3 * 20000 * 20, frames_per_utterance=20)
+    sampling = Sampling(longer_than=20, epoch_length=3 * 20000 * 20, length_per_utterance=20)
     batches = epoch_batches("duration", labels, frames, Demand(6), sampling, seed=0)
     assert batches.shape == (10000, 6)
     counts = np.bincount(batches.ravel(), minlength=7)
@@ -133,7 +133,7 @@ def test_duration_draws_speakers_equally_and_their_utterances_by_length():
 def test_duration_goes_on_where_a_pass_over_the_speakers_ends():
     """Passes of 7 speakers in batches of 3: within 7 batches each is dealt exactly three times."""
     labels = np.repeat(np.arange(7), 5)
-    sampling = Sampling(epoch_frames=700 * 3 * 2 * 10, frames_per_utterance=10)
+    sampling = Sampling(epoch_length=700 * 3 * 2 * 10, length_per_utterance=10)
     batches = draw("duration", labels, Demand(6, 2, True), sampling)
     assert batches.shape == (700, 6)
     counts = np.bincount(labels[batches.ravel()])
@@ -144,10 +144,10 @@ def test_the_length_of_an_epoch_by_duration():
     labels, frames = np.repeat(np.arange(4), 6), np.full(24, 330)
     # 24 x 330 frames in batches of 8 crops of 200 frames, or of 8 utterances with two crops of 200 frames.
     for per_utterance, batches in ((200, 5), (400, 3)):
-        sampling = Sampling(longer_than=200, frames_per_utterance=per_utterance)
+        sampling = Sampling(longer_than=200, length_per_utterance=per_utterance)
         assert len(epoch_batches("duration", labels, frames, Demand(8), sampling, 0)) == batches
-    with pytest.raises(VouchError, match=r"no training utterance is longer than train\.crop_frames, 330 frames"):
-        epoch_batches("duration", labels, frames, Demand(8), Sampling(longer_than=330), 0)
+    with pytest.raises(VouchError, match=r"is longer than train\.crop_seconds; the longest has 94% of that length"):
+        epoch_batches("duration", labels, frames, Demand(8), Sampling(longer_than=350), 0)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from vouch.training.setup import check_networks
 from vouch.training.validation import ValidationSet
 
 WAVEFORM_MODELS = [name for name in MODELS if MODELS[name].input_kind == "waveform"]
-SHORT = {"epochs": 20, "batch_size": 6, "crop_frames": 4000, "learning_rate": 0.01}
+SHORT = {"epochs": 20, "batch_size": 6, "crop_seconds": 0.25, "learning_rate": 0.01}
 # Hz. The networks take out what stays the same over time, so the speakers of these sets are sirens.
 TONES = [(400, 1500), (800, 3000), (1500, 6000)]
 
@@ -167,9 +167,9 @@ def test_damage_that_a_crop_meets_is_replaced_by_the_next_recording_of_the_speak
     )
     data, rng = run.training.data, np.random.default_rng(0)
     row = [data.name(index) for index in range(len(data.labels))].index("s1-03")
-    many = data.gather(np.full(20, row), 4000, rng).features.numpy()
+    many = data.gather(np.full(20, row), 4000, rng).inputs.numpy()
     expected = soundfile.read(tmp_path / "train.wavs/s1-04.wav", dtype="float32")[0][:4000]
-    replaced = [np.array_equal(crop[:, 0], expected) for crop in many]
+    replaced = [np.array_equal(crop, expected) for crop in many]
     assert 1 <= sum(replaced) < 20
     run()
     assert sum("1 utterances that cannot be read left out: 's1-03': " in line for line in lines) == 1
@@ -204,12 +204,12 @@ def test_normalization_is_for_features():
 
 
 def test_crops_count_samples():
-    check_networks(resolve_config({}, {"model": "sinctdnn", "train.crop_frames": "2646"}))
-    message = r"train\.crop_frames 2645 is below the network's minimum 2646; it counts samples here, 32000 are 2 s"
+    check_networks(resolve_config({}, {"model": "sinctdnn", "train.crop_seconds": "0.165375"}))
+    message = r"train\.crop_seconds 0\.165313 is too short, the network needs at least 2646 samples, 0\.165 s"
     with pytest.raises(VouchError, match=message):
-        check_networks(resolve_config({}, {"model": "sinctdnn", "train.crop_frames": "2645"}))
-    with pytest.raises(VouchError, match=r"train\.crop_frames 14 is below the network's minimum 15$"):
-        check_networks(resolve_config({}, {"model": "xvector", "train.crop_frames": "14"}))
+        check_networks(resolve_config({}, {"model": "sinctdnn", "train.crop_seconds": "0.1653125"}))
+    with pytest.raises(VouchError, match=r"0\.14 is too short, the network needs at least 15 frames, 0\.15 s$"):
+        check_networks(resolve_config({}, {"model": "xvector", "train.crop_seconds": "0.14"}))
 
 
 def test_silent_recordings_are_left_out_and_short_ones_counted(tmp_path):

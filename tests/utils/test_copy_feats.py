@@ -49,7 +49,7 @@ def test_pipes_and_ranges_become_plain_archives(scripts, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store, copied = FeatureStore("feats.scp"), FeatureStore(tmp_path / "x.scp")
     assert copied.dim == 256
-    assert copied.num_frames.tolist() == [2, 5, 40]
+    assert copied.lengths.tolist() == [2, 5, 40]
     for index in range(3):
         np.testing.assert_array_equal(store.matrix(index), copied.matrix(index))
 

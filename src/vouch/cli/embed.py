@@ -29,8 +29,8 @@ from vouch.cli.parser import Parser
 from vouch.cli.stage import add_channel_option, add_job_options, memory_advice, run_shards
 from vouch.deploy.folding import fold_batch_norm
 from vouch.encoder import Encoder, load_encoder
-from vouch.extraction.embed import default_max_frames
-from vouch.extraction.pieces import WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
+from vouch.extraction.embed import check_max_seconds
+from vouch.extraction.pieces import MAX_SECONDS, WINDOW_AVERAGES, Crops, Cut, Windows, check_cut
 from vouch.features.config import check_same_feature, read_feature
 from vouch.jobs.devices import check_device, pick_device
 from vouch.jobs.results import Work
@@ -52,9 +52,9 @@ def main() -> None:
     parser.add_argument("--input", choices=("feats", "wav"), help="what to start from (default: what the model takes)")
     add_channel_option(parser, "that of the model's training")
     parser.add_argument(
-        "--max-frames",
-        type=int,
-        help="longer recordings are embedded in pieces; frames, or samples of waveforms (default: 100 seconds)",
+        "--max-seconds",
+        type=float,
+        help=f"longer recordings are embedded in pieces (default: {MAX_SECONDS:g})",
     )
     parser.add_argument(
         "--short",
@@ -62,11 +62,11 @@ def main() -> None:
         default="repeat",
         help="what becomes of utterances shorter than the network's minimum: repeated up to it, or failed",
     )
-    parts = parser.add_argument_group("parts of utterances; a frame is 10 ms")
+    parts = parser.add_argument_group("parts of utterances")
     mode = parts.add_mutually_exclusive_group()
     mode.add_argument("--crops", type=int, metavar="NUMBER", help="crops of an utterance")
-    mode.add_argument("--windows", type=int, metavar="FRAMES", help="length of the windows")
-    parts.add_argument("--crop-frames", type=int, help="length of the crops (default: 400)")
+    mode.add_argument("--windows", type=float, metavar="SECONDS", help="length of the windows")
+    parts.add_argument("--crop-seconds", type=float, help="length of the crops (default: 4)")
     parts.add_argument("--window-step", type=float, help="from one window to the next, in windows (default: 0.25)")
     parts.add_argument(
         "--window-average", choices=WINDOW_AVERAGES, help="of the embeddings, or scaled to length 1 (default: mean)"
@@ -82,9 +82,8 @@ def main() -> None:
     check_device(args.device)
     device = torch.device("cpu") if starts_jobs and args.cmd else pick_device(args.device, args.job)
     encoder = load_encoder(args.model, "cpu" if starts_jobs else device)
-    max_frames = default_max_frames(encoder) if args.max_frames is None else args.max_frames
-    if max_frames < 2 * encoder.min_frames:
-        raise VouchError(f"--max-frames {max_frames} is below {2 * encoder.min_frames}, twice the network's minimum")
+    max_seconds = MAX_SECONDS if args.max_seconds is None else args.max_seconds
+    check_max_seconds(encoder, max_seconds)
     cut = build_cut(args)
     if cut is not None:
         check_cut(cut, encoder)
@@ -97,7 +96,7 @@ def main() -> None:
     channel = encoder.channel if args.channel is None else parse_channel(args.channel)
     items = data.feats_scp or data.segments
     model_digest = digest_file(args.model)
-    fingerprint = f"{model_digest} {max_frames} {args.short} {cut} {channel} {source}"
+    fingerprint = f"{model_digest} {max_seconds} {args.short} {cut} {channel} {source}"
 
     def digest_audio(utterances: Sequence[str]) -> str:
         return "" if data.feats_scp else digest_recordings(data, utterances)
@@ -107,10 +106,10 @@ def main() -> None:
     def make_work() -> Work:
         network, repeat_short = fold_batch_norm(encoder), args.short == "repeat"
         if data.feats_scp:
-            return FeatureEmbedding(network, data, max_frames, repeat_short, cut)
-        return AudioEmbedding(network, data, max_frames, repeat_short, cut, channel)
+            return FeatureEmbedding(network, data, max_seconds, repeat_short, cut)
+        return AudioEmbedding(network, data, max_seconds, repeat_short, cut, channel)
 
-    with memory_advice(f"make --max-frames ({max_frames}) smaller" if cut is None else "give another --device"):
+    with memory_advice(f"make --max-seconds ({max_seconds:g}) smaller" if cut is None else "give another --device"):
         outcome = run_shards(args, shards, args.out / "embedding.scp", make_work, threads=0)
     if outcome is not None:
         tables = [args.data / name for name in (("feats.scp",) if data.feats_scp else ("wav.scp", "segments"))]
@@ -138,14 +137,14 @@ def load_data(args: Namespace, encoder: Encoder) -> tuple[DataDir, object]:
 
 def build_cut(args: Namespace) -> Cut | None:
     """Return the parts in which utterances are embedded; None: whole."""
-    if args.crops is None and args.crop_frames is not None:
-        raise VouchError("--crop-frames is for --crops")
+    if args.crops is None and args.crop_seconds is not None:
+        raise VouchError("--crop-seconds is for --crops")
     if args.windows is None and (args.window_step is not None or args.window_average is not None):
         raise VouchError("--window-step and --window-average are for --windows")
-    if args.max_frames is not None and (args.crops is not None or args.windows is not None):
-        raise VouchError("--max-frames is for whole utterances, not for --crops or --windows")
+    if args.max_seconds is not None and (args.crops is not None or args.windows is not None):
+        raise VouchError("--max-seconds is for whole utterances, not for --crops or --windows")
     if args.crops is not None:
-        return Crops(args.crops, 400 if args.crop_frames is None else args.crop_frames)
+        return Crops(args.crops, 4.0 if args.crop_seconds is None else args.crop_seconds)
     if args.windows is not None:
         return Windows(
             args.windows, 0.25 if args.window_step is None else args.window_step, args.window_average or "mean"

@@ -24,7 +24,7 @@ from vouch.layers.shortcut import NarrowShortcut
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, NarrowShortcut)
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm2d)
 # Length of the example in frames (or samples), beyond the network's minimum.
-EXAMPLE_FRAMES = 16
+EXAMPLE_LENGTH = 16
 
 
 def fold_batch_norm(encoder: Encoder) -> Encoder:
@@ -74,10 +74,10 @@ def find_pairs(encoder: Encoder) -> list[tuple[str, str]]:
     list of (convolution, normalisation)
         Names as in `encoder.named_modules()`.
     """
-    frames = encoder.min_frames + EXAMPLE_FRAMES
+    longest = encoder.min_length + EXAMPLE_LENGTH
     parameter = next(encoder.parameters())
-    example = parameter.new_zeros(2, frames, encoder.config.num_bins)
-    lengths = torch.tensor([frames, encoder.min_frames], device=parameter.device)
+    example = parameter.new_zeros(2, longest, *encoder.step_shape)
+    lengths = torch.tensor([longest, encoder.min_length], device=parameter.device)
     unpadded = _pairs_seen(encoder, example, None)
     padded = _pairs_seen(encoder, example, lengths)
     return [pair for pair in unpadded if pair in padded]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,39 +11,37 @@ import torch
 
 from vouch.base.errors import VouchError
 from vouch.encoder import Encoder
-from vouch.extraction.pieces import MAX_FRAMES, Cut
+from vouch.extraction.pieces import MAX_SECONDS, Cut
 from vouch.features.base import FrontEnd
 from vouch.features.compute import compute
 from vouch.stores.waves import Store
 
-# Frames in a batch, padding included. On a CPU small batches are faster: they stay in its caches.
-BATCH_FRAMES = {"cpu": 2000, "cuda": 100_000}
-# Batches are padded to a multiple of so many frames: on a CPU a convolution is set up anew for each size of its input,
+# Seconds in a batch, padding included. On a CPU small batches are faster: they stay in its caches.
+BATCH_SECONDS = {"cpu": 20.0, "cuda": 1000.0}
+# Batches are padded to a multiple of so many seconds: on a CPU a convolution is set up anew for each size of its input,
 # which all in all takes milliseconds.
-SIZE_STEP = 16
-# These limits, and MAX_FRAMES, are for frames every 10 ms. So many samples of a waveform, each a frame, stand for one,
-# at any rate.
-SAMPLES_PER_FRAME = 160
+PADDING_SECONDS = 0.16
 
 
-def default_max_frames(encoder: Encoder) -> int:
-    """Return the longest piece that goes through an encoder at once: 100 s, in frames or, of waveforms, samples."""
-    return MAX_FRAMES * _frame_size(encoder)
+def check_max_seconds(encoder: Encoder, max_seconds: float) -> None:
+    """Raise `VouchError` when pieces of longer recordings could be shorter than the network's minimum."""
+    least = encoder.clock.seconds(2 * encoder.min_length)
+    if not least <= max_seconds < math.inf:
+        raise VouchError(
+            f"max_seconds {max_seconds:g} must be a number of at least {least:.4g}, twice the network's minimum,"
+            " or pieces could be too short"
+        )
 
 
-def _frame_size(encoder: Encoder) -> int:
-    return SAMPLES_PER_FRAME if encoder.takes_waveforms else 1
+def _batch_length(encoder: Encoder) -> int:
+    return encoder.clock.count(BATCH_SECONDS[next(encoder.parameters()).device.type])
 
 
-def _batch_frames(encoder: Encoder) -> int:
-    return BATCH_FRAMES[next(encoder.parameters()).device.type] * _frame_size(encoder)
-
-
-def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames: int | None = None) -> np.ndarray:
+def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_seconds: float = MAX_SECONDS) -> np.ndarray:
     """Embed a few utterances.
 
-    An utterance shorter than the network's minimum is repeated up to it. One longer than `max_frames` is cut into
-    pieces of equal length (within a frame), whose embeddings are averaged with the numbers of their frames as weights.
+    An utterance shorter than the network's minimum is repeated up to it. One longer than `max_seconds` is cut into
+    pieces of equal length (within a frame), whose embeddings are averaged with their lengths as weights.
     Neither the other utterances nor their order changes an embedding, beyond rounding.
 
     Parameters
@@ -50,9 +49,9 @@ def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames:
     encoder : Encoder
         In evaluation mode.
     matrices : sequence of ndarray
-        Each (frames, bins) float32; waveforms are (samples, 1).
-    max_frames : int, optional
-        Longest piece; None: see `default_max_frames`.
+        Each (frames, bins) float32; waveforms are (samples,).
+    max_seconds : float
+        Longest piece.
 
     Returns
     -------
@@ -61,19 +60,15 @@ def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_frames:
     Raises
     ------
     VouchError
-        `max_frames` is so low that a piece could be shorter than the network's minimum.
+        `max_seconds` is so low that a piece could be shorter than the network's minimum.
     """
-    max_frames = default_max_frames(encoder) if max_frames is None else max_frames
-    least = 2 * encoder.min_frames
-    if max_frames < least:
-        raise VouchError(
-            f"max_frames {max_frames} is below {least}, twice the network's minimum: pieces would be too short"
-        )
+    check_max_seconds(encoder, max_seconds)
+    longest = encoder.clock.count(max_seconds)
     pieces: list[np.ndarray] = []
     owners: list[int] = []
     for owner, matrix in enumerate(matrices):
         matrix = _lengthen(encoder, matrix)
-        cut = np.array_split(matrix, -(-len(matrix) // max_frames))
+        cut = np.array_split(matrix, -(-len(matrix) // longest))
         pieces += cut
         owners += [owner] * len(cut)
     lengths = np.array([len(piece) for piece in pieces])
@@ -91,7 +86,7 @@ def embed_parts(encoder: Encoder, pieces: Sequence[np.ndarray], cut: Cut) -> np.
     encoder : Encoder
         In evaluation mode.
     pieces : sequence of ndarray
-        Each (frames, bins) float32; one shorter than the network's minimum is repeated up to it.
+        Each (frames, bins) or (samples,) float32; one shorter than the network's minimum is repeated up to it.
 
     Returns
     -------
@@ -102,20 +97,21 @@ def embed_parts(encoder: Encoder, pieces: Sequence[np.ndarray], cut: Cut) -> np.
 
 
 def _lengthen(encoder: Encoder, matrix: np.ndarray) -> np.ndarray:
-    if not len(matrix) or matrix.shape[1] != encoder.config.num_bins:
-        raise VouchError(f"features of {matrix.shape}, the model takes (frames, {encoder.config.num_bins})")
-    if len(matrix) >= encoder.min_frames:
+    if not len(matrix) or matrix.shape[1:] != encoder.step_shape:
+        wanted = ", ".join((encoder.clock.unit, *map(str, encoder.step_shape)))
+        raise VouchError(f"input of {matrix.shape}, the model takes ({wanted})")
+    if len(matrix) >= encoder.min_length:
         return matrix
-    return np.take(matrix, range(encoder.min_frames), axis=0, mode="wrap")
+    return np.take(matrix, range(encoder.min_length), axis=0, mode="wrap")
 
 
 def _embed_pieces(encoder: Encoder, pieces: Sequence[np.ndarray]) -> np.ndarray:
-    """Embed `(frames, bins)` matrices that are long enough, in batches: `(len(pieces), embedding_dim)`."""
+    """Embed matrices, or waveforms, that are long enough, in batches: `(len(pieces), embedding_dim)`."""
     lengths = np.array([len(piece) for piece in pieces])
     embeddings = np.empty((len(pieces), encoder.embedding_dim), np.float32)
     device = next(encoder.parameters()).device
     # The pieces of one long recording may be many more than fit into the memory at once.
-    for batch in batches_by_length(lengths, _batch_frames(encoder)):
+    for batch in batches_by_length(lengths, _batch_length(encoder)):
         embeddings[batch] = _embed_padded(encoder, [pieces[row] for row in batch], device)
     # The gates of an LSTM make ordinary numbers of infinite ones.
     embeddings[[not np.isfinite(piece).all() for piece in pieces]] = np.nan
@@ -123,14 +119,14 @@ def _embed_pieces(encoder: Encoder, pieces: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _embed_padded(encoder: Encoder, pieces: Sequence[np.ndarray], device: torch.device) -> np.ndarray:
-    """Embed `(frames, bins)` matrices as one batch, padded to one length: `(len(pieces), embedding_dim)`."""
+    """Embed matrices, or waveforms, as one batch, padded to one length: `(len(pieces), embedding_dim)`."""
     lengths = torch.tensor([len(piece) for piece in pieces])
     longest = int(lengths.max())
     # Several of one length are crops or windows: there are more of the same.
     if len(pieces) == 1 or bool((lengths < longest).any()):
-        step = SIZE_STEP * _frame_size(encoder)
+        step = encoder.clock.count(PADDING_SECONDS)
         longest = -(-longest // step) * step
-    padded = torch.zeros(len(pieces), longest, pieces[0].shape[1])
+    padded = torch.zeros(len(pieces), longest, *encoder.step_shape)
     for row, piece in enumerate(pieces):
         padded[row, : len(piece)] = torch.from_numpy(piece)
     whole = bool((lengths == longest).all())
@@ -138,25 +134,26 @@ def _embed_padded(encoder: Encoder, pieces: Sequence[np.ndarray], device: torch.
         return encoder(padded.to(device), None if whole else lengths.to(device)).float().cpu().numpy()
 
 
-def batches_by_length(num_frames: np.ndarray, batch_frames: int) -> Iterator[np.ndarray]:
-    """Group utterances of similar length: yields index arrays whose padded batches hold at most `batch_frames`.
+def batches_by_length(lengths: np.ndarray, batch_length: int) -> Iterator[np.ndarray]:
+    """Group utterances of similar length: yields index arrays whose padded batches hold at most `batch_length`.
 
     Parameters
     ----------
-    num_frames : (utterances,) int64
-    batch_frames : int
-        Frames in a batch, padding included; a single longer utterance is a batch of its own.
+    lengths : (utterances,) int64
+        In frames or samples.
+    batch_length : int
+        Most in a batch, padding included; a single longer utterance is a batch of its own.
     """
-    order = np.argsort(num_frames, kind="stable")
+    order = np.argsort(lengths, kind="stable")
     start = 0
     for position in range(1, len(order) + 1):
         # The utterance at `position` would be the longest, to which all others are padded.
-        if position == len(order) or (position + 1 - start) * num_frames[order[position]] > batch_frames:
+        if position == len(order) or (position + 1 - start) * lengths[order[position]] > batch_length:
             yield order[start:position]
             start = position
 
 
-def embed_store(encoder: Encoder, store: Store, indices: np.ndarray, max_frames: int | None = None) -> np.ndarray:
+def embed_store(encoder: Encoder, store: Store, indices: np.ndarray, max_seconds: float = MAX_SECONDS) -> np.ndarray:
     """Embed utterances of a store.
 
     Parameters
@@ -167,7 +164,7 @@ def embed_store(encoder: Encoder, store: Store, indices: np.ndarray, max_frames:
         Features or waveforms, as the network takes them.
     indices : ndarray
         (n,) utterances of the store.
-    max_frames : int, optional
+    max_seconds : float
         See `embed_matrices`.
 
     Returns
@@ -182,8 +179,8 @@ def embed_store(encoder: Encoder, store: Store, indices: np.ndarray, max_frames:
     """
     check_dim(encoder, store)
     out = np.empty((len(indices), encoder.embedding_dim), np.float32)
-    for batch in batches_by_length(store.num_frames[indices], _batch_frames(encoder)):
-        out[batch] = embed_matrices(encoder, [store.matrix(int(index)) for index in indices[batch]], max_frames)
+    for batch in batches_by_length(store.lengths[indices], _batch_length(encoder)):
+        out[batch] = embed_matrices(encoder, [store.matrix(int(index)) for index in indices[batch]], max_seconds)
     return out
 
 

@@ -26,6 +26,7 @@ def compute(feature: FrontEnd, samples: np.ndarray) -> np.ndarray:
     Returns
     -------
     (frames, dim) float32
+        Waveforms are (samples,).
 
     Raises
     ------

@@ -130,7 +130,7 @@ class Fbank(FrontEnd):
         """Standard deviation of the noise; features are random where it is not 0."""
         return self.frames.dither
 
-    def num_frames(self, samples: int) -> int:
+    def output_length(self, samples: int) -> int:
         """Return the number of frames that `samples` samples give."""
         return self.frames.num_frames(samples)
 
@@ -147,7 +147,7 @@ class Fbank(FrontEnd):
         -------
         (batch, frames, dim) float32
         """
-        out = samples.new_empty(len(samples), self.num_frames(samples.shape[-1]), self.dim)
+        out = samples.new_empty(len(samples), self.output_length(samples.shape[-1]), self.dim)
         for block in self.frames.blocks(samples, self.use_energy, generator):
             spectrum = torch.fft.rfft(block.windowed)
             # As pairs of numbers, real and imaginary, they are squared four times as fast as one after the other.

@@ -128,7 +128,7 @@ class LogMel(FrontEnd):
             weights = triangles(num_mel_bins, n_fft, sample_rate, low_freq, top, mel_scale, mel_norm, mel_falling)
             self.dim, self.bands = num_mel_bins, BandSums(weights)
 
-    def num_frames(self, samples: int) -> int:
+    def output_length(self, samples: int) -> int:
         """Return the number of frames that `samples` samples give."""
         inside = samples + 2 * self.margin - self.n_fft
         return 0 if samples == 0 or inside < 0 else 1 + inside // self.shift
@@ -144,7 +144,7 @@ class LogMel(FrontEnd):
         -------
         (batch, frames, dim) float32
         """
-        frames = self.num_frames(samples.shape[-1])
+        frames = self.output_length(samples.shape[-1])
         features = samples.new_empty(len(samples), frames, self.dim)
         for first, last in blocks_of(frames, BLOCK_FRAMES):
             features[:, first:last] = self._block(samples, first, last)

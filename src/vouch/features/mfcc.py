@@ -105,9 +105,9 @@ class Mfcc(FrontEnd):
         """Standard deviation of the noise; features are random where it is not 0."""
         return self.fbank.dither
 
-    def num_frames(self, samples: int) -> int:
+    def output_length(self, samples: int) -> int:
         """Return the number of frames that `samples` samples give."""
-        return self.fbank.num_frames(samples)
+        return self.fbank.output_length(samples)
 
     def forward(self, samples: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """Compute the features of a batch of waveforms of one length.

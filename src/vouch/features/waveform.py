@@ -11,7 +11,7 @@ from vouch.features.mel import check_sizes
 
 
 class Waveform(FrontEnd):
-    """The waveform as a feature of one dimension with one frame a sample.
+    """The waveform as it is: nothing is computed, and what comes out counts time in samples.
 
     Parameters
     ----------
@@ -32,10 +32,15 @@ class Waveform(FrontEnd):
         check_sizes(sample_rate, None)
         self.sample_rate = sample_rate
 
-    def num_frames(self, samples: int) -> int:
-        """Return the number of frames that `samples` samples give: as many."""
+    @property
+    def step_shape(self) -> tuple[int, ...]:
+        """Shape of a sample: ()."""
+        return ()
+
+    def output_length(self, samples: int) -> int:
+        """Return the number of samples that `samples` samples give: as many."""
         return samples
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """`(batch, samples) float32 in [-1, 1] -> (batch, samples, 1)`, a view of the input."""
-        return samples[..., None]
+        """Return `(batch, samples) float32 in [-1, 1]` as they are."""
+        return samples

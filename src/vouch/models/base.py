@@ -25,7 +25,7 @@ class SpeakerNetwork(nn.Module, ABC):
     input_kind : "features" or "waveform"
         What `forward` takes.
     embedding_dim : int
-    min_frames : int
+    min_length : int
         Shortest input in frames, or in samples of a waveform.
     num_bins : int
         Frequency bins of the features, of a network that takes them.
@@ -38,7 +38,7 @@ class SpeakerNetwork(nn.Module, ABC):
     input_kind: ClassVar[str] = "features"
     tiny: ClassVar[Mapping[str, object]]
     embedding_dim: int
-    min_frames: int = 1
+    min_length: int = 1
     num_bins: int
     sample_rate: int
 
@@ -61,7 +61,7 @@ class SpeakerNetwork(nn.Module, ABC):
         Raises
         ------
         VouchError
-            The shape is another, an utterance is shorter than `min_frames`, or a length exceeds what the batch holds.
+            The shape is another, an utterance is shorter than `min_length`, or a length exceeds what the batch holds.
         """
         self._check(inputs, lengths)
         mask = None if lengths is None else length_mask(lengths.to(inputs.device), inputs.shape[1])
@@ -99,7 +99,7 @@ class SpeakerNetwork(nn.Module, ABC):
                 raise VouchError(f"{len(inputs)} utterances need as many lengths, not {tuple(lengths.shape)}")
             if lengths.device.type == "cpu" and lengths.numel():
                 shortest, longest = int(lengths.min()), int(lengths.max())
-        if shortest < self.min_frames:
-            raise VouchError(f"an utterance has {shortest} {unit}, the network needs at least {self.min_frames}")
+        if shortest < self.min_length:
+            raise VouchError(f"an utterance has {shortest} {unit}, the network needs at least {self.min_length}")
         if longest > extent:
             raise VouchError(f"an utterance is said to have {longest} {unit}, but the batch holds only {extent}")

@@ -139,7 +139,7 @@ class EcapaTDNN(SpeakerNetwork):
 
     Attributes
     ----------
-    min_frames : int
+    min_length : int
         Shortest input in frames: 1, or 5 with mirrored convolutions.
 
     Raises
@@ -166,7 +166,7 @@ class EcapaTDNN(SpeakerNetwork):
         if aggregated < 1:
             raise VouchError(f"aggregation_channels must be a positive number, not {aggregated}")
         self.num_bins, self.embedding_dim = num_bins, embedding_dim
-        self.min_frames = 1 if choice.padding_mode == "zeros" else max(DILATIONS) + 1
+        self.min_length = 1 if choice.padding_mode == "zeros" else max(DILATIONS) + 1
 
         self.layer1 = FrameLayer(num_bins, channels, KERNEL_SIZE, choice.padding_mode)
         self.layer2, self.layer3, self.layer4 = (

@@ -67,7 +67,7 @@ def describe(model: SpeakerNetwork) -> ModelInfo:
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         macs=count_macs(model),
         window=receptive_field(model),
-        minimum=model.min_frames,
+        minimum=model.min_length,
         unit="frames" if model.input_kind == "features" else "samples",
         embedding_dim=model.embedding_dim,
     )

@@ -131,7 +131,7 @@ class RawNet3(SpeakerNetwork):
 
     Attributes
     ----------
-    min_frames : int
+    min_length : int
         Shortest input in samples, two pooled frames: 541 by default.
 
     Raises
@@ -158,7 +158,7 @@ class RawNet3(SpeakerNetwork):
         frames = MIN_POOLED_FRAMES
         for _, max_pool in BLOCKS:
             frames *= max_pool
-        self.min_frames = (frames - 1) * sinc_stride + KERNEL_SAMPLES
+        self.min_length = (frames - 1) * sinc_stride + KERNEL_SAMPLES
 
         self.normalize = MaskedInstanceNorm(1, eps=1e-4)
         self.conv1 = paired_sinc_filters(channels // 8, KERNEL_SAMPLES, sinc_stride, sample_rate)

@@ -173,7 +173,7 @@ class SincTDNN(SpeakerNetwork):
 
     Attributes
     ----------
-    min_frames : int
+    min_length : int
         Shortest input in samples, two pooled frames: 2646 by default.
 
     Raises
@@ -218,7 +218,7 @@ class SincTDNN(SpeakerNetwork):
             max_pool,
             dropout,
         )
-        self.min_frames = self.sincnet.min_samples(CONTEXT_FRAMES + MIN_POOLED_FRAMES)
+        self.min_length = self.sincnet.min_samples(CONTEXT_FRAMES + MIN_POOLED_FRAMES)
         inputs = (out_channels[-1], *tdnn_channels[:-1])
         self.tdnn = nn.ModuleList(
             WeightNormConv1d(previous, channels, size, dilation)

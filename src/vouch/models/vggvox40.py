@@ -42,7 +42,7 @@ class VGGVox40(SpeakerNetwork):
 
     Attributes
     ----------
-    min_frames : int
+    min_length : int
         Shortest input in frames: 63, which give one output frame; n frames give (n - 31) // 32.
 
     Raises
@@ -51,7 +51,7 @@ class VGGVox40(SpeakerNetwork):
         The number of bins is not 40, the pooling is unknown, or the channels are not usable.
     """
 
-    min_frames = 63
+    min_length = 63
     tiny: ClassVar = {"num_bins": 40, "embedding_dim": 8, "channels": (6, 7, 8, 9, 10, 11)}
 
     def __init__(

@@ -57,7 +57,7 @@ class XVector(SpeakerNetwork):
 
     Attributes
     ----------
-    min_frames : int
+    min_length : int
         Shortest input in frames: the receptive field of one output frame.
 
     Raises
@@ -79,7 +79,7 @@ class XVector(SpeakerNetwork):
         super().__init__()
         if len(channels) != len(CONTEXTS) or min(channels) < 1:
             raise VouchError(f"channels must be five positive numbers, not {list(channels)}")
-        self.num_bins, self.embedding_dim, self.min_frames = num_bins, embedding_dim, CONTEXT_FRAMES + 1
+        self.num_bins, self.embedding_dim, self.min_length = num_bins, embedding_dim, CONTEXT_FRAMES + 1
 
         inputs = (num_bins, *channels[:-1])
         self.frame1, self.frame2, self.frame3, self.frame4, self.frame5 = (

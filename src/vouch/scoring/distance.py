@@ -43,10 +43,10 @@ def load_crops(embedding_scp: str | Path, normalize: bool = True) -> tuple[list[
         A matrix cannot be read, has another number of crops than the first, NaN, or a crop that is zero.
     """
     store = FeatureStore(embedding_scp, vectors=True)
-    crops = int(store.num_frames[0])
-    other = np.flatnonzero(store.num_frames != crops)
+    crops = int(store.lengths[0])
+    other = np.flatnonzero(store.lengths != crops)
     if len(other):
-        name, number = store.utterances[other[0]], store.num_frames[other[0]]
+        name, number = store.utterances[other[0]], store.lengths[other[0]]
         raise VouchError(f"{embedding_scp}: '{name}' has {number} crops, the utterances before it have {crops}")
     embeddings = np.stack([store.matrix(row) for row in range(len(store))])
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=(1, 2)))

@@ -31,10 +31,12 @@ class FeatureStore:
     ----------
     utterances : list of str
         Utterance ids, in file order.
-    num_frames : (utterances,) int64 ndarray
+    lengths : (utterances,) int64 ndarray
         Frames of each matrix; 0 if empty, as Kaldi writes it for a recording shorter than one frame.
     dim : int
         Number of feature dimensions, the same for all.
+    step_shape : tuple of int
+        Shape of one frame: (dim,).
 
     Raises
     ------
@@ -53,20 +55,21 @@ class FeatureStore:
         if not has_frames.any():
             raise VouchError(f"{feats_scp}: no matrix in it has a frame, the first is that of '{self.utterances[0]}'")
         self.dim = int(cols[has_frames.argmax()])
+        self.step_shape = (self.dim,)
         odd = np.flatnonzero(has_frames & (cols != self.dim))
         if len(odd):
             raise VouchError(
                 f"{feats_scp}: '{self.utterances[odd[0]]}': {cols[odd[0]]} dimensions; the utterances before it have"
                 f" {self.dim}"
             )
-        self.num_frames = np.where(has_frames, rows, 0).astype(np.int64)
+        self.lengths = np.where(has_frames, rows, 0).astype(np.int64)
 
     def __len__(self) -> int:
         return len(self.utterances)
 
     def matrix(self, index: int) -> np.ndarray:
         """Return utterance `index` as (frames, dim) float32."""
-        out = np.empty((int(self.num_frames[index]), self.dim), np.float32)
+        out = np.empty((int(self.lengths[index]), self.dim), np.float32)
         if len(out):
             self._archives.read(index, 0, out)
         return out
@@ -77,7 +80,7 @@ class FeatureStore:
         An utterance that ends before the crop does is repeated from its beginning, because the network never meets
         zero padding at test time. `VouchError` if the utterance has no frame.
         """
-        frames = int(self.num_frames[index])
+        frames = int(self.lengths[index])
         if not frames:
             raise VouchError(f"{self.path}: '{self.utterances[index]}' has 0 frames")
         if first + len(out) <= frames:

@@ -26,11 +26,11 @@ Answer = TypeVar("Answer")
 
 
 class WaveStore:
-    """The recordings that a `wav.scp` lists, as if their samples were features: one frame a sample, of one dimension.
+    """The waveforms of the recordings that a `wav.scp` lists.
 
-    It is used like `vouch.stores.features.FeatureStore`. Of files without lossy compression at the right rate a crop
-    reads its own samples only; pipes, other formats and other rates are read whole each time. Threads may share a
-    store.
+    It is used like `vouch.stores.features.FeatureStore`, with samples where that has frames. Of files without lossy
+    compression at the right rate a crop reads its own samples only; pipes, other formats and other rates are read whole
+    each time. Threads may share a store.
 
     Parameters
     ----------
@@ -47,12 +47,14 @@ class WaveStore:
         The wav.scp, for messages.
     utterances : list of str
         Ids, in file order.
-    num_frames : (utterances,) int64 ndarray
+    lengths : (utterances,) int64 ndarray
         Lengths in samples. The length of a segment follows from `segments`; that of a whole recording from
         utt2num_samples or utt2dur where there is one (a recording that turns out a little shorter or longer does no
         harm), else from the header of its file.
     dim : int
-        Always 1.
+        Numbers in a sample: 1.
+    step_shape : tuple of int
+        Shape of one sample: ().
     failed : dict of str to str
         Reason for each utterance that proved unreadable, at any time; at most 5 % of all.
 
@@ -62,20 +64,20 @@ class WaveStore:
         A table of lengths is malformed, or without one more than 5 % of the utterances are not readable.
     """
 
-    dim = 1
+    dim, step_shape = 1, ()
 
     def __init__(self, data: DataDir, sample_rate: int, channel: int | str = MEAN) -> None:
         self.path = data.path / "wav.scp"
         self.utterances = list(data.segments)
         self._data, self._rate, self._channel = data, sample_rate, channel
         self.failed: dict[str, str] = {}
-        self.num_frames = np.fromiter(self._read_lengths(), np.int64, len(self.utterances))
+        self.lengths = np.fromiter(self._read_lengths(), np.int64, len(self.utterances))
 
     def __len__(self) -> int:
         return len(self.utterances)
 
     def matrix(self, index: int) -> np.ndarray:
-        """Return all of utterance `index`, whatever length was planned for it, as (samples, 1) float32."""
+        """Return all of utterance `index`, whatever length was planned for it, as (samples,) float32."""
         first, last = self._bounds(index)
         samples = self._read_span(index, first, last)
         if len(samples) < (1 if last is None else last - first):
@@ -84,25 +86,25 @@ class WaveStore:
                 samples = WaveReader(self._data, self._rate, self._channel).read(self.utterances[index])
             except VouchError as error:
                 raise self._named(index, error) from None
-        return samples[:, None]
+        return samples
 
     def crop(self, index: int, first: int, out: np.ndarray) -> None:
-        """Fill `out`, (samples, 1) float32, with the samples of utterance `index` from `first` on.
+        """Fill `out`, (samples,) float32, with the samples of utterance `index` from `first` on.
 
         An utterance that ends before the crop does is repeated from its beginning. Where it ends only because it is
         shorter than planned, the crop begins earlier instead.
         """
         begin, _ = self._bounds(index)
-        is_inside = first + len(out) <= self.num_frames[index]
+        is_inside = first + len(out) <= self.lengths[index]
         samples = np.empty(0, np.float32)
         if is_inside:
             samples = self._read_span(index, begin + first, begin + first + len(out))
         if len(samples) < len(out):
-            whole = self.matrix(index)[:, 0]
+            whole = self.matrix(index)
             if is_inside:
                 first = max(0, len(whole) - len(out))
             samples = np.take(whole, np.arange(first, first + len(out)), mode="wrap")
-        out[:, 0] = samples
+        out[:] = samples
 
     def find_silent(self, whole: bool = False) -> np.ndarray:
         """Return which utterances are silence, see `vouch.audio.loudness`, as (utterances,) bool.
@@ -117,10 +119,10 @@ class WaveStore:
         """
 
         def is_silent(index: int) -> bool:
-            length = int(self.num_frames[index])
+            length = int(self.lengths[index])
             if not length:
                 return False
-            probe = np.empty((min(length, self._rate // 2), 1), np.float32)
+            probe = np.empty(min(length, self._rate // 2), np.float32)
             try:
                 self.crop(index, (length - len(probe)) // 2, probe)
                 return (whole or self._sounds_silent(probe)) and self._sounds_silent(self.matrix(index))
@@ -131,7 +133,7 @@ class WaveStore:
         return np.fromiter(self._each(is_silent, range(len(self))), bool, len(self))
 
     def _sounds_silent(self, samples: np.ndarray) -> bool:
-        return measure_loudness(samples[:, 0], self._rate, bands=False).level < SILENCE_LEVEL
+        return measure_loudness(samples, self._rate, bands=False).level < SILENCE_LEVEL
 
     def leave_out(self, index: int, error: VouchError) -> None:
         """Add an utterance that cannot be read to `failed`; `VouchError` if these are more than 5 % then."""

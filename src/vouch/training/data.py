@@ -14,12 +14,11 @@ import torch
 from vouch.audio.loudness import SHORT_SECONDS
 from vouch.base.errors import VouchError
 from vouch.base.failures import describe_failures
+from vouch.features.clock import clock_of
 from vouch.features.config import FrontEndConfig
 from vouch.stores.waves import Store, WaveStore, open_store
 
 QUEUED_BATCHES = 4
-# Of features whose front end is not known: the 10 ms step that nearly all have.
-FRAMES_PER_SECOND = 100.0
 
 
 class Batch(NamedTuple):
@@ -27,12 +26,12 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    features : (batch, frames, dim) float32
-        Waveforms are (batch, samples, 1).
+    inputs : (batch, frames, dim) or (batch, samples) float32
+        Features or waveforms.
     labels : (batch,) int64
     """
 
-    features: torch.Tensor
+    inputs: torch.Tensor
     labels: torch.Tensor
 
 
@@ -55,12 +54,12 @@ class TrainingSet:
     speakers : list of str
         Sorted; the label of a speaker is its position.
     labels : (utterances,) int64
-    num_frames : (utterances,) int64
-        Lengths in frames, or in samples for waveforms.
-    frames_per_second : float
-        Frames of the features, or samples of waveforms, in a second.
+    lengths : (utterances,) int64
+        In steps of the clock.
+    clock : Clock
+        Whether the input counts frames or samples, and how many a second has.
     hours : float
-        Total length of all utterances, by their numbers of frames.
+        Total length of all utterances.
     store : Store
         The features or waveforms, also of the speakers who were left out.
     left_out : str
@@ -82,7 +81,7 @@ class TrainingSet:
         min_speaker_seconds: float = 0.0,
         feature: FrontEndConfig | None = None,
     ) -> None:
-        self.frames_per_second = frames_per_second(feature)
+        self.clock = clock_of(feature)
         data, self.store = open_store(path, feature)
         names = sorted({data.utt2spk[utterance] for utterance in self.store.utterances})
         number = {speaker: label for label, speaker in enumerate(names)}
@@ -91,9 +90,9 @@ class TrainingSet:
         chosen = np.arange(len(names)) < int(len(names) * data_ratio)
         is_empty, is_unreadable = find_unusable(self.store)
         is_usable = ~(is_empty | is_unreadable)
-        frames = np.bincount(labels, np.where(is_usable, self.store.num_frames, 0), len(names))
+        lengths = np.bincount(labels, np.where(is_usable, self.store.lengths, 0), len(names))
         # A speaker of whom nothing is left is no class.
-        chosen &= frames >= max(1, min_speaker_seconds * self.frames_per_second)
+        chosen &= lengths >= max(1, min_speaker_seconds * self.clock.per_second)
         if chosen.sum() < 2:
             left = "" if len(names) < 2 else f" left of {len(names)} by train.data_ratio and train.min_speaker_seconds"
             raise VouchError(f"{path}: training needs at least 2 speakers, there is {chosen.sum()}{left}")
@@ -101,11 +100,11 @@ class TrainingSet:
         self.left_out = self._count(is_empty, f"of {describe_empty(self.store)} left out")
         self._position = np.flatnonzero(chosen[labels] & is_usable)
         self.labels = (np.cumsum(chosen) - 1)[labels[self._position]]
-        self.num_frames = self.store.num_frames[self._position]
+        self.lengths = self.store.lengths[self._position]
         # Stage 1 tells it of recordings that become features.
         is_short = np.zeros(len(labels), bool)
         if isinstance(self.store, WaveStore):
-            is_short[self._position] = self.num_frames < SHORT_SECONDS * self.frames_per_second
+            is_short[self._position] = self.lengths < SHORT_SECONDS * self.clock.per_second
         self.short = self._count(is_short, f"shorter than {SHORT_SECONDS:g} s")
 
     def _count(self, is_odd: np.ndarray, what: str) -> str:
@@ -123,17 +122,17 @@ class TrainingSet:
 
     @property
     def hours(self) -> float:
-        return float(self.num_frames.sum()) / self.frames_per_second / 3600
+        return float(self.lengths.sum()) / self.clock.per_second / 3600
 
-    def gather(self, indices: np.ndarray, frames: int, rng: np.random.Generator, pin: bool = False) -> Batch:
+    def gather(self, indices: np.ndarray, length: int, rng: np.random.Generator, pin: bool = False) -> Batch:
         """Cut a random crop out of each utterance.
 
         Parameters
         ----------
         indices : ndarray
             (batch,) utterances.
-        frames : int
-            Length of the crops; shorter utterances are repeated.
+        length : int
+            Of the crops, in steps of the clock; shorter utterances are repeated.
         rng : np.random.Generator
             Draws where the crops begin.
         pin : bool
@@ -145,14 +144,14 @@ class TrainingSet:
             Features cannot be read. Of recordings where only the crop shows it, those of the same speaker's next one
             take its place; see `unreadable`. An error are more than 5 %, or all of a speaker.
         """
-        features = torch.empty(len(indices), frames, self.store.dim, pin_memory=pin)
-        out = features.numpy()
-        spare = np.maximum(self.num_frames[indices] - frames, 0)
+        inputs = torch.empty(len(indices), length, *self.store.step_shape, pin_memory=pin)
+        out = inputs.numpy()
+        spare = np.maximum(self.lengths[indices] - length, 0)
         starts = (rng.random(len(indices)) * (spare + 1)).astype(np.int64)
         crop = self._crop_recording if isinstance(self.store, WaveStore) else self.store.crop
         for row, (index, start) in enumerate(zip(self._position[indices].tolist(), starts.tolist(), strict=True)):
             crop(index, start, out[row])
-        return Batch(features, torch.from_numpy(self.labels[indices]))
+        return Batch(inputs, torch.from_numpy(self.labels[indices]))
 
     def _crop_recording(self, index: int, start: int, out: np.ndarray, asked_for: int | None = None) -> None:
         """Fill `out` from recording `index` of the store, or from the same speaker's next one that can be read.
@@ -173,13 +172,13 @@ class TrainingSet:
 
 
 def find_not_finite(
-    data: TrainingSet, batches: np.ndarray, first: int, last: int, frames: int, seed: tuple[int, ...]
+    data: TrainingSet, batches: np.ndarray, first: int, last: int, length: int, seed: tuple[int, ...]
 ) -> list[str]:
     """Return the utterances whose crops in `batches[first:last]`, drawn as by `prefetch`, hold NaN or infinity."""
     found: dict[str, None] = {}
     for number in range(first, last):
-        features = data.gather(batches[number], frames, np.random.default_rng((*seed, number))).features
-        bad = ~torch.isfinite(features).flatten(1).all(dim=1)
+        inputs = data.gather(batches[number], length, np.random.default_rng((*seed, number))).inputs
+        bad = ~torch.isfinite(inputs).flatten(1).all(dim=1)
         found |= dict.fromkeys(data.name(index) for index in batches[number][bad.numpy()])
     return list(found)
 
@@ -206,7 +205,7 @@ def find_unusable(store: Store, whole: bool = False) -> tuple[np.ndarray, np.nda
     VouchError
         More than 5 % of the waveforms cannot be read.
     """
-    is_empty, is_unreadable = store.num_frames == 0, np.zeros(len(store), bool)
+    is_empty, is_unreadable = store.lengths == 0, np.zeros(len(store), bool)
     if isinstance(store, WaveStore):
         is_empty |= store.find_silent(whole)
         is_unreadable[:] = [utterance in store.failed for utterance in store.utterances]
@@ -226,15 +225,8 @@ def describe_unreadable(store: Store) -> str:
     return f"{store.path}: {len(store.failed)} utterances that cannot be read left out: {failures}"
 
 
-def frames_per_second(feature: FrontEndConfig | None) -> float:
-    """Return how many frames of a front end a second of audio has."""
-    if feature is None:
-        return FRAMES_PER_SECOND
-    return float(feature.sample_rate) if feature.gives_waveforms else 1000 / float(feature.options["frame_shift"])
-
-
 def prefetch(
-    data: TrainingSet, batches: np.ndarray, first: int, frames: int, seed: tuple[int, ...], pin: bool = False
+    data: TrainingSet, batches: np.ndarray, first: int, length: int, seed: tuple[int, ...], pin: bool = False
 ) -> Iterator[Batch]:
     """Yield the crops of `batches[first:]`, gathered ahead by a thread.
 
@@ -245,8 +237,8 @@ def prefetch(
     batches : (batches, batch_size) int64
     first : int
         The batch to begin with; those before it were seen before an interruption.
-    frames : int
-        Length of the crops.
+    length : int
+        Of the crops, in steps of the clock of the training set.
     seed : tuple of int
         The draws of batch b follow from `(*seed, b)` alone, so that a resumed epoch draws what it would have drawn.
     pin : bool
@@ -256,7 +248,7 @@ def prefetch(
     with ThreadPoolExecutor(max_workers=1) as pool:
         for number in range(first, len(batches)):
             rng = np.random.default_rng((*seed, number))
-            pending.append(pool.submit(data.gather, batches[number], frames, rng, pin))
+            pending.append(pool.submit(data.gather, batches[number], length, rng, pin))
             if len(pending) > QUEUED_BATCHES:
                 yield pending.popleft().result()
         while pending:

@@ -17,11 +17,11 @@ from vouch.base.files import atomic_write, write_text
 from vouch.base.torchfile import save_torch
 from vouch.encoder import load_encoder, save_encoder
 from vouch.training.checkpoint import is_model, restore_checkpoint, save_checkpoint
-from vouch.training.clock import Clock
 from vouch.training.curves import Curves
 from vouch.training.data import Batch, find_not_finite
 from vouch.training.draws import crop_seed
 from vouch.training.setup import Training
+from vouch.training.stopwatch import Stopwatch
 
 # Reading the loss makes the host wait for the device, so it is done once in so many batches.
 BATCHES_BETWEEN_READINGS = 20
@@ -103,7 +103,7 @@ class Record:
 
     def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the batches of an epoch, measuring how long each was waited for and worked on."""
-        self._clock = Clock()
+        self._clock = Stopwatch()
         return self._clock.timed(batches)
 
     def batch_done(self, sums: torch.Tensor, batches: np.ndarray) -> bool:
@@ -209,7 +209,7 @@ class Record:
             return
         data, options, progress = self.training.data, self.training.options, self.state.progress
         first, seed = max(0, progress.batch - BATCHES_BETWEEN_READINGS), crop_seed(options.seed, progress.epoch)
-        names = find_not_finite(data, batches, first, progress.batch, options.crop_frames, seed)
+        names = find_not_finite(data, batches, first, progress.batch, self.training.crop_length, seed)
         if names:
             more = f", and {len(names) - 1} more utterances of these batches do" if len(names) > 1 else ""
             raise VouchError(

@@ -9,7 +9,7 @@ voxceleb_trainer   sampler "utterances": `nPerSpeaker` = the loss's `utterances_
 GE2E               sampler "speakers": `M` = `utterances_per_speaker`, `N` = `batch_size / M`; `data_ratio`
 pyannote v1        sampler "duration": `per_label` = `utterances_per_speaker`, `per_turn` = `crops_per_utterance`,
                    `per_fold` = `batch_size / (per_label * per_turn)`, `per_epoch` = `epoch_days`,
-                   `label_min_duration` = `min_speaker_seconds`, `duration` = `crop_frames`
+                   `label_min_duration` = `min_speaker_seconds`, `duration` = `crop_seconds`
 =================  ==========================================================================================
 """
 
@@ -68,21 +68,21 @@ class Sampling:
     cap : int
         "utterances": at most so many utterances of a speaker in an epoch; 0: all.
     longer_than : int
-        "duration": frames that an utterance must exceed to be drawn.
-    epoch_frames : int
-        "duration": frames of audio in an epoch; 0: as many as the utterances hold that can be drawn.
-    frames_per_utterance : int
-        "duration": frames that a drawn utterance contributes.
+        "duration": length that an utterance must exceed to be drawn, in frames or samples as those below.
+    epoch_length : int
+        "duration": all audio of an epoch; 0: as many as the utterances hold that can be drawn.
+    length_per_utterance : int
+        "duration": what a drawn utterance contributes to it.
     """
 
     cap: int = 0
     longer_than: int = 0
-    epoch_frames: int = 0
-    frames_per_utterance: int = 1
+    epoch_length: int = 0
+    length_per_utterance: int = 1
 
 
 def epoch_batches(
-    sampler: str, labels: np.ndarray, num_frames: np.ndarray, demand: Demand, sampling: Sampling, seed: int
+    sampler: str, labels: np.ndarray, lengths: np.ndarray, demand: Demand, sampling: Sampling, seed: int
 ) -> np.ndarray:
     """Return the batches of one epoch; incomplete ones are left out.
 
@@ -93,8 +93,8 @@ def epoch_batches(
         turn, and of each an utterance as probable as it is long.
     labels : (utterances,) int64
         Speaker of each.
-    num_frames : (utterances,) int64
-        Length of each.
+    lengths : (utterances,) int64
+        Of the utterances, in frames or samples.
     demand : Demand
     sampling : Sampling
         See these classes.
@@ -113,11 +113,11 @@ def epoch_batches(
         The training set cannot fill one batch, with the numbers.
     """
     generator = torch.Generator().manual_seed(seed)
-    return pick(SAMPLERS, sampler, "train.sampler")(labels, num_frames, demand, sampling, generator)
+    return pick(SAMPLERS, sampler, "train.sampler")(labels, lengths, demand, sampling, generator)
 
 
 def _by_utterance(
-    labels: np.ndarray, num_frames: np.ndarray, demand: Demand, sampling: Sampling, generator: torch.Generator
+    labels: np.ndarray, lengths: np.ndarray, demand: Demand, sampling: Sampling, generator: torch.Generator
 ) -> np.ndarray:
     """Each utterance once: in random order, or in random groups where the loss needs distinct speakers."""
     order = torch.randperm(len(labels), generator=generator).numpy()
@@ -198,7 +198,7 @@ def _check_speakers(available: int, demand: Demand) -> None:
 
 
 def _by_speaker(
-    labels: np.ndarray, num_frames: np.ndarray, demand: Demand, sampling: Sampling, generator: torch.Generator
+    labels: np.ndarray, lengths: np.ndarray, demand: Demand, sampling: Sampling, generator: torch.Generator
 ) -> np.ndarray:
     """Each speaker once, with random utterances of his, all different (Wan et al. 2018, section 2.1)."""
     order = torch.randperm(len(labels), generator=generator).numpy()
@@ -210,19 +210,22 @@ def _by_speaker(
 
 
 def _by_duration(
-    labels: np.ndarray, num_frames: np.ndarray, demand: Demand, sampling: Sampling, generator: torch.Generator
+    labels: np.ndarray, lengths: np.ndarray, demand: Demand, sampling: Sampling, generator: torch.Generator
 ) -> np.ndarray:
     """Speakers in turn; of each, utterances drawn with replacement, in proportion to their length (pyannote v1)."""
-    kept = np.flatnonzero(num_frames > sampling.longer_than)
+    kept = np.flatnonzero(lengths > sampling.longer_than)
     kept = kept[np.argsort(labels[kept], kind="stable")]
     if len(kept) == 0:
-        raise VouchError(f"no training utterance is longer than train.crop_frames, {sampling.longer_than} frames")
+        share = lengths.max(initial=0) / sampling.longer_than
+        raise VouchError(
+            f"no training utterance is longer than train.crop_seconds; the longest has {share:.0%} of that length"
+        )
     speakers, first = np.unique(labels[kept], return_index=True)
-    until = np.cumsum(num_frames[kept])
-    starts = (until - num_frames[kept])[first]
+    until = np.cumsum(lengths[kept])
+    starts = (until - lengths[kept])[first]
     totals = np.append(starts[1:], until[-1]) - starts
-    frames = sampling.epoch_frames or int(until[-1])
-    batches = -(-frames // (sampling.frames_per_utterance * demand.size))
+    length = sampling.epoch_length or int(until[-1])
+    batches = -(-length // (sampling.length_per_utterance * demand.size))
     if demand.distinct:
         _check_speakers(len(speakers), demand)
     turns = np.array(list(islice(_turns(len(speakers), demand, generator), batches)), np.int64)

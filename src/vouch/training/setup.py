@@ -64,6 +64,11 @@ class Training:
     frozen: Sequence[nn.Module]
     started_from: str
 
+    @property
+    def crop_length(self) -> int:
+        """Length of a training example in frames, or in samples of waveforms."""
+        return self.data.clock.count(self.options.crop_seconds)
+
     def plan_epoch(self, epoch: int) -> np.ndarray:
         """Utterances of the batches of an epoch, `(batches, batch_size) int64`; those of several crops are repeated.
 
@@ -75,13 +80,13 @@ class Training:
         options = self.options
         sampling = Sampling(
             cap=options.max_utterances_per_speaker,
-            longer_than=options.crop_frames,
-            epoch_frames=round(options.epoch_days * 86400 * self.data.frames_per_second),
-            frames_per_utterance=options.crop_frames * options.crops_per_utterance,
+            longer_than=self.crop_length,
+            epoch_length=self.data.clock.count(options.epoch_days * 86400),
+            length_per_utterance=self.crop_length * options.crops_per_utterance,
         )
         demand = batch_demand(self.state.loss, options)
         seed = order_seed(options.seed, epoch)
-        batches = epoch_batches(options.sampler, self.data.labels, self.data.num_frames, demand, sampling, seed)
+        batches = epoch_batches(options.sampler, self.data.labels, self.data.lengths, demand, sampling, seed)
         return np.repeat(batches, options.crops_per_utterance, axis=1)
 
     def begin_learning(self) -> None:
@@ -208,11 +213,11 @@ def _about(part: str) -> Iterator[None]:
 
 def check_crops(encoder: Encoder, options: TrainOptions) -> None:
     """Raise `VouchError` when the crops are shorter than the network's minimum."""
-    if options.crop_frames < encoder.min_frames:
-        rate = encoder.feature.sample_rate if encoder.feature is not None and encoder.takes_waveforms else 0
-        unit = f"; it counts samples here, {2 * rate} are 2 s" if rate else ""
+    clock, least = encoder.clock, encoder.min_length
+    if clock.count(options.crop_seconds) < least:
         raise VouchError(
-            f"train.crop_frames {options.crop_frames} is below the network's minimum {encoder.min_frames}{unit}"
+            f"train.crop_seconds {options.crop_seconds:g} is too short, the network needs at least {least}"
+            f" {clock.unit}, {clock.seconds(least):.3g} s"
         )
 
 

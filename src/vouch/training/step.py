@@ -28,9 +28,9 @@ def train_step(training: Training, batch: Batch, done: float) -> torch.Tensor:
     state, options, device = training.state, training.options, training.device
     torch.manual_seed(step_seed(options.seed, state.progress.epoch, state.progress.batch))
     follow_schedules(training, done)
-    features = batch.features.to(device, non_blocking=True)
+    inputs = batch.inputs.to(device, non_blocking=True)
     with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
-        embeddings = state.encoder(features)
+        embeddings = state.encoder(inputs)
     crops = options.crops_per_utterance
     if crops > 1:
         embeddings = embeddings.view(-1, crops, embeddings.shape[1]).mean(dim=1)

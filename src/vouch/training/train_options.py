@@ -29,8 +29,8 @@ class TrainOptions:
         Passes over the training set.
     batch_size : int
         Crops in a batch.
-    crop_frames : int
-        Length of a training example in frames; of waveforms a frame is a sample.
+    crop_seconds : float
+        Length of a training example.
     sampler : str
         "utterances", "speakers" or "duration"; see `vouch.training.sampler`.
     max_utterances_per_speaker : int
@@ -78,7 +78,7 @@ class TrainOptions:
 
     epochs: int = 40
     batch_size: int = 64
-    crop_frames: int = 200
+    crop_seconds: float = 2.0
     sampler: str = "utterances"
     max_utterances_per_speaker: int = 500
     distinct_speakers: bool = False
@@ -111,7 +111,7 @@ class TrainOptions:
         pick(SCHEDULES, self.schedule, "train.schedule")
         pick(SAMPLERS, self.sampler, "train.sampler")
         pick({"constant": None, **MARGIN_RAMPS}, self.margin_schedule, "train.margin_schedule")
-        for name in ("epochs", "batch_size", "crop_frames", "crops_per_utterance", "valid_interval"):
+        for name in ("epochs", "batch_size", "crops_per_utterance", "valid_interval"):
             if getattr(self, name) < 1:
                 raise VouchError(f"train.{name} must be at least 1, not {getattr(self, name)}")
         for name in NOT_NEGATIVE:

@@ -10,7 +10,7 @@ from vouch.audio.loudness import FAULTS, judge_loudness, measure_loudness
 from vouch.base.errors import VouchError, attempt
 from vouch.encoder import Encoder
 from vouch.extraction.embed import check_dim, embed_matrices, embed_parts, embed_store, front_end_of
-from vouch.extraction.pieces import Crops, Cut, frame_rows
+from vouch.extraction.pieces import Crops, Cut
 from vouch.features.compute import compute
 from vouch.jobs.results import Result
 from vouch.kaldi.datadirs.datadir import DataDir
@@ -27,7 +27,7 @@ class FeatureEmbedding:
         In evaluation mode.
     data : DataDir
         Data directory, loaded with "feats.scp".
-    max_frames : int
+    max_seconds : float
         See `embed_matrices`.
     repeat_short : bool
         Whether to repeat utterances up to the network's minimum length; otherwise shorter ones fail. Crops are always
@@ -37,9 +37,9 @@ class FeatureEmbedding:
     """
 
     def __init__(
-        self, encoder: Encoder, data: DataDir, max_frames: int, repeat_short: bool, cut: Cut | None = None
+        self, encoder: Encoder, data: DataDir, max_seconds: float, repeat_short: bool, cut: Cut | None = None
     ) -> None:
-        self._encoder, self._max_frames, self._cut = encoder, max_frames, cut
+        self._encoder, self._max_seconds, self._cut = encoder, max_seconds, cut
         self._repeats = repeat_short or isinstance(cut, Crops)
         self._store = FeatureStore(data.path / "feats.scp", data.feats_scp)
         self._position = {utterance: index for index, utterance in enumerate(self._store.utterances)}
@@ -48,7 +48,7 @@ class FeatureEmbedding:
         """Yield the embedding of each utterance or the reason why it has none, beginning with those too short."""
         long_enough = []
         for utterance in utterances:
-            frames = int(self._store.num_frames[self._position[utterance]])
+            frames = int(self._store.lengths[self._position[utterance]])
             reason = None if frames and self._repeats else too_short(self._encoder, frames)
             if reason is None:
                 long_enough.append(utterance)
@@ -61,10 +61,10 @@ class FeatureEmbedding:
     def _embed(self, indices: np.ndarray) -> Iterable[np.ndarray]:
         cut = self._cut
         if cut is None:
-            return embed_store(self._encoder, self._store, indices, self._max_frames)
+            return embed_store(self._encoder, self._store, indices, self._max_seconds)
         check_dim(self._encoder, self._store)
         matrices = (self._store.matrix(int(index)) for index in indices)
-        return (embed_parts(self._encoder, cut.of_features(matrix), cut) for matrix in matrices)
+        return (embed_parts(self._encoder, cut.of_inputs(matrix, self._encoder.clock), cut) for matrix in matrices)
 
 
 class AudioEmbedding:
@@ -83,12 +83,12 @@ class AudioEmbedding:
         self,
         encoder: Encoder,
         data: DataDir,
-        max_frames: int,
+        max_seconds: float,
         repeat_short: bool,
         cut: Cut | None = None,
         channel: int | str | None = None,
     ) -> None:
-        self._encoder, self._data, self._max_frames, self._cut = encoder, data, max_frames, cut
+        self._encoder, self._data, self._max_seconds, self._cut = encoder, data, max_seconds, cut
         self._repeat_short = repeat_short
         self._channel = encoder.channel if channel is None else channel
         self._front_end = front_end_of(encoder)
@@ -118,15 +118,15 @@ class AudioEmbedding:
         if reason is not None:
             return reason
         if cut is None:
-            return finite(embed_matrices(encoder, [features], self._max_frames)[0])
-        return finite(embed_parts(encoder, cut.of_features(features, frame_rows(encoder)), cut))
+            return finite(embed_matrices(encoder, [features], self._max_seconds)[0])
+        return finite(embed_parts(encoder, cut.of_inputs(features, encoder.clock), cut))
 
 
-def too_short(encoder: Encoder, frames: int) -> VouchError | None:
-    """Return the reason why a network cannot take so many frames; None if it can."""
-    if frames >= encoder.min_frames:
+def too_short(encoder: Encoder, length: int) -> VouchError | None:
+    """Return the reason why a network cannot take an input of this length; None if it can."""
+    if length >= encoder.min_length:
         return None
-    return VouchError(f"{frames} {encoder.unit} long, the network needs at least {encoder.min_frames}")
+    return VouchError(f"{length} {encoder.clock.unit} long, the network needs at least {encoder.min_length}")
 
 
 def finite(embedding: np.ndarray) -> np.ndarray | VouchError:

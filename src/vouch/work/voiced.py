@@ -124,5 +124,5 @@ class _Features:
 
     def _speaker_stats(self, speaker: str) -> np.ndarray:
         positions = [self._positions[utterance] for utterance in self._utterances[speaker]]
-        stats = (cmvn_stats(self._store.matrix(index)) for index in positions if self._store.num_frames[index])
+        stats = (cmvn_stats(self._store.matrix(index)) for index in positions if self._store.lengths[index])
         return functools.reduce(np.add, stats)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from vouch.training.data import Batch
 
 
-class Clock:
+class Stopwatch:
     """Speed of an epoch, and the times since the last checkpoint and since the loss was last read."""
 
     def __init__(self) -> None:
