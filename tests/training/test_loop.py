@@ -159,7 +159,7 @@ def test_embeddings_of_the_crops_of_an_utterance_are_averaged(sets, tmp_path):
         seen.append((embeddings, labels)) or loss(embeddings, labels)
     )
     batch = run.training.data.gather(batches[0], 20, np.random.default_rng(0))
-    alone = run.training.state.encoder(batch.features)
+    alone = run.training.state.encoder(batch.inputs)
     train_step(run.training, batch, 0.5)
     (embeddings, labels), *more = seen
     assert not more and labels.tolist() == run.training.data.labels[batches[0, ::2]].tolist()
@@ -320,7 +320,7 @@ def test_a_loss_that_is_not_finite_is_an_error_and_not_saved(sets, tmp_path, bat
 
     def poisoned(training, batch, done):
         if next(count) == (0 if batches == 1 else 13):
-            batch.features[0, 3, 2] = np.nan
+            batch.inputs[0, 3, 2] = np.nan
         return train_step(training, batch, done)
 
     monkeypatch.setattr(loop, "train_step", poisoned)
