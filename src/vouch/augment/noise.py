@@ -133,7 +133,7 @@ class NoiseFolder:
         name : str
             Name of the kind.
         sample_rate : int
-        Sampling rate in Hz.
+            Sampling rate in Hz.
         rng : np.random.Generator
             Draws the recordings, their excerpts and the signal-to-noise ratios.
 
