@@ -1,7 +1,7 @@
 """Runs scripts as processes of their own, without the seconds that importing torch takes each time.
 
-A server imports the heavy packages once and forks for each run: what is forked has the script's name, arguments,
-folder, environment, signals and exit status, as if it had been typed.
+A server imports the heavy packages once, those too that a script would import late, and forks for each run: what is
+forked has the script's name, arguments, folder, environment, signals and exit status, as if it had been typed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ LIMIT = 120.0  # seconds after which a run is killed
 
 SERVER = r"""
 import gc, json, os, resource, runpy, sys, traceback
-import kaldiio, numpy, scipy.signal, soundfile, torch, torch.utils.tensorboard, tqdm, yaml
+import kaldiio, matplotlib.backends.backend_agg, matplotlib.font_manager, numpy, scipy.signal, soundfile
+import torch, torch.utils.tensorboard, tqdm, yaml
+import torch._dynamo  # as every optimizer does
 
 def become(request):
     os.setsid()
@@ -51,6 +53,9 @@ while line := sys.stdin.readline():
     if "wait" in request:
         print(os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]), flush=True)
         continue
+    if "look" in request:
+        print(int(os.waitid(os.P_PID, request["look"], os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None), flush=True)
+        continue
     child = os.fork()
     if not child:
         status = become(request)
@@ -77,6 +82,10 @@ class Running:
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
+
+    def is_running(self) -> bool:
+        """Whether it has not ended yet; what has ended can still be sent a signal, until somebody waits for it."""
+        return self._server.ask({"look": self.pid}) == 0
 
     def wait(self) -> Done:
         def kill() -> None:
