@@ -1,1 +1,1 @@
-"""Kaldi's files: tables, archives, data directories and trial lists."""
+"""Kaldi's file formats: tables, archives, data directories and trial lists."""

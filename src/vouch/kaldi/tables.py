@@ -1,4 +1,4 @@
-"""Kaldi's text tables: one `key value` line each, sorted by key in the C locale."""
+"""Reads and writes Kaldi's text tables: one `key value` per line, sorted by key in the C locale."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import BinaryIO
 from vouch.base.errors import VouchError
 from vouch.base.files import write_text
 
-# Tables of a million lines take a second and no more memory than what is kept of them.
+# Size of the blocks that tables are read in, which bounds the memory beyond the result.
 _BLOCK_BYTES = 1 << 20
-# What programs of Windows write before a text to say that it is Unicode. Nobody sees it; it would belong to the key.
+# Programs on Windows write this invisible mark before Unicode text; it would become part of the first key.
 BYTE_ORDER_MARK = "\ufeff"
 
 
 def read_table(path: str | Path, bare: bool = False, same_keys: Iterable[str] = ()) -> dict[str, str]:
-    """Read a table such as `wav.scp` or `utt2spk`: first field to the rest of the line.
+    """Read a table such as `wav.scp` or `utt2spk`, from first field to the rest of the line.
 
     Parameters
     ----------
     path : str or Path
         The file.
     bare : bool
-        Whether a key may have no value, as an utterance without words has none in `text`.
+        Whether a key may lack a value, as in `text` for an utterance without words.
     same_keys : iterable of str
-        Sorted strings that stand for equal keys: of a million utterances, two tables need not keep all names.
+        Sorted strings to use for equal keys, so that two tables of a million utterances share the objects.
 
     Raises
     ------
     VouchError
-        Naming file and line: the file is missing, empty or not UTF-8; a line is blank, has carriage returns or no
-        value; keys are repeated or not in the order of `LC_ALL=C sort`.
+        The file is missing, empty or not UTF-8; a line is blank, has carriage returns or no value; keys are repeated or
+        not in the order of `LC_ALL=C sort`. The message names file and line.
     """
     path = Path(path)
     table: dict[str, str] = {}
@@ -40,7 +40,7 @@ def read_table(path: str | Path, bare: bool = False, same_keys: Iterable[str] = 
     others = iter(same_keys)
     other = next(others, None)
     for number, key, value in split_pairs(iterate_lines(path), path, bare):
-        # Python compares strings by code point, which is the byte order of their UTF-8: C-locale order.
+        # Python compares strings by code point, which is also the byte order of UTF-8, and so the C-locale order.
         if key <= previous:
             what = "is repeated" if key in table else f"comes after '{previous}': not sorted"
             raise VouchError(f"{path}:{number}: '{key}' {what}; sort it with: LC_ALL=C sort -u -k1,1")
@@ -63,12 +63,12 @@ def split_pairs(lines: Iterable[str], path: str | Path, bare: bool = False) -> I
     path : str or Path
         The file, for messages.
     bare : bool
-        Whether a key may have no value; it is empty then.
+        Whether a key may lack a value, which is then empty.
 
     Raises
     ------
     VouchError
-        Naming file and line: it is blank, or has no value.
+        A line is blank or has no value; the message names file and line.
     """
     for number, line in enumerate(lines, start=1):
         fields = line.split(maxsplit=1)
@@ -81,12 +81,12 @@ def split_pairs(lines: Iterable[str], path: str | Path, bare: bool = False) -> I
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Read a UTF-8 text file of at least one line; `VouchError` says what is wrong with the file."""
+    """Read a UTF-8 text file of at least one line; `VouchError` says what is wrong with it."""
     return list(iterate_lines(path))
 
 
 def iterate_lines(path: str | Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 text file without holding all of it; `VouchError` as from `read_lines`."""
+    """Yield the lines of a UTF-8 text file without loading all of it; `VouchError` as from `read_lines`."""
     for before, block in iterate_blocks(path):
         yield from split_lines(block, before, path)
 
@@ -99,12 +99,12 @@ def iterate_blocks(path: str | Path, size: int = _BLOCK_BYTES) -> Iterator[tuple
     path : str or Path
         The file.
     size : int
-        Bytes of a block, to which the rest of its last line is added.
+        Size of a block in bytes, to which the rest of its last line is added.
 
     Raises
     ------
     VouchError
-        The file cannot be read or holds blank lines alone; what else is in the lines is not looked at.
+        The file cannot be read or has only blank lines; the lines are not checked otherwise.
     """
     try:
         with open(path, "rb") as file:
@@ -116,7 +116,7 @@ def iterate_blocks(path: str | Path, size: int = _BLOCK_BYTES) -> Iterator[tuple
 
 
 def decode_lines(content: bytes, path: str | Path) -> list[str]:
-    """Split what was read from `path` into lines; `VouchError` says why it is no text of at least one line."""
+    """Split the content of `path` into lines; `VouchError` says why it is not text of at least one line."""
     blocks = _whole_lines(io.BytesIO(content), path, _BLOCK_BYTES)
     return [line for before, block in blocks for line in split_lines(block, before, path)]
 
@@ -125,7 +125,7 @@ def _whole_lines(file: BinaryIO, path: str | Path, size: int) -> Iterator[tuple[
     before, held, is_blank = 0, b"", True
     while block := file.read(size) + file.readline():
         if is_blank:
-            # Nothing may be said about blank lines until it is known that they are not all that there is.
+            # Hold leading blank lines back until another line follows: a file of blank lines only is an error.
             held += block
             if not held.strip():
                 continue
@@ -137,7 +137,7 @@ def _whole_lines(file: BinaryIO, path: str | Path, size: int) -> Iterator[tuple[
 
 
 def split_lines(block: bytes, before: int, path: str | Path) -> list[str]:
-    """Split whole lines, of which `before` came earlier; `VouchError` says which line is no text."""
+    """Split a block of whole lines, after `before` earlier lines; `VouchError` names a line that is not text."""
     try:
         text = block.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -152,7 +152,7 @@ def split_lines(block: bytes, before: int, path: str | Path) -> list[str]:
     # Not splitlines(): it would also split at characters such as U+2028, which ids and paths may hold.
     lines = text.removesuffix("\n").split("\n")
     if BYTE_ORDER_MARK in text:
-        # Files that were joined have it in the middle too.
+        # In concatenated files, the mark may also occur in the middle.
         for number, line in enumerate(lines, start=before + 1):
             if line.startswith(BYTE_ORDER_MARK):
                 raise VouchError(
@@ -163,12 +163,12 @@ def split_lines(block: bytes, before: int, path: str | Path) -> list[str]:
 
 
 def write_table(path: str | Path, table: Mapping[str, str]) -> None:
-    """Write `table` sorted by key as the C locale sorts, whole or not at all.
+    """Write `table` sorted by key in C-locale order, whole or not at all.
 
     Raises
     ------
     VouchError
-        A key or value that could not be read back: empty, of several lines or zero bytes, or a key with blanks.
+        A key or value could not be read back: it is empty, has line ends or zero bytes, or a key has blanks.
     """
     for key, value in table.items():
         is_key = key.split() == [key] and not key.startswith(BYTE_ORDER_MARK)

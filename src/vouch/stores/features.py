@@ -20,10 +20,10 @@ class FeatureStore:
 
     Parameters
     ----------
+    feats_scp : str or Path
         Table of `utterance file.ark:offset`, `utterance file.npy` or `utterance command |`, optionally with ranges.
-        Table of `utterance file.ark:offset`, `utterance file.npy` or `utterance command |`, with ranges or not.
+    table : mapping of str to str, optional
         Content of that table, if it has already been read.
-        Its content, where it has been read already.
     vectors : bool
         Whether vectors are accepted beside matrices, each as one frame; features have none.
 

@@ -1,4 +1,4 @@
-"""Several data directories as one, as Kaldi's utils/combine_data.sh makes it."""
+"""Combines several data directories into one, as Kaldi's utils/combine_data.sh does."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ TABLES = (
 
 
 class Combined(NamedTuple):
-    """What became of the tables.
+    """Summary of a combination.
 
     Attributes
     ----------
     utterances : int
         Number of utterances.
     skipped : dict of str to Path
-        Tables that only some of the sources have, with the first source that has none.
+        Tables that some sources lack, with the first source that lacks them.
     removed : list of str
-        Lines of the description of what did not fit together.
+        One line for each kind of line that was removed because tables did not match.
     """
 
     utterances: int
@@ -39,8 +39,8 @@ def combine_data_dirs(
 ) -> Combined:
     """Write the union of data directories, whole or not at all.
 
-    A table is carried over if all sources have it. `utt2uniq` and `segments` are if any has: an utterance of the
-    others is its own original, and a recording from 0 to the end that utt2dur says.
+    A table is copied if all sources have it. `utt2uniq` and `segments` are copied if any source has them: an utterance
+    of another source becomes its own original, and a segment from 0 to the duration in utt2dur.
 
     Parameters
     ----------
@@ -49,15 +49,15 @@ def combine_data_dirs(
     sources : sequence of Path
         Data directories.
     extra_tables : sequence of str
-        Further tables to carry over.
+        Further tables to copy.
     fix : bool
-        Whether to remove what does not fit together, as `repair_data_dir` does.
+        Whether to remove lines that do not match other tables, as `repair_data_dir` does.
 
     Raises
     ------
     VouchError
-        A table is malformed; the same id stands for different things in two sources; the frame shifts differ; a
-        source without `segments` has no utt2dur.
+        A table is malformed, the same id has different values in two sources, the frame shifts differ, or a source
+        without `segments` has no utt2dur.
     """
     target = Path(target)
     if target.resolve() in [source.resolve() for source in sources]:
@@ -83,7 +83,7 @@ def combine_data_dirs(
 
 
 def _frame_shift(sources: Sequence[Path]) -> dict[str, bytes]:
-    """Return the file with the frame shift of the sources with features, which must be the same."""
+    """Return the frame_shift file of the sources with features, which must agree."""
     shifts: dict[str, Path] = {}
     files: dict[str, bytes] = {}
     for source in sources:
@@ -98,7 +98,7 @@ def _frame_shift(sources: Sequence[Path]) -> dict[str, bytes]:
 
 
 def _fill_up(sources: Sequence[Path], read: Sequence[dict[str, Table]]) -> None:
-    """Give every source the utt2uniq and segments that any has."""
+    """Give every source utt2uniq and segments if any source has them."""
     for name in ("utt2uniq", "segments"):
         if not any(name in tables for tables in read):
             continue

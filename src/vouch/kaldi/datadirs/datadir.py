@@ -1,4 +1,4 @@
-"""Kaldi data directories: read and validated, or written, as a whole."""
+"""Reads and checks, or writes, whole Kaldi data directories."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from vouch.base.errors import VouchError
 from vouch.base.numbers import plain_float
 from vouch.kaldi.tables import read_table, write_table
 
-# Times in `segments` are rounded when they are written: this much beyond the end of a recording is forgiven.
+# Times in `segments` are rounded, so a segment may end this many seconds after its recording.
 SEGMENT_OVERSHOOT = 0.5
-# No recording has so many samples; times in `segments` may be of any size.
+# Largest sample position; times in `segments` may be arbitrarily large, but no recording has so many samples.
 MAX_POSITION = 2**53
 
 
 class Segment(NamedTuple):
-    """Where the samples of an utterance are: a recording, from `start` to `end` seconds (None: all of it)."""
+    """The recording that an utterance is part of, and its `start` and `end` in seconds (`end` None: to the end)."""
 
     recording: str
     start: float = 0.0
@@ -27,7 +27,7 @@ class Segment(NamedTuple):
 
 
 def sample_bounds(segment: Segment, sample_rate: int) -> tuple[int, int | None]:
-    """Return where a segment begins and ends in the samples of its recording; None: with the recording."""
+    """Return the first sample of a segment and the sample after its last; None: to the end of the recording."""
     first = _to_samples(segment.start, sample_rate)
     return first, None if segment.end is None else _to_samples(segment.end, sample_rate)
 
@@ -38,20 +38,20 @@ def _to_samples(seconds: float, sample_rate: int) -> int:
 
 @dataclass(frozen=True)
 class DataDir:
-    """A data directory whose tables fit together; use `DataDir.load`.
+    """A data directory with consistent tables; use `DataDir.load`.
 
     Attributes
     ----------
     path : Path
-        Its folder.
+        Path of the folder.
     utt2spk : dict of str to str
         Utterance id to speaker id.
     wav_scp : dict of str to str
-        Recording id to extended file name; empty unless "wav.scp" was needed.
+        Recording id to extended file name; empty unless "wav.scp" was requested.
     segments : dict of str to Segment
-        Utterance id to `Segment`; empty unless "wav.scp" was needed.
+        Utterance id to `Segment`; empty unless "wav.scp" was requested.
     feats_scp : dict of str to str
-        Utterance id to archive position; empty unless "feats.scp" was needed.
+        Utterance id to archive position; empty unless "feats.scp" was requested.
     """
 
     path: Path
@@ -69,12 +69,12 @@ class DataDir:
         path : str or Path
             The folder.
         need : collection of str
-            Which of "wav.scp" (with `segments` where there is one) and "feats.scp" to read beside `utt2spk`.
+            Tables to read beside `utt2spk`: "wav.scp" (with `segments` if it exists) and "feats.scp".
 
         Raises
         ------
         VouchError
-            A table is malformed (file and line are named), or an utterance has no speaker or no audio.
+            A table is malformed (the message names file and line), or an utterance has no speaker or no audio.
         """
         path = Path(path)
         if not path.is_dir():
@@ -84,7 +84,7 @@ class DataDir:
         for number, (utterance, speaker) in enumerate(utt2spk.items(), start=1):
             if speaker.split() != [speaker]:
                 raise VouchError(f"{path}/utt2spk:{number}: '{utterance} {speaker}' has more than two fields")
-            # A speaker's many utterances share one string.
+            # All utterances of a speaker share one string object.
             utt2spk[utterance] = names.setdefault(speaker, speaker)
         wav_scp: dict[str, str] = {}
         segments: dict[str, Segment] = {}
@@ -119,8 +119,8 @@ def write_data_dir(
 ) -> None:
     """Write `wav.scp`, `utt2spk`, `spk2utt` and, if given, `utt2dur` (seconds).
 
-    `utt2spk`, which every reader asks for first, is taken away first and written last: a run killed half-way leaves
-    no directory that a later stage would accept.
+    `utt2spk`, which every reader needs, is removed first and written last, so that no later stage accepts a directory
+    that a killed run left half-written.
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)

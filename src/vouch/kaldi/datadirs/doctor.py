@@ -1,4 +1,4 @@
-"""The data doctor: what is wrong with the audio, the trials and the division of data directories."""
+"""Checks the audio and the trials of data directories, and what training and test sets share."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vouch.kaldi.datadirs.scan import parse_number, scan_rows
 from vouch.kaldi.lists.trials import LABELS, trial_lists
 from vouch.kaldi.tables import read_lines
 
-# A 16-bit recording at -60 dB of full scale uses 5 of its bits.
+# Peak below which a recording counts as silent: at -60 dB of full scale, a 16-bit recording uses 5 of its bits.
 SILENCE_PEAK = 0.001
 CLIPPED_SHARE = 0.001
-# Seconds. Durations in tables are often those of feature frames, which end a window before the audio does.
+# Tolerance in seconds. Durations in tables often follow from feature frames, which end before the audio does.
 DURATION_SLACK = 0.05
 
 
@@ -28,9 +28,9 @@ class Limits:
     Attributes
     ----------
     sample_rate : int
-        In Hz; others are resampled when they are read, which is worth a warning.
+        Expected sampling rate in Hz; other rates, which are resampled when read, give a warning.
     min_seconds : float
-        Utterances may not be shorter.
+        Shortest length of an utterance in seconds.
     """
 
     sample_rate: int = 16000
@@ -38,7 +38,7 @@ class Limits:
 
 
 class Places:
-    """Line numbers of the keys of a data directory's tables, for findings."""
+    """Finds the line of a key in a data directory's tables, for findings."""
 
     def __init__(self, data: DataDir) -> None:
         self._data = data
@@ -46,7 +46,7 @@ class Places:
         self.utterance_table = "segments" if (data.path / "segments").exists() else "wav.scp"
 
     def of(self, name: str, key: str) -> tuple[Path, int]:
-        """Return file and line of a key of a table."""
+        """Return file and line of a key in a table."""
         if name not in self._lines:
             data = self._data
             tables: dict[str, Mapping[str, object]]
@@ -55,17 +55,17 @@ class Places:
         return self._data.path / name, self._lines[name][key]
 
     def utterance(self, key: str) -> tuple[Path, int]:
-        """Return file and line of what says where the audio of an utterance is."""
+        """Return file and line of the entry that locates an utterance's audio."""
         return self.of(self.utterance_table, key)
 
 
 def judge_audio(data: DataDir, facts: Mapping[str, Facts], limits: Limits, report: Report) -> None:
-    """Report recordings and utterances whose audio is unfit: errors, or unusual: warnings.
+    """Report recordings and utterances with unusable audio as errors, and with unusual audio as warnings.
 
     Parameters
     ----------
     data : DataDir
-        Loaded with "wav.scp".
+        Data directory, loaded with "wav.scp".
     facts : mapping of str to Facts
         From `examine_audio`.
     """
@@ -125,7 +125,7 @@ def _judge_segments(data: DataDir, facts: Mapping[str, Facts], places: Places, r
 
 
 def _read_numbers(path: Path) -> dict[str, tuple[int, float]]:
-    """Read line numbers and values of a table of numbers, NaN for what is none; the rules of tables have named it."""
+    """Read line numbers and values of a table of numbers; NaN for others, which the rules of tables have reported."""
     if not path.exists():
         return {}
     rows = scan_rows(path, Report())
@@ -134,7 +134,7 @@ def _read_numbers(path: Path) -> dict[str, tuple[int, float]]:
 
 
 def judge_duplicates(data: DataDir, facts: Mapping[str, Facts], report: Report) -> None:
-    """Report utterances whose samples are those of another: of another speaker an error, of the same a warning."""
+    """Report utterances with the same samples: an error for different speakers, a warning for the same speaker."""
     places = Places(data)
     seen: dict[str, str] = {}
     for utterance, digest in _digests(facts):
@@ -152,7 +152,7 @@ def judge_duplicates(data: DataDir, facts: Mapping[str, Facts], report: Report) 
 def _digests(facts: Mapping[str, Facts]) -> Iterable[tuple[str, str]]:
     for known in facts.values():
         for utterance, piece in known.pieces.items():
-            # Digital silence of one length is alike everywhere, and was reported as such.
+            # All-zero utterances of the same length are equal, and are already reported as silent.
             if piece.peak > 0:
                 yield utterance, piece.digest
 
@@ -164,14 +164,14 @@ def judge_shared(
     others: Mapping[str, Facts],
     report: Report,
 ) -> None:
-    """Report speakers, utterances, files and samples that two data directories share, training and test for instance.
+    """Report speakers, utterances, files and samples in both of two data directories, such as training and test sets.
 
     Parameters
     ----------
     data, other : DataDir
         The directories.
     facts, others : mapping of str to Facts
-        From `examine_audio`; empty: samples are not compared.
+        From `examine_audio`; if empty, samples are not compared.
     """
     places, speakers, files = Places(data), set(other.utt2spk.values()), set(other.wav_scp.values())
     first: dict[str, str] = {}
@@ -196,7 +196,7 @@ def judge_shared(
 
 
 def judge_frames(path: Path, min_frames: int, report: Report) -> None:
-    """Report utterances with fewer frames in utt2num_frames of the directory `path`."""
+    """Report utterances with fewer than `min_frames` frames in utt2num_frames of the directory `path`."""
     table = path / "utt2num_frames"
     if not table.exists():
         report.error("shortest", table, 0, "no such file; without it the frames are not known")
@@ -208,7 +208,7 @@ def judge_frames(path: Path, min_frames: int, report: Report) -> None:
 def judge_trials(data: DataDir, enrol_map: Path | None, report: Report) -> None:
     """Report malformed lines and unknown ids of the trial lists of a data directory.
 
-    Enrolment ids are those of utterances or speakers, and of the `enrol-id utterance ...` table where there is one.
+    Enrolment ids can be those of utterances, of speakers, and of the `enrol-id utterance ...` table if there is one.
     """
     enrol = {*data.utt2spk, *data.utt2spk.values()}
     if enrol_map is not None:

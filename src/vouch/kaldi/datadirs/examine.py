@@ -1,4 +1,4 @@
-"""What the samples of every recording of a data directory are like, measured once and by several threads."""
+"""Measures the samples of every recording of a data directory once, in several threads."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from vouch.base.files import lock_file, open_own
 from vouch.base.rxfilename import parse_place
 from vouch.kaldi.datadirs.datadir import DataDir, Segment, sample_bounds
 
-# At this height and above a sample counts as cut off; 16-bit full scale is 32767 / 32768.
+# A sample counts as clipped from this magnitude on; the highest 16-bit value is 32767 / 32768.
 FULL_SCALE = 0.9999
 DIGEST_BYTES = 16
-# Hz; other numbers in a header mean that it is damaged.
+# Plausible sampling rates in Hz; any other number means a damaged header.
 RATES = range(1000, 1_000_000)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The samples of one utterance.
+    """Measurements of one utterance.
 
     Attributes
     ----------
@@ -52,20 +52,20 @@ class Piece:
 
 @dataclass(frozen=True)
 class Facts:
-    """One recording.
+    """Measurements of one recording.
 
     Attributes
     ----------
     source : str
         Fingerprint of the file and of the segments cut out of it.
     problem : str
-        Why it could not be read; the rest is unknown then.
+        Reason why it could not be read; empty if it could.
     rate, channels, frames : int
-        Sampling rate in Hz, number of channels, samples of each.
+        Sampling rate in Hz, number of channels, samples of each channel.
     not_finite : int
         Number of samples that are NaN or infinite.
     pieces : dict of str to Piece
-        By utterance; of a segment outside of the recording there is none.
+        Measurements by utterance, except for segments outside of the recording.
     """
 
     source: str
@@ -78,7 +78,7 @@ class Facts:
 
 
 def examine_recording(rxfilename: str, segments: Mapping[str, Segment], source: str = "") -> Facts:
-    """Read a recording and measure the utterances that are cut out of it; what is unreadable is `problem`."""
+    """Read a recording and measure the utterances cut out of it; an error while reading becomes `problem`."""
     try:
         samples, rate = read_channels(rxfilename)
     except VouchError as error:
@@ -100,7 +100,7 @@ def examine_recording(rxfilename: str, segments: Mapping[str, Segment], source: 
 def _finite(samples: np.ndarray) -> np.ndarray:
     """Return the samples that are neither NaN nor infinite, usually all of them."""
     with np.errstate(invalid="ignore"):
-        # One pass: a sum is NaN or infinite when any sample is.
+        # Tested in one pass: the sum is NaN or infinite when any sample is.
         return samples if np.isfinite(samples.sum(dtype=np.float64)) else samples[np.isfinite(samples)]
 
 
@@ -113,7 +113,7 @@ def _measure(samples: np.ndarray) -> Piece:
 
 
 def _fingerprint(rxfilename: str, segments: Mapping[str, Segment]) -> str:
-    """Return what changes when the file does (of a command only its text is known) or when the segments do."""
+    """Return a text that changes with the file or the segments; for a command it depends on the command only."""
     path = rxfilename
     with contextlib.suppress(VouchError):
         path = parse_place(rxfilename).name
@@ -129,24 +129,24 @@ def _fingerprint(rxfilename: str, segments: Mapping[str, Segment]) -> str:
 def examine_audio(
     data: DataDir, record: Path, threads: int, progress: Callable[[int], object] = lambda count: None
 ) -> dict[str, Facts]:
-    """Examine all recordings of a data directory; one that was interrupted goes on where it was.
+    """Examine all recordings of a data directory; an interrupted run can be continued.
 
     Parameters
     ----------
     data : DataDir
-        Loaded with "wav.scp".
+        Data directory, loaded with "wav.scp".
     record : Path
-        File that grows by a line for each recording; what it has is not examined again unless the audio file has
-        changed since. It is the caller's to remove when all is done.
+        File to which a line is added for each recording. Recordings in it are not examined again unless their audio
+        file has changed. The caller removes it in the end.
     threads : int
-        How many recordings are examined at once.
+        Number of recordings that are examined at the same time.
     progress : callable
-        Called, by any thread, with a number of recordings that are done.
+        Called, by any thread, with the number of recordings just finished.
 
     Returns
     -------
     dict of str to Facts
-        By recording, in the order of wav.scp.
+        Measurements by recording, in the order of wav.scp.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def examine_audio(
 
 @contextlib.contextmanager
 def _open_record(path: Path) -> Iterator[tuple[IO[bytes], dict[str, Facts]]]:
-    """Open a record for appending, without the line that a killed run left unfinished, and give what it has."""
+    """Open a record for appending, after removing an unfinished last line; also return its content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+b", opener=open_own) as file:
         lock_file(file, f"{path}: another process is examining this directory; wait for it or stop it")

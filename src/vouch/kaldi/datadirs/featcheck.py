@@ -1,4 +1,4 @@
-"""What is wrong with the matrices that a table of features lists; their headers tell most of it."""
+"""Checks the matrices listed in a table of features, mostly by their headers."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from vouch.kaldi.matrices.reading import read_entry
 def judge_features(
     table: Path, report: Report, values: bool = False, progress: Callable[[int], object] = lambda count: None
 ) -> None:
-    """Report vectors, empty matrices and other dimensions among features; with `values` all that the numbers tell.
+    """Report vectors, empty matrices and differing dimensions; with `values`, NaN and infinite values too.
 
     Parameters
     ----------
     table : Path
         The feats.scp.
     report : Report
-        Gets the findings.
+        Receives the findings.
     values : bool
-        Whether to read all numbers, for NaN and infinity, and to report what cannot be read; otherwise entries without
-        a header, those of pipes for instance, and archives that are not there are passed over.
+        Whether to read all numbers and to report unreadable entries. Otherwise entries without a header, such as pipes,
+        and missing archives are skipped.
     progress : callable
         Called with 1 after each utterance.
     """
@@ -68,14 +68,14 @@ def _read_shape(headers: Headers, rxfilename: str, values: bool) -> tuple[int, .
 
 
 def find_empty(table: Mapping[str, str]) -> list[str]:
-    """Return the keys of those extended file names of which a header says that the matrix is empty."""
+    """Return the keys of the extended file names whose headers declare an empty matrix."""
     found = []
     with Headers() as headers:
         for key, rxfilename in table.items():
             try:
                 shape = _read_shape(headers, rxfilename, False)
             except VouchError:
-                # It may be on a disk that is not mounted now, which is no reason to drop it.
+                # An unreadable file is kept: its disk may just not be mounted.
                 continue
             if shape is not None and len(shape) == 2 and not all(shape):
                 found.append(key)

@@ -1,4 +1,4 @@
-"""What is wrong with data: findings that name file and line, collected and counted."""
+"""Collects and counts findings, the faults of data, each with file and line."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong.
+    """One fault.
 
     Attributes
     ----------
     level : str
-        "error", which no later stage should meet, or "warning".
+        "error" if later stages cannot use the data, or "warning".
     check : str
-        What was checked, for the summary ("order", "clipping", ...).
+        Name of the check, for the summary ("order", "clipping", ...).
     path : Path
         The file.
     line : int
-        Counted from 1; 0 when the whole file is meant.
+        Line number from 1; 0 for the whole file.
     message : str
         The reason, without file and line.
     """
@@ -38,24 +38,24 @@ class Finding(NamedTuple):
 
 @dataclass
 class Report:
-    """Findings in the order in which they were made."""
+    """Findings in the order in which they were added."""
 
     findings: list[Finding] = field(default_factory=list)
 
     def error(self, check: str, path: Path, line: int, message: str) -> None:
-        """Add what no later stage should meet."""
+        """Add a fault that makes the data unusable for later stages."""
         self.findings.append(Finding("error", check, path, line, message))
 
     def warning(self, check: str, path: Path, line: int, message: str) -> None:
-        """Add what may be meant so."""
+        """Add a fault that may be intended."""
         self.findings.append(Finding("warning", check, path, line, message))
 
     def count(self, level: str) -> int:
-        """Return the number of findings of a level."""
+        """Return the number of findings of one level."""
         return sum(finding.level == level for finding in self.findings)
 
     def shorten(self, shown: int) -> Iterator[str]:
-        """Yield the findings as lines, the first `shown` of each kind in each file and how many more there are."""
+        """Yield the first `shown` findings of each kind in each file as lines, and the number of further ones."""
         kinds: dict[tuple[str, str, Path], list[Finding]] = {}
         for finding in self.findings:
             kinds.setdefault((finding.level, finding.check, finding.path), []).append(finding)
@@ -65,7 +65,7 @@ class Report:
                 yield f"{level}: {path}: {check}: {len(alike) - shown} more of {len(alike)}"
 
     def summarize(self) -> Iterator[str]:
-        """Yield the lines of a table that counts errors and warnings of each check."""
+        """Yield the lines of a table with the number of errors and warnings of each check."""
         counts: dict[str, dict[str, int]] = {}
         for finding in self.findings:
             of_check = counts.setdefault(finding.check, {"error": 0, "warning": 0})

@@ -1,4 +1,4 @@
-"""Trees of features, `speaker/00001.npy`, as other toolkits leave them, found and read."""
+"""Finds and reads trees of feature files, `speaker/00001.npy`, that other toolkits write."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SUFFIX = ".npy"
 
 
 def find_npy_tree(root: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """Find the feature files of speakers, each of which has a folder.
+    """Find the feature files below a folder with one subfolder for each speaker.
 
     Parameters
     ----------
     root : Path
-        Holds `speaker/utterance.npy`, or deeper `speaker/session/utterance.npy`; hidden files are passed over.
+        Holds `speaker/utterance.npy` or deeper `speaker/session/utterance.npy`; hidden files are skipped.
 
     Returns
     -------
@@ -31,7 +31,8 @@ def find_npy_tree(root: Path) -> tuple[dict[str, Path], dict[str, str]]:
     Raises
     ------
     VouchError
-        A file is in no speaker's folder, a name cannot be an id, two files have the same, or there are none.
+        A file is outside of all speakers' folders, a name cannot be an id, two files have the same id, or there is
+        none.
     """
     files: dict[str, Path] = {}
     utt2spk: dict[str, str] = {}
@@ -56,7 +57,7 @@ def find_npy_tree(root: Path) -> tuple[dict[str, Path], dict[str, str]]:
 
 
 def count_frames(path: Path, dim: int) -> int:
-    """Return the number of rows of a (frames, `dim`) feature file; `VouchError` when it is not that."""
+    """Return the number of rows of a (frames, `dim`) feature file; `VouchError` for another content."""
     layout = npy_layout(str(path))
     if layout.cols != dim:
         raise VouchError(

@@ -1,4 +1,4 @@
-"""Copies of a data directory with other ids, as Kaldi's utils/copy_data_dir.sh makes them."""
+"""Copies a data directory with changed ids, as Kaldi's utils/copy_data_dir.sh does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vouch.kaldi.datadirs.validate import Needs, validate_data_dir
 
 
 class Renaming(NamedTuple):
-    """Prefixes and suffixes that are added to the ids of utterances and speakers."""
+    """Prefixes and suffixes to add to the ids of utterances and speakers."""
 
     utt_prefix: str = ""
     utt_suffix: str = ""
@@ -42,7 +42,7 @@ class Renaming(NamedTuple):
 
 
 def rename_tables(tables: Mapping[str, Table], renaming: Renaming) -> dict[str, Table]:
-    """Return tables with the new ids; those of recordings stay where there are `segments`."""
+    """Return tables with the new ids; if there are `segments`, recording ids stay."""
 
     def rename(name: str) -> Callable[[str], str]:
         if name in SPEAKER_TABLES:
@@ -68,7 +68,7 @@ def copy_data_dir(source: str | Path, target: str | Path, renaming: Renaming, ne
     renaming : Renaming
         Prefixes and suffixes for the ids of utterances and speakers.
     needs : Needs, optional
-        What the copy is checked for. Tables that the source lacks are not required.
+        Requirements to check the copy for. Tables that the source lacks are not required.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def copy_data_dir(source: str | Path, target: str | Path, renaming: Renaming, ne
     Raises
     ------
     VouchError
-        A table is malformed; source and target are the same; the copy would break Kaldi's rules.
+        A table is malformed, source and target are the same, or the copy would break Kaldi's rules.
     """
     source, target = Path(source), Path(target).resolve()
     if source.resolve() == target:

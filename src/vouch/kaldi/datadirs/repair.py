@@ -1,4 +1,4 @@
-"""Removing from a data directory what does not fit together, as Kaldi's utils/fix_data_dir.sh does."""
+"""Removes entries that do not match between the tables of a data directory, as Kaldi's utils/fix_data_dir.sh does."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from vouch.kaldi.datadirs.tables import (
 )
 from vouch.kaldi.lists.trials import trial_lists
 
-# An utterance must be in all of these that there are. Kaldi's script leaves vad.scp, utt2uniq and reco2dur out.
+# An utterance must be in each of these tables that exists. Kaldi's script also ignores vad.scp, utt2uniq and reco2dur.
 DECISIVE = ("feats.scp", "text", "segments", "utt2lang", "utt2dur", "utt2num_frames")
 POSITIVE = ("utt2dur", "utt2num_frames")
-# What a scan finds and the writing of what it read mends.
+# Findings of a scan that disappear when the scanned lines are written again.
 MENDED_BY_WRITING = {"byte order mark", "blank lines", "line ends", "blanks", "columns"}
 BACKUP = ".backup"
 
 
 class Repaired(NamedTuple):
-    """What a repair did.
+    """Summary of a repair.
 
     Attributes
     ----------
     kept, before : int
-        Number of utterances.
+        Number of utterances after and before.
     done : list of str
         One line for each kind of change in each table: what, how often, the first example.
     gaps : list of str
-        One line for each table that lacks utterances which were kept.
+        One line for each table that lacks some of the kept utterances.
     """
 
     kept: int
@@ -56,11 +56,10 @@ class Repaired(NamedTuple):
 def repair_data_dir(
     path: str | Path, utterance_tables: Sequence[str] = (), speaker_tables: Sequence[str] = ()
 ) -> Repaired:
-    """Sort the tables, remove what does not fit together, and keep the originals in `.backup/`.
+    """Sort the tables, remove entries without a match in other tables, and keep the originals in `.backup/`.
 
-    Of trial lists and `enrol_map` only line ends and byte order marks are mended. Nothing is touched, `.backup`
-    included, when all fits. While tables are replaced there is no `utt2spk`, so that no other stage takes a mixture for
-    a data directory.
+    In trial lists and `enrol_map`, only line ends and byte order marks are repaired. If nothing is wrong, nothing is
+    written, not even `.backup`. While tables are replaced, `utt2spk` is missing, so that no stage reads a mixture.
 
     Parameters
     ----------
@@ -72,7 +71,7 @@ def repair_data_dir(
     Raises
     ------
     VouchError
-        A table is not UTF-8 or has no usable line; utterances do not sort as their speakers do; nothing would be left.
+        A table is not UTF-8 or has no usable line, utterances and speakers sort differently, or nothing would be left.
     """
     path = Path(path).resolve()
     if not path.is_dir():
@@ -116,7 +115,7 @@ def _replace(path: Path, changed: Mapping[str, Table], lists: Mapping[str, bytes
 
 
 def _describe_gaps(tables: Mapping[str, Table]) -> list[str]:
-    """Describe the tables that lack some of the utterances that were kept."""
+    """Describe the tables that lack some of the kept utterances."""
     lines = []
     by_recording = () if "segments" in tables else RECORDING_TABLES
     for name in (*UTTERANCE_TABLES, *by_recording):
@@ -127,7 +126,7 @@ def _describe_gaps(tables: Mapping[str, Table]) -> list[str]:
 
 
 def _read_mended(path: Path, done: list[str]) -> Table:
-    """Read a table, sort it, and add what had to be mended to `done`."""
+    """Read a table, sort it, and append what was repaired to `done`."""
     report = Report()
     rows = scan_rows(path, report, bare=path.name == "text")
     for finding in report.findings:
@@ -152,7 +151,7 @@ def _read_mended(path: Path, done: list[str]) -> Table:
 
 
 def _mend_lists(path: Path, done: list[str]) -> dict[str, bytes]:
-    """Return the trial lists and the enrolment map as text that can be read, those that have to be changed."""
+    """Return the repaired text of the trial lists and the enrolment map that need repair."""
     lists = {}
     for file in (*trial_lists(path), *path.glob("enrol_map")):
         report = Report()
@@ -181,28 +180,28 @@ def repair_tables(
     utterance_tables: Sequence[str] = (),
     speaker_tables: Sequence[str] = (),
 ) -> tuple[dict[str, Table], list[str]]:
-    """Remove from sorted tables what does not fit together.
+    """Remove entries of sorted tables that have no match in the others.
 
     Parameters
     ----------
     path : Path
-        For messages.
+        Path of the directory, for messages.
     tables : mapping of str to Table
-        By file name.
+        Tables by file name.
     utterance_tables, speaker_tables : sequence of str
         Further tables to filter, with utterances or speakers as keys.
 
     Returns
     -------
     tables : dict of str to Table
-        The tables without what was removed, and `spk2utt`.
+        The remaining tables, and `spk2utt`.
     done : list of str
         One line for each kind of removal.
 
     Raises
     ------
     VouchError
-        See `repair_data_dir`.
+        As in `repair_data_dir`.
     """
     done: list[str] = []
     kept = {name: dict(table) for name, table in tables.items() if name != "spk2utt"}

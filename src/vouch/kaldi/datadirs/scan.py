@@ -1,4 +1,4 @@
-"""Tables read in full in spite of their faults, each of which becomes a finding; for the tools that check and mend."""
+"""Reads faulty tables completely and reports each fault as a finding, for tools that check and repair."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEND = "utils/fix_data_dir.py mends it"
 
 
 class Rows(NamedTuple):
-    """The lines of a table that have a key, in the order of the file.
+    """The lines of a table that have a key, in file order.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Rows(NamedTuple):
         The file.
     keys : list of str
     values : list of str
-        List of str, the rest of each line.
+        The rest of each line.
     numbers : sequence of int
         Line numbers, counted from 1.
     """
@@ -37,17 +37,17 @@ class Rows(NamedTuple):
 
 
 def scan_rows(path: Path, report: Report, bare: bool = False) -> Rows:
-    """Read a table whatever its state.
+    """Read a table in any state.
 
     Parameters
     ----------
     path : Path
         The file.
     report : Report
-        Is told of a file that is missing, empty or not UTF-8 (there are no rows then), of byte order marks, carriage
-        returns, blank and unfinished lines, and of blanks at either end of a line.
+        Receives a finding for a file that is missing, empty or not UTF-8 (which gives no rows), for byte order marks,
+        carriage returns, blank and unfinished lines, and for blanks at either end of a line.
     bare : bool
-        Whether keys without a value are in order; otherwise they are left out, and the report is told.
+        Whether keys without a value are allowed; otherwise such lines are reported and left out.
     """
     lines = scan_lines(path, report)
     pairs = [line.split(None, 1) for line in lines]
@@ -70,7 +70,7 @@ def scan_rows(path: Path, report: Report, bare: bool = False) -> Rows:
 
 
 def parse_number(value: str) -> float:
-    """Return the number that a value is, NaN when it is none."""
+    """Return the number that a value holds, or NaN if it is not a number."""
     try:
         return plain_float(value)
     except ValueError:
@@ -78,7 +78,7 @@ def parse_number(value: str) -> float:
 
 
 def scan_lines(path: Path, report: Report) -> list[str]:
-    """Return the lines of a text file without what writing them again mends, of which the report is told."""
+    """Return the lines of a text file; faults that rewriting repairs are reported, and repaired in the result."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -108,7 +108,7 @@ def scan_lines(path: Path, report: Report) -> list[str]:
     # Not splitlines(): it would also split at characters such as U+2028, which ids and paths may hold.
     lines = text.removesuffix("\n").split("\n")
     if BYTE_ORDER_MARK in text:
-        # Kaldi's own programs and Python's split() would take it for a part of the key.
+        # Kaldi's own programs and Python's split() would take it for part of the key.
         marked = [number for number, line in enumerate(lines, start=1) if line.startswith(BYTE_ORDER_MARK)]
         for number in marked:
             report.error("byte order mark", path, number, f"byte order mark before the line; {MEND}")
@@ -120,7 +120,7 @@ def _check_edges(path: Path, lines: list[str], report: Report) -> None:
     after = [number for number, line in enumerate(lines, start=1) if line[-1:].isspace() and not line.isspace()]
     if after:
         message = f"blank at the end of the line, on {len(after)} lines in all; {MEND}"
-        # Kaldi's own programs leave blanks in other tables and its readers expect them.
+        # Kaldi's own programs write trailing blanks in other tables, and its readers accept them.
         add = report.error if path.name == "utt2spk" else report.warning
         add("blanks", path, after[0], message)
     for number, line in enumerate(lines, start=1):
@@ -138,7 +138,7 @@ def check_order(rows: Rows, report: Report) -> None:
     for key, number in zip(keys, rows.numbers, strict=True):
         if key in seen:
             report.error("repeated keys", rows.path, number, f"'{key}' is repeated; {MEND}")
-        # Python compares strings by code point, which is the byte order of their UTF-8: C-locale order.
+        # Python compares strings by code point, which is also the byte order of UTF-8, and so the C-locale order.
         elif key < previous:
             unsorted.append((number, key, previous))
         seen.add(key)
@@ -150,7 +150,7 @@ def check_order(rows: Rows, report: Report) -> None:
 
 
 def advise_order(utterance: str, speaker: str, previous: str) -> str:
-    """Say how ids have to be for an utterance not to sort after those of `previous`, who sorts after its speaker.
+    """Advise on ids when an utterance sorts after those of speaker `previous`, who sorts after the utterance's speaker.
 
     Examples
     --------
@@ -169,9 +169,9 @@ def advise_order(utterance: str, speaker: str, previous: str) -> str:
 
 
 def check_keys(rows: Rows, reference: Rows, what: str, report: Report) -> None:
-    """Report keys of a table that are not in another, and the other way round.
+    """Report keys of either table that are missing in the other.
 
-    Nothing is said when either has no rows, which was reported when it was read. `what` is what the keys name.
+    If either table has no rows, nothing is reported, since reading it did. `what` says what the keys are ids of.
     """
     if rows.keys and reference.keys and rows.keys != reference.keys:
         check_known(rows, dict.fromkeys(reference.keys, ""), reference.path.name, what, report)
@@ -179,7 +179,7 @@ def check_keys(rows: Rows, reference: Rows, what: str, report: Report) -> None:
 
 
 def check_known(rows: Rows, known: Mapping[str, object], name: str, what: str, report: Report) -> None:
-    """Report keys of a table that are not `known`, the keys of file `name`."""
+    """Report keys of a table that are not in `known`, the keys of the file `name`."""
     for key, number in zip(rows.keys, rows.numbers, strict=True):
         if key not in known:
             report.error("matching keys", rows.path, number, f"{what} '{key}' is not in {name}")

@@ -1,4 +1,4 @@
-"""Cutting a data directory into parts for as many jobs, as Kaldi's utils/split_data.sh does."""
+"""Splits a data directory into parts for several jobs, as Kaldi's utils/split_data.sh does."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ TABLES = (
 
 
 def split_evenly(items: Sequence[T], parts: int) -> list[Sequence[T]]:
-    """Cut a sequence into contiguous parts, of which the first ones may have one item more."""
+    """Split a sequence into contiguous parts; the first ones may have one item more."""
     size, longer = divmod(len(items), parts)
     starts = [part * size + min(part, longer) for part in range(parts + 1)]
     return [items[first:last] for first, last in itertools.pairwise(starts)]
 
 
 def split_speakers(sizes: Sequence[int], parts: int) -> list[range]:
-    """Cut a sequence of speakers into contiguous parts with similar numbers of utterances.
+    """Split a sequence of speakers into contiguous parts with similar numbers of utterances.
 
-    Beginning with equal numbers of speakers, each part in turn gives its last speaker to the next part, or its first
-    to the one before, where that makes the two more equal, until nothing changes.
+    The parts begin with equal numbers of speakers. Each part in turn then gives its last speaker to the next part, or
+    its first to the previous one, if that makes the two more equal, until nothing changes.
 
     Parameters
     ----------
     sizes : sequence of int
         Number of utterances of each speaker.
     parts : int
-        At most as many as speakers.
+        Number of parts, at most the number of speakers.
 
     Returns
     -------
     list of range
-        For each part, the positions of its speakers.
+        Positions of the speakers of each part.
     """
     first = [-(-part * len(sizes) // parts) for part in range(parts + 1)]
     totals = [sum(sizes[a:b]) for a, b in itertools.pairwise(first)]
@@ -71,8 +71,7 @@ def split_data_dir(
 ) -> Path:
     """Write `splitN/1` ... `splitN/N` (by utterance: `splitNutt`) into a data directory, all or nothing.
 
-    What is there and no older than the tables is left as it is. Not carried over are utt2uniq, reco2dur and
-    frame_shift.
+    An existing split that is not older than the tables is kept. utt2uniq, reco2dur and frame_shift are not copied.
 
     Parameters
     ----------
@@ -80,7 +79,7 @@ def split_data_dir(
         The directory.
     parts : N
     per_utterance : bool
-        Whether the utterances of a speaker may come into several parts.
+        Whether the utterances of a speaker may be divided among parts.
     progress : callable
         Called with 1 after each part.
 
@@ -92,7 +91,7 @@ def split_data_dir(
     Raises
     ------
     VouchError
-        A table is malformed; there are fewer speakers, or utterances, than parts.
+        A table is malformed, or there are fewer speakers (or utterances) than parts.
     """
     path = Path(path)
     target = path / f"split{parts}{'utt' if per_utterance else ''}"
@@ -124,7 +123,7 @@ def split_data_dir(
 
 
 def _is_current(path: Path, target: Path, parts: int) -> bool:
-    """Whether all parts are there, have the tables that the source has, and are no older."""
+    """Return whether all parts exist, have the tables that the source has, and are not older."""
     names = ["utt2spk", *TABLES]
     sources = [name for name in names if (path / name).exists()]
     if not (path / "segments").exists() and "reco2file_and_channel" in sources:

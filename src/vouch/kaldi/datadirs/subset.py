@@ -1,4 +1,4 @@
-"""Choosing utterances of a data directory, as Kaldi's utils/subset_data_dir.sh does."""
+"""Selects utterances of a data directory, as Kaldi's utils/subset_data_dir.sh does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def pick_evenly(items: Sequence[T], count: int) -> list[T]:
-    """Choose `count` items, spread as evenly as halving allows: the first half gives the smaller half of them.
+    """Choose `count` items, spread evenly by repeated halving; the first half gets the smaller share.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def pick_evenly(items: Sequence[T], count: int) -> list[T]:
 
 
 def pick_per_speaker(spk2utt: Mapping[str, str], count: int) -> list[str]:
-    """Choose up to `count` utterances of each speaker, at the widest regular distance that gives so many."""
+    """Choose up to `count` utterances of each speaker, at the largest regular distance that gives that many."""
     chosen = []
     for listed in spk2utt.values():
         utterances = listed.split()
@@ -43,7 +43,7 @@ def pick_per_speaker(spk2utt: Mapping[str, str], count: int) -> list[str]:
 
 
 def pick_speakers(spk2utt: Mapping[str, str], count: int) -> list[str]:
-    """Choose whole speakers in a shuffled order, always the same, until there are `count` utterances."""
+    """Choose whole speakers in a fixed shuffled order until there are `count` utterances."""
     chosen: list[str] = []
     for speaker in shuffle(list(spk2utt)):
         if len(chosen) >= count:
@@ -55,7 +55,7 @@ def pick_speakers(spk2utt: Mapping[str, str], count: int) -> list[str]:
 def shuffle(items: Sequence[T]) -> list[T]:
     """Shuffle as Kaldi's utils/shuffle_list.pl does, so that the same utterances are chosen.
 
-    Perl's random numbers are those of drand48 with seed 0; the items are sorted by them as text of 15 digits.
+    Items are sorted by random numbers of Perl's drand48 with seed 0, compared as text of 15 digits.
     """
     state, keys = 0x330E, []
     for _ in items:
@@ -76,24 +76,24 @@ def pick_shortest(num_frames: Mapping[str, str], count: int, path: Path) -> list
 
 
 def choose(way: str, source: Path, tables: Mapping[str, Table], count: int) -> list[str]:
-    """Choose `count` utterances of a data directory, or as many of each speaker.
+    """Choose `count` utterances of a data directory, or `count` of each speaker.
 
     Parameters
     ----------
     way : str
-        "even" (spread over all), "first", "last", "per-spk" (so many of each speaker), "speakers" (whole speakers,
+        "even" (spread over all), "first", "last", "per-spk" (`count` of each speaker), "speakers" (whole speakers,
         until there are enough), "shortest" (by utt2num_frames).
     source : Path
         The directory, for messages.
     tables : mapping of str to Table
         From `read_tables`.
     count : int
-        How many.
+        Number of utterances.
 
     Raises
     ------
     VouchError
-        There are fewer utterances; "shortest" finds no feats.scp or utt2num_frames.
+        There are fewer utterances, or "shortest" lacks feats.scp or utt2num_frames.
     """
     utterances = list(tables["utt2spk"])
     if not 1 <= count <= len(utterances):
@@ -118,19 +118,19 @@ def _require_frames(source: Path, tables: Mapping[str, Table]) -> Table:
 
 
 def choose_listed(utt2spk: Mapping[str, str], listed: Path, by_speaker: bool) -> tuple[list[str], list[str]]:
-    """Choose the utterances that a file lists in its first column, or those of the speakers that it lists.
+    """Choose the utterances, or all utterances of the speakers, in the first column of a file.
 
     Returns
     -------
     utterances : list of str
-        The chosen ones, in the order of utt2spk.
+        The chosen utterances, in the order of utt2spk.
     unknown : list of str
-        Listed names that utt2spk does not have.
+        Listed names that are not in utt2spk.
 
     Raises
     ------
     VouchError
-        The list is malformed, or none of its names is known.
+        The list is malformed, or none of its names is in utt2spk.
     """
     names = dict.fromkeys(line.split()[0] for line in read_lines(listed) if line.strip())
     utterances = [
@@ -144,7 +144,7 @@ def choose_listed(utt2spk: Mapping[str, str], listed: Path, by_speaker: bool) ->
 
 
 def write_subset(source: Path, utterances: Sequence[str], tables: Mapping[str, Table], target: Path) -> None:
-    """Write the part of a data directory that belongs to some utterances; see `write_dir`."""
+    """Write the part of a data directory that belongs to the given utterances; see `write_dir`."""
     if source.resolve() == target.resolve():
         raise VouchError(f"{target}: is the source itself; give another name")
     write_dir(target, restrict(tables, sorted(utterances)), read_whole_files(source, ["frame_shift"]))

@@ -1,4 +1,4 @@
-"""The tables of a data directory together: read, cut down to some utterances, and written as a whole."""
+"""Reads all tables of a data directory, restricts them to some utterances, and writes them together."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ UTTERANCE_TABLES = (
     *("utt2dur", "utt2lang", "utt2num_frames", "utt2uniq", "utt2warp"),
 )
 SPEAKER_TABLES = ("cmvn.scp", "spk2gender", "spk2warp")
-# Their keys are utterances where there is no `segments`.
+# The keys of these tables are recordings, which are the utterances if there is no `segments`.
 RECORDING_TABLES = ("wav.scp", "reco2dur", "reco2file_and_channel")
 KEYED_TABLES = (*UTTERANCE_TABLES, *SPEAKER_TABLES, *RECORDING_TABLES)
-# These have no keys.
+# Files without keys.
 WHOLE_FILES = ("frame_shift", "stm", "glm", "ctm")
 KNOWN_FILES = ("utt2spk", "spk2utt", *KEYED_TABLES, *WHOLE_FILES)
 
@@ -28,12 +28,12 @@ Table = dict[str, str]
 
 
 def read_tables(path: str | Path, names: Iterable[str]) -> dict[str, Table]:
-    """Read `utt2spk` and those of other tables that there are, by file name.
+    """Read `utt2spk` and the other tables that exist, by file name.
 
     Raises
     ------
     VouchError
-        There is no such directory; a table is malformed (file and line are named).
+        There is no such directory, or a table is malformed (the message names file and line).
     """
     path = Path(path)
     if not path.is_dir():
@@ -49,12 +49,12 @@ def read_tables(path: str | Path, names: Iterable[str]) -> dict[str, Table]:
 
 
 def read_whole_files(path: Path, names: Iterable[str]) -> dict[str, bytes]:
-    """Read those of the files without keys that there are, by file name."""
+    """Read the files without keys that exist, by file name."""
     return {name: (path / name).read_bytes() for name in names if (path / name).exists()}
 
 
 def invert(utt2spk: Mapping[str, str]) -> Table:
-    """Return `spk2utt`: speakers in the order in which they appear, utterances in the order of `utt2spk`."""
+    """Return `spk2utt`, with speakers in order of appearance and utterances in the order of `utt2spk`."""
     spk2utt: dict[str, list[str]] = {}
     for utterance, speaker in utt2spk.items():
         spk2utt.setdefault(speaker, []).append(utterance)
@@ -64,7 +64,7 @@ def invert(utt2spk: Mapping[str, str]) -> Table:
 def restrict(
     tables: Mapping[str, Table], utterances: Sequence[str], by_speaker: Collection[str] = SPEAKER_TABLES
 ) -> dict[str, Table]:
-    """Return the lines of all tables that belong to some utterances, and the `spk2utt` of these.
+    """Return the lines of all tables that belong to the given utterances, with a new `spk2utt`.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def restrict(
     utterances : sequence of str
         Keys of utt2spk, in C-locale order.
     by_speaker : collection of str
-        Names of the tables with speakers as keys.
+        Names of the tables whose keys are speakers.
     """
     utt2spk = {utterance: tables["utt2spk"][utterance] for utterance in utterances}
     speakers = sorted(set(utt2spk.values()))
@@ -114,16 +114,16 @@ def write_tables(folder: Path, tables: Mapping[str, Mapping[str, str]], files: M
 
 @contextlib.contextmanager
 def building(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside `path` for building what shall be there; it is gone when the block ends.
+    """Create an empty folder beside `path` to build a directory in; it is removed when the block ends.
 
     Raises
     ------
     VouchError
-        Another process is building the same.
+        Another process is building the same directory.
     """
     folder = path.with_name(f".{path.name}.partial")
     if folder.is_symlink():
-        # What it points at is not ours to clear.
+        # Only the link is removed, since the folder that it points to is not ours.
         folder.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -140,15 +140,15 @@ def building(path: Path) -> Iterator[Path]:
 
 
 def publish(folder: Path, path: Path) -> None:
-    """Put the built `folder` in the place of the data directory `path`.
+    """Move the built `folder` to the data directory `path`.
 
-    An existing directory keeps its other files and folders. Its `utt2spk`, which every reader asks for first, is taken
-    away first and comes back last: a killed run leaves no mixture that a later stage would accept.
+    An existing directory keeps its other files and folders. Its `utt2spk`, which every reader needs, is removed first
+    and written last, so that no later stage accepts the mixture that a killed run leaves.
 
     Raises
     ------
     VouchError
-        `path` is something else than a data directory.
+        `path` is not a data directory.
     """
     if path.exists() and not path.is_dir():
         raise VouchError(f"{path}: is a file, not a data directory")
@@ -164,21 +164,21 @@ def publish(folder: Path, path: Path) -> None:
 
 
 def write_dir(path: str | Path, tables: Mapping[str, Mapping[str, str]], files: Mapping[str, bytes]) -> None:
-    """Write a data directory, whole or not at all; what it is written over is replaced table by table.
+    """Write a data directory, whole or not at all; in an existing one, the given tables are replaced.
 
     Parameters
     ----------
     path : str or Path
         The directory.
     tables : mapping of str to mapping of str to str
-        By file name; `utt2spk` among them.
+        Tables by file name; must include `utt2spk`.
     files : mapping of str to bytes
         Contents of files without keys, by name.
 
     Raises
     ------
     VouchError
-        There is nothing to write; see also `building` and `publish`.
+        There is nothing to write, or as from `building` and `publish`.
     """
     path = Path(path).resolve()
     if not tables["utt2spk"]:

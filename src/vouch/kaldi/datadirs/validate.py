@@ -1,8 +1,8 @@
-"""Kaldi's rules for data directories, each failing one with file, line and reason.
+"""Checks data directories against Kaldi's rules and reports each violation with file, line and reason.
 
-The rules are those of Kaldi's utils/validate_data_dir.sh, without its gaps: all that fails is found, not the first
-alone; a malformed utt2spk is an error; utterances without a segment are found whether or not there is a `text`; and
-carriage returns and keys without value are errors, since no reader here takes them.
+The rules are those of Kaldi's utils/validate_data_dir.sh, with fewer gaps: all violations are reported, not only the
+first; a malformed utt2spk is an error; utterances without a segment are found even without a `text`; and carriage
+returns and keys without a value are errors, because Vouch's readers reject them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Needs:
     Attributes
     ----------
     feats, text, wav : bool
-        Whether feats.scp, text and wav.scp must be there.
+        Whether feats.scp, text and wav.scp must exist.
     spk_sort : bool
-        Whether speakers must be sorted in the order of the utterances.
+        Whether the utterances' speakers must be sorted too.
     printable : bool
-        Whether the text must be free of characters that cannot be printed.
+        Whether the text must not contain unprintable characters.
     """
 
     feats: bool = True
@@ -42,12 +42,12 @@ class Needs:
     printable: bool = True
 
 
-# Names of the options that waive a need.
+# Names of the options that waive a requirement.
 WAIVERS = {"no-feats": "feats", "no-text": "text", "no-wav": "wav", "no-spk-sort": "spk_sort", "non-print": "printable"}
 
 
 def waive(options: Iterable[str]) -> Needs:
-    """Return the needs that are left when some are waived by name ("no-feats", "no-text", ...)."""
+    """Return the requirements that remain when some are waived by name ("no-feats", "no-text", ...)."""
     return Needs(**{pick(WAIVERS, option, "option"): False for option in options})
 
 
@@ -66,9 +66,9 @@ class Rule(NamedTuple):
     ----------
     keys : "utterance", "speaker" or "recording"
     fits : callable, optional
-        Whether a value is in order.
+        Function that returns whether a value is valid.
     wanted : str
-        What a value is, for the message.
+        Description of a valid value, for the message.
     """
 
     keys: str
@@ -97,7 +97,7 @@ RULES = {
 def validate_data_dir(path: str | Path, needs: Needs | None = None) -> Report:
     """Check the tables of a data directory against each other.
 
-    Neither archives nor audio are opened, and trials are not looked at.
+    Archives and audio are not opened, and trial lists are not checked.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def validate_data_dir(path: str | Path, needs: Needs | None = None) -> Report:
 
 
 def _check_utt2spk(utt2spk: Rows, needs: Needs, report: Report) -> bool:
-    """Check utt2spk by itself and return whether each of its lines has one speaker."""
+    """Check utt2spk by itself, and return whether each of its lines has one speaker."""
     check_order(utt2spk, report)
     previous, well_formed = "", True
     for utterance, speaker, number in zip(utt2spk.keys, utt2spk.values, utt2spk.numbers, strict=True):
@@ -196,7 +196,7 @@ def _check_text(path: Path, utt2spk: Rows, needs: Needs, report: Report) -> None
 
 
 def _check_audio_tables(path: Path, utt2spk: Rows, needs: Needs, report: Report) -> Rows:
-    """Check wav.scp and segments, and return the rows whose keys are the recordings (none: they are not known)."""
+    """Check wav.scp and segments, and return the rows with the recordings as keys (no rows: they are unknown)."""
     segmented = (path / "segments").exists()
     if not (path / "wav.scp").exists():
         if needs.wav or segmented:

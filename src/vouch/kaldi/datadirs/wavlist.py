@@ -1,4 +1,4 @@
-"""Lists of recordings without speakers, for what needs none, such as embeddings."""
+"""Reads lists of recordings without speakers, for example to extract embeddings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from vouch.kaldi.tables import iterate_lines
 
 
 def read_wav_list(path: str | Path) -> DataDir:
-    """Read a list of recordings, in any order, as a data directory without speakers, sorted.
+    """Read a list of recordings, in any order, as a sorted data directory without speakers.
 
-    Each line is a file, whose name is then the utterance's id, or an id and, as in `wav.scp`, a file or a command that
-    ends in `|`; the first line says which. Relative names are relative to the current directory.
+    Each line is a file, which is also the utterance id, or an id followed, as in `wav.scp`, by a file or a command that
+    ends in `|`. The first line decides between the two forms. Paths are relative to the current directory.
 
     Parameters
     ----------
@@ -24,12 +24,12 @@ def read_wav_list(path: str | Path) -> DataDir:
     Returns
     -------
     DataDir
-        A directory of the list's own path that has `wav_scp` and `segments` alone.
+        A directory at the path of the list, with only `wav_scp` and `segments`.
 
     Raises
     ------
     VouchError
-        Naming list and line: it is empty or no text, a line is of the other form, an id is repeated, a file is missing.
+        The list is empty or not text, a line has the other form, an id is repeated, or a file is missing.
     """
     wav_scp: dict[str, str] = {}
     lines: dict[str, int] = {}

@@ -1,10 +1,10 @@
-"""Digests: short texts that are the same while what they stand for holds the same, wherever it lies.
+"""Computes digests of data: short texts that depend on the content, not on where it lies.
 
-Stages that write archives leave a list of their sizes, times and SHA-256 digests in the same folder. An archive of such
-a list is identified by its digest, which is computed again only when size or time differ: so features that were copied,
-moved or touched stay what they are, and none of their bytes need be read while nothing has happened to them. Files of
-others (recordings, archives of other programs) are identified by their name, their size and the time of their last
-change: recordings of one length that were unpacked with one time are common.
+Stages that write archives put a list of the archives' sizes, times and SHA-256 digests into the same folder. An archive
+in such a list is identified by its digest, which is computed again only if size or time differ. Features thus keep
+their identity when they are copied, moved or touched, and unchanged ones need not be read. Other files (recordings,
+archives of other programs) are identified by name, size and modification time; the name is needed because recordings of
+equal length that were unpacked at the same time are common.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.kaldi.tables import write_table
 
 LIST_NAME = "digests"
-# Files of these endings can be in a list; the folders of others are not asked for one.
+# Endings of files that can be in a list; the folders of other files are not searched for one.
 LISTED_SUFFIXES = (".ark", ".npy")
-# Of network file systems, which answer many questions at once as soon as one.
+# Network file systems answer many requests at once as fast as one.
 _THREADS, _FILES_AT_ONCE = 16, 1000
 _BLOCK_BYTES = 1 << 20
-# Of a shell's command: where output goes, words with what is quoted in them, and the quotes.
+# Patterns for parts of a shell command: output redirections, words with quoted parts, and quotes.
 _REDIRECTIONS = re.compile(r"\d*>+\s*\S+")
 _WORDS = re.compile(r"(?:'[^']*'|\"[^\"]*\"|\\.|[^\s'\"\\|&;()<>])+")
 _QUOTES = re.compile(r"['\"\\]")
@@ -55,22 +55,21 @@ def digest_file(path: str | Path) -> str:
 
 
 def file_state(path: str | Path) -> FileState:
-    """Return size, time and digest of a file that nobody is writing."""
+    """Return size, time and digest of a file that no process is writing."""
     found = os.stat(path)
     return FileState(found.st_size, found.st_mtime_ns, digest_file(path))
 
 
 def write_list(folder: str | Path, states: Mapping[str, FileState]) -> None:
-    """Write the list of a folder: a line `name size time digest` for each of its archives."""
+    """Write the list of a folder, with a line `name size time digest` for each of its archives."""
     write_table(Path(folder) / LIST_NAME, {name: f"{size} {time} {sha}" for name, (size, time, sha) in states.items()})
 
 
 def digest_sources(table: Mapping[str, str]) -> str:
-    """Return the digest of what a table such as `feats.scp` or `wav.scp` lists.
+    """Return the digest of the content that a table such as `feats.scp` or `wav.scp` refers to.
 
-    It follows from the keys and, for each, from what the file holds (see the head of this module) and where in the file
-    it is, not from the name of an archive that is listed. A pipe is identified by its command and the files that the
-    command names.
+    It depends on the keys and, for each key, on the content of the file (see the top of this module) and the position
+    in it, but not on the name of a listed archive. A pipe is identified by its command and the files named in it.
 
     Parameters
     ----------
@@ -84,43 +83,43 @@ def digest_sources(table: Mapping[str, str]) -> str:
 
 
 def digest_recordings(data: DataDir, utterances: Iterable[str]) -> str:
-    """Return the digest of the recordings that utterances of a data directory, loaded with "wav.scp", are parts of."""
+    """Return the digest of the recordings that contain utterances of a data directory, loaded with "wav.scp"."""
     return digest_sources({utterance: data.wav_scp[data.segments[utterance].recording] for utterance in utterances})
 
 
 def digest_folder(path: str | Path) -> str:
-    """Return the digest of the recordings below a folder: of their names there, their sizes and their times.
+    """Return the digest of the recordings below a folder: their relative names, sizes and times.
 
     Raises
     ------
     VouchError
-        See `vouch.audio.tree.walk_audio`; or the folder cannot be read.
+        As from `vouch.audio.tree.walk_audio`, or the folder cannot be read.
     """
     with about_file(path):
         files = sorted(walk_audio(str(path)))
-    # Without the folder's own name: it may be moved.
+    # Names are relative to the folder, which may be moved.
     lines = [f"{os.path.relpath(file, path)}: {_size_and_time(file)}\n" for file in files]
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def digest_data(path: str | Path, tables: Iterable[str], sources: Mapping[str, str]) -> str:
-    """Return the digest of what is read of a data directory.
+    """Return the digest of the files and sources that are read from a data directory.
 
     Parameters
     ----------
     path : str or Path
         The folder.
     tables : iterable of str
-        Names of text files whose lines count; those that are not there count as such.
+        Names of the text files to include; a missing one counts as missing.
     sources : mapping of str to str
-        See `digest_sources`.
+        Table for `digest_sources`.
     """
     parts = [f"{name} {digest_file(Path(path) / name)}\n" for name in tables if (Path(path) / name).exists()]
     return hashlib.sha256("".join([*parts, digest_sources(sources)]).encode()).hexdigest()
 
 
 def _contents(rxfilenames: Iterable[str]) -> Iterator[str]:
-    """Yield for each extended file name what identifies the content that it stands for."""
+    """Yield for each extended file name a text that identifies its content."""
     split = [_split(rxfilename) for rxfilename in rxfilenames]
     states = _states(dict.fromkeys(file for files, _ in split for file in files))
     for files, rest in split:
@@ -128,21 +127,21 @@ def _contents(rxfilenames: Iterable[str]) -> Iterator[str]:
 
 
 def _split(rxfilename: str) -> tuple[tuple[str, ...], str]:
-    """Return the files that an extended file name reads, and the rest of it."""
+    """Return the files that an extended file name reads, and the rest of the name."""
     placed = split_offset(rxfilename)
-    if placed is not None:  # nearly all are of this form
+    if placed is not None:  # the usual form
         return placed[:1], placed[1]
     try:
         source = parse_rxfilename(rxfilename)
     except VouchError:
-        return (), rxfilename  # whoever reads it will say what is wrong with it
+        return (), rxfilename  # the reader will report what is wrong with it
     if not source.is_pipe:
         return (source.name,), rxfilename[len(source.name) :]
     return tuple(_files_of(source.name)), rxfilename
 
 
 def _files_of(command: str) -> Iterator[str]:
-    """Yield the words of a command that name files it may read: whatever looks like a path, or is a file here."""
+    """Yield the words of a command that name files it may read: those that look like a path or exist as a file."""
     for match in _WORDS.finditer(_REDIRECTIONS.sub(" ", command)):
         word = _QUOTES.sub("", match[0])
         for name in (word, word.partition("=")[2]):  # --in=FILE
@@ -151,7 +150,7 @@ def _files_of(command: str) -> Iterator[str]:
 
 
 def _states(paths: Iterable[str]) -> dict[str, str]:
-    """Return what identifies the content of each file."""
+    """Return for each file a text that identifies its content."""
     paths = list(paths)
     folders = {os.path.dirname(path) for path in paths if path.endswith(LISTED_SUFFIXES)}
     lists = {folder: _read_list(folder) for folder in folders}
@@ -179,7 +178,7 @@ def _states(paths: Iterable[str]) -> dict[str, str]:
         for block, found in zip(blocks, pool.map(lambda block: list(map(identify, block)), blocks), strict=True):
             states.update(zip(block, found, strict=True))
     for folder in outdated:
-        # Only for the next time; the folder may be somebody else's.
+        # The list only saves time in the next run; the folder may belong to another user.
         with contextlib.suppress(OSError, VouchError):
             write_list(folder, lists[folder])
     return states
@@ -194,11 +193,11 @@ def _size_and_time(path: str) -> str:
 
 
 def _read_list(folder: str) -> dict[str, FileState]:
-    """Return the list of a folder; empty when there is none, or a file of that name that is something else."""
+    """Return the list of a folder; empty if there is none, or the file of that name is not a list."""
     path = Path(folder) / LIST_NAME
     if not path.is_file():
         return {}
-    # A disk that fails must not make other data of these.
+    # An error while reading must not count as a missing list, which would change the digest.
     with about_file(path):
         content = path.read_bytes()
     try:

@@ -1,8 +1,9 @@
-"""What an output was made from: a record beside it, so that no stage takes old output for new or mixes models.
+"""Records the inputs of an output, so that no stage uses an outdated output or mixes outputs of different models.
 
-Beside `embedding.scp`, scores, a PLDA and the like lies a file of the same name with `.made` at its end. It says by
-digests which files the output was made from and which model it descends from. A stage that reads such an output asks
-`check_current` whether these files are still the same. Outputs without a record, as of other programs, are believed.
+Beside `embedding.scp`, scores, a PLDA model and the like lies a file of the same name with the ending `.made`. It holds
+the digests of the files that the output was made from and of the model that it descends from. A stage that reads such
+an output calls `check_current`, which compares these files. Outputs without a record, such as those of other programs,
+are accepted.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ SUFFIX = ".made"
 
 
 def write_record(output: str | Path, by: str, inputs: Iterable[str | Path], models: Iterable[str] = ()) -> None:
-    """Write what an output was made from, after the output itself.
+    """Write the record of an output; call this after the output itself is written.
 
     Parameters
     ----------
     output : str or Path
         A file, or an `.scp` that lists archives.
     by : str
-        What to run to make it again, for messages.
+        Command that makes the output again, for messages.
     inputs : iterable of str or Path
-        Files it was made from; of an `.scp` and a `wav.scp` what they list counts, of a folder the recordings below it.
-        Pipes are left out, since they cannot be looked at again.
+        Files that it was made from. For an `.scp`, including `wav.scp`, the listed content counts; for a folder, the
+        recordings below it. Pipes are left out, since they cannot be read again.
     models : iterable of str
-        Digests of the models that it descends from.
+        Digests of the models that the output descends from.
     """
     content = {
         "output": _digest(output),
         "by": by,
         "models": sorted(set(models)),
-        # From the record's own folder, so that a tree of files may be moved or copied.
+        # Relative to the record's folder, so that the folders can be moved or copied together.
         "inputs": {
             os.path.relpath(path, Path(output).parent): _digest(path)
             for path in map(Path, inputs)
@@ -50,17 +51,17 @@ def write_record(output: str | Path, by: str, inputs: Iterable[str | Path], mode
 
 
 def check_current(*outputs: str | Path) -> tuple[str, ...]:
-    """Check that what earlier stages made is still what they would make.
+    """Check that outputs of earlier stages are up to date with their inputs.
 
     Parameters
     ----------
     outputs : str or Path
-        Files, with or without a record; what they were made from is checked too, as far as it is still there.
+        Files, with or without a record. Their inputs are checked in turn, as far as they still exist.
 
     Returns
     -------
     tuple of str
-        Digests of the models that they descend from, as far as records say so, sorted.
+        Digests of the models that the outputs descend from, as far as they are recorded, sorted.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def check_current(*outputs: str | Path) -> tuple[str, ...]:
 
 
 def check_one_model(*outputs: str | Path) -> tuple[str, ...]:
-    """As `check_current`, and check that the outputs descend from one model; `VouchError` names two that do not."""
+    """Do `check_current`, and raise `VouchError` with two of the outputs if they descend from different models."""
     first: tuple[Path, tuple[str, ...]] | None = None
     for output in map(Path, outputs):
         models = check_current(output)
@@ -108,9 +109,9 @@ def _check(output: Path) -> list[str]:
     except (KeyError, TypeError, ValueError):
         raise VouchError(f"{path}: damaged, or of another version; remove it, or make {output} again") from None
     if wanted != _digest(output):
-        return []  # the output is another one than the record is about
+        return []  # the record is of an earlier output of that name
     for name, digest in inputs.items():
-        # By the names of the folders: with links among them, the system would take ".." from where a link leads to.
+        # Resolve ".." by name: with links, the system would resolve it from the link's target.
         path = Path(os.path.normpath(output.absolute().parent / name))
         if not path.exists():
             continue

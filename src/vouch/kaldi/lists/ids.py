@@ -1,4 +1,4 @@
-"""Rows of ids that lie in text: many are looked up at once, without a string for each."""
+"""Looks up many ids that lie in text at once, without making a string for each."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
-# How many places of the hash table there are for each id, as a power of two; few ids then share a place.
+# Size of the hash table per id, as a power of two; few ids then share a slot.
 _SPARE_BITS = 3
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 class IdTable:
-    """Finds rows by id.
+    """Hash table from ids to rows.
 
-    Ids are compared in whole, eight bytes at a time; hashing only says which known id to compare with.
+    Ids are compared completely, eight bytes at a time; the hash only selects the known id to compare with.
 
     Parameters
     ----------
     rows : mapping of str to int
-        Mapping from id to row; no id is empty or holds zero bytes.
+        Row of each id; ids are not empty and have no zero bytes.
     """
 
     def __init__(self, rows: Mapping[str, int]) -> None:
@@ -39,13 +39,13 @@ class IdTable:
         Parameters
         ----------
         text : (bytes,) uint8 ndarray
-            With 8 bytes or more after the last id.
+            Text, followed by at least 8 more bytes after the last id.
         starts, ends : (n,) int64 ndarray
 
         Returns
         -------
         (n,) int64 ndarray
-            -1 for ids that have no row.
+            Rows; -1 for unknown ids.
         """
         found = np.full(len(starts), -1, np.int64)
         lengths = ends - starts
@@ -57,7 +57,7 @@ class IdTable:
 
 
 def _by_width(lengths: np.ndarray) -> list[tuple[int, np.ndarray | slice]]:
-    """Group ids by the number of words of eight bytes that they take."""
+    """Group ids by their length in words of eight bytes."""
     widths = (lengths + 7) >> 3
     if (widths == widths[0]).all():
         return [(int(widths[0]), slice(None))]
@@ -65,7 +65,7 @@ def _by_width(lengths: np.ndarray) -> list[tuple[int, np.ndarray | slice]]:
 
 
 def _words(text: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
-    """Return (n, width) uint64: the ids, with zeros after their last byte."""
+    """Return the ids as (n, width) uint64, padded with zero bytes."""
     pieces: np.ndarray = np.ndarray(len(text) - 8 * width + 1, f"V{8 * width}", text, strides=(1,))
     words = pieces[starts].view("<u8").reshape(-1, width)
     words[:, -1] &= np.uint64(2**64 - 1) >> ((8 * width - lengths) << 3).astype(np.uint64)
@@ -73,7 +73,7 @@ def _words(text: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int
 
 
 class _OfWidth:
-    """The ids of one number of words, in the order of the places that their hashes give them."""
+    """The ids with the same number of words, sorted by their slots."""
 
     def __init__(self, words: np.ndarray, rows: np.ndarray) -> None:
         self._factors = np.random.default_rng(0).integers(2**63, size=words.shape[1], dtype=np.uint64) * 2 + 1
@@ -84,7 +84,7 @@ class _OfWidth:
         counts = np.bincount(place, minlength=2**bits)
         self._first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         self._most = int(counts.max())
-        # One more that is no id: where a hash beyond the last id leads to.
+        # One more entry that matches no id, for hashes after the last id.
         self._words = np.concatenate([words[order], np.zeros_like(words[:1])])
         self._rows = np.append(rows[order], -1).astype(np.int32)
 
@@ -97,12 +97,12 @@ class _OfWidth:
         return (mixed >> self._shift).astype(np.int64)
 
     def rows(self, words: np.ndarray) -> np.ndarray:
-        """Return (n,) int, -1 for the unknown."""
+        """Return (n,) int rows, -1 for unknown ids."""
         place = self._places(words)
         at = self._first[place]
         same = self._equal(words, at)
         rows = np.where(same, self._rows[at], -1)
-        # Several ids may share a place, and other ids may have it.
+        # Several ids may share a slot, so ids that differ from the first one are compared with the next.
         left = np.flatnonzero(~same)
         for step in range(1, self._most):
             left = left[at[left] + step < self._first[place[left] + 1]]
@@ -113,7 +113,7 @@ class _OfWidth:
         return rows
 
     def _equal(self, words: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """Return (n,) bool, whether known ids `at` are those of `words`."""
+        """Return (n,) bool, whether the known ids at positions `at` equal `words`."""
         different = self._words[at]
         different ^= words
         combined = different[:, 0]

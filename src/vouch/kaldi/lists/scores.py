@@ -1,4 +1,4 @@
-"""Score files: `enrol-id test-id score`, and their labels from a trial list."""
+"""Reads and writes score files, `enrol-id test-id score`, and matches them with the labels of a trial list."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vouch.kaldi.lists.scoretext import score_lines
 from vouch.kaldi.lists.trials import Trials
 from vouch.kaldi.lists.triples import Form, iterate_triples
 
-# Scores written at once; it bounds the memory beside that of the scores.
+# Number of scores that are written at once, which bounds the additional memory.
 _LINES = 1 << 16
 
 
 class Scores(NamedTuple):
-    """Scored trials, in the order of their file.
+    """Scored trials, in file order.
 
     Attributes
     ----------
@@ -46,14 +46,14 @@ _FORM = Form("<enrol-id> <test-id> <score>", _is_number)
 
 
 def read_scores(path: str | Path) -> Scores:
-    """Read a score file; `VouchError` names file and line of a malformed one or of a score that is not finite."""
+    """Read a score file; `VouchError` names file and line of a malformed line or a score that is not finite."""
     enrol: list[str] = []
     test: list[str] = []
     scores: list[float] = []
     for triples in iterate_triples(path, _FORM):
         *ids, texts = triples.words()
         try:
-            # The fast way holds for all lines at once: what `plain_float` asks of each.
+            # Checks at once, on all lines, the conditions of `plain_float`.
             joined = "".join(texts)
             scores += map(float if joined.isascii() and "_" not in joined else plain_float, texts)
         except ValueError:
@@ -69,7 +69,7 @@ def read_scores(path: str | Path) -> Scores:
 
 
 def write_scores(path: str | Path, scores: Scores) -> None:
-    """Write a score file, whole or not at all, with the 9 digits that tell any two float32 scores apart."""
+    """Write a score file, whole or not at all, with 9 digits, which distinguish any two float32 numbers."""
     pairs = [f"{enrol} {test} ".encode() for enrol, test in zip(scores.enrol, scores.test, strict=True)]
     if len(pairs) != len(scores.score):
         raise ValueError(f"{len(pairs)} trials, but {len(scores.score)} scores")
@@ -85,16 +85,16 @@ def write_scores(path: str | Path, scores: Scores) -> None:
 def join_scores(
     trials: Trials, scores: Scores, trials_path: str | Path, scores_path: str | Path, allow_missing: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bring scores and labels of trials together.
+    """Match scores with the labels of trials.
 
     Parameters
     ----------
     trials, scores : Trials, Scores
-        In the same or in any other order.
+        The two may be in different orders.
     trials_path, scores_path : str or Path
-        Where they were read, for messages.
+        Their files, for messages.
     allow_missing : bool
-        Leave out trials without a score instead of refusing them.
+        Whether to leave out trials without a score instead of raising an error.
 
     Returns
     -------
@@ -104,8 +104,8 @@ def join_scores(
     Raises
     ------
     VouchError
-        Naming file and line: a score without a trial, a trial without a score, or two different scores or labels of
-        one trial.
+        A score has no trial, a trial has no score, or a trial has two different scores or labels; the message names
+        file and line.
     """
     _check_labels(trials, trials_path)
     if trials.enrol == scores.enrol and trials.test == scores.test:
@@ -118,7 +118,7 @@ def join_scores(
     for number, pair in enumerate(zip(scores.enrol, scores.test, strict=True), start=1):
         if pair not in listed:
             raise VouchError(f"{scores_path}:{number}: '{pair[0]} {pair[1]}' is not a trial of {trials_path}")
-    # No score is NaN, so NaN can stand for none.
+    # Scores are never NaN, so NaN can mark a missing one.
     score = np.fromiter((by_pair.get(pair, math.nan) for pair in pairs), np.float64, len(pairs))
     scored = ~np.isnan(score)
     if not allow_missing and not scored.all():
@@ -131,7 +131,7 @@ def join_scores(
 
 
 def _may_repeat(listed: Trials | Scores) -> bool:
-    """Whether a pair is there twice, or two have the same hash."""
+    """Return whether a pair occurs twice, or two pairs have the same hash."""
     hashes = np.fromiter(map(hash, zip(listed.enrol, listed.test, strict=True)), np.int64, len(listed.enrol))
     return len(np.unique(hashes)) < len(hashes)
 
@@ -149,7 +149,7 @@ def _by_pair(scores: Scores, path: str | Path) -> dict[tuple[str, str], float]:
     by_pair: dict[tuple[str, str], float] = {}
     rows = zip(scores.enrol, scores.test, scores.score.tolist(), strict=True)
     for number, (enrol, test, score) in enumerate(rows, start=1):
-        # Trial lists repeat trials now and then; that is harmless while the scores agree.
+        # Trial lists sometimes repeat trials, which is harmless if the scores agree.
         if by_pair.setdefault((enrol, test), score) != score:
             raise VouchError(
                 f"{path}:{number}: '{enrol} {test}' has score {score:.9g} here and"

@@ -1,12 +1,12 @@
-"""The text of score files, many lines at once."""
+"""Formats many lines of score files at once."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# Bytes set aside for a score, its newline included; -1.23456789e-308 is the longest.
+# Width of a formatted score with its newline; -1.23456789e-308 is the longest.
 _WIDTH = 24
-# Where the number lies between these powers of ten it is written without exponent.
+# Numbers between these powers of ten are written without exponent.
 _LOW, _HIGH = -4, 8
 _POWERS = 10.0 ** np.arange(_LOW, _HIGH + 1)
 _SCALES = 10.0 ** (_HIGH - np.arange(_LOW, _HIGH + 1))
@@ -14,13 +14,13 @@ _THREE_DIGITS = np.frombuffer(b"".join(b"%03d" % number for number in range(1000
 
 
 def score_lines(text: np.ndarray, starts: np.ndarray, ends: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Write scores behind pieces of text.
+    """Append scores to pieces of text.
 
     Parameters
     ----------
     text : (bytes,) uint8 ndarray
     starts, ends : (n,) int64 ndarray
-        First byte of the piece of `text` before each score, and the byte after it; pieces are copied unchanged.
+        First byte of the piece of `text` before each score, and the byte after it.
     scores : (n,) float ndarray
 
     Returns
@@ -38,9 +38,9 @@ def score_lines(text: np.ndarray, starts: np.ndarray, ends: np.ndarray, scores: 
 
 
 def _copy(source: np.ndarray, at: np.ndarray, target: np.ndarray, to: np.ndarray, lengths: np.ndarray) -> None:
-    """Copy pieces of bytes, all of one length together."""
+    """Copy pieces of bytes, grouped by length."""
     for length in np.flatnonzero(np.bincount(lengths)):
-        # Overlapping pieces, one from each byte on; only those asked for are touched.
+        # A view of overlapping pieces, one from each byte on, of which only those requested are accessed.
         pieces: np.ndarray
         places: np.ndarray
         pieces, places = (np.ndarray(len(a) - length + 1, f"V{length}", a, strides=(1,)) for a in (source, target))
@@ -49,7 +49,7 @@ def _copy(source: np.ndarray, at: np.ndarray, target: np.ndarray, to: np.ndarray
 
 
 def format_scores(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Write numbers as Python's `%.9g` does, the 9 digits that tell any two float32 apart, with a newline.
+    """Format numbers as Python's `%.9g` does, with a newline; 9 digits distinguish any two float32 numbers.
 
     Parameters
     ----------
@@ -59,13 +59,14 @@ def format_scores(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     -------
     text : (n, 24) uint8 ndarray
     first, widths : (n,) int64 ndarray
-        Where in its row each text starts, and its bytes with the newline.
+        Start of each text in its row, and its number of bytes with the newline.
     """
     size = np.abs(scores).astype(np.float64)
     exponent = np.searchsorted(_POWERS, size, side="right") - 1
     scaled = size * _SCALES[exponent]
     number = np.rint(scaled)
-    # Products are rounded: one near the middle of two numbers of 9 digits is left to Python, which is exact.
+    # The scaled numbers are rounded. Those close to the middle of two 9-digit numbers are left to Python, which is
+    # exact.
     with np.errstate(invalid="ignore"):
         plain = (exponent >= 0) & (number < 1e9) & (np.abs(scaled - number) < 0.499999)
     number = np.where(plain, number, 1e8).astype(np.int64)
@@ -76,7 +77,7 @@ def format_scores(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     negative = scores < 0
     text = np.empty((len(scores), _WIDTH), np.uint8)
     text[:, 0] = ord("-")
-    # Rows are laid out for a negative number; a positive one starts behind the sign.
+    # Rows have room for a sign; the text of a positive number starts after it.
     stop = _place_point(text, digits.view(np.uint8), exponent, 9 - _final_zeros(number))
     text[np.arange(len(scores)), stop] = ord("\n")
     first = (~negative).astype(np.int64)
@@ -88,7 +89,7 @@ def format_scores(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def _final_zeros(number: np.ndarray) -> np.ndarray:
-    """Return (n,) int64, how many zeros end each number of 9 digits."""
+    """Return (n,) int64, the number of trailing zeros of each number of 9 digits."""
     zeros = np.zeros(len(number), np.int64)
     left = np.flatnonzero(number % 10 == 0)
     power = 10
@@ -100,7 +101,7 @@ def _final_zeros(number: np.ndarray) -> np.ndarray:
 
 
 def _place_point(text: np.ndarray, digits: np.ndarray, exponent: np.ndarray, significant: np.ndarray) -> np.ndarray:
-    """Lay out numbers from column 1 on, and return (n,) int64, the column behind the last significant digit."""
+    """Write digits and point from column 1 on; return (n,) int64, the column after the last significant digit."""
     for power in np.unique(exponent):
         rows = np.flatnonzero(exponent == power)
         if power < 0:

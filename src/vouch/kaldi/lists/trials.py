@@ -1,4 +1,4 @@
-"""Verification trials: `enrol-id test-id target|nontarget`."""
+"""Reads and writes trial lists, `enrol-id test-id target|nontarget`."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ LABELS = {"target": True, "nontarget": False}
 _FORM = Form("<enrol-id> <test-id> target|nontarget", LABELS.__contains__)
 _LIST_NAME = re.compile(r"trials(_[A-Za-z0-9_-]+)?")
 _NO_LETTER = re.compile(r"[^A-Za-z0-9_-]")
-# The last blank of a line and what follows it, as numbers of eight bytes: lines are compared with these at once.
+# The last blank of a line and what follows it, as integers of eight bytes, to compare whole columns at once.
 _TARGET, _NONTARGET, _REST = np.frombuffer(b" target\n nontargntarget\n", "<u8")
 
 
 def trial_lists(folder: Path) -> list[Path]:
-    """Return the trial lists of a data directory, sorted: `trials` and `trials_NAME`, and no backup copies of them.
+    """Return the trial lists of a data directory, sorted: `trials` and `trials_NAME`, without backup copies.
 
-    A NAME has letters A to Z, a to z, digits, `_` and `-` only, so that `trials~`, `trials.bak` and `trials_easy.orig`
-    are none.
+    A NAME consists of letters A to Z, a to z, digits, `_` and `-`, which excludes `trials~`, `trials.bak` and
+    `trials_easy.orig`.
     """
     return sorted(path for path in folder.glob("trials*") if _LIST_NAME.fullmatch(path.name))
 
 
 def list_name(name: str) -> str:
-    """Return `trials_NAME` with `_` for what a NAME cannot have, see `trial_lists`."""
+    """Return `trials_NAME`, with `_` for characters that are not allowed in a NAME, see `trial_lists`."""
     return f"trials_{_NO_LETTER.sub('_', name)}"
 
 
 class Trials(NamedTuple):
-    """A trial list, in the order of its file.
+    """A trial list, in file order.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Trials(NamedTuple):
 
 
 def read_trials(path: str | Path) -> Trials:
-    """Read a Kaldi trial list; `VouchError` names file and line of a malformed one."""
+    """Read a Kaldi trial list; `VouchError` names file and line of a malformed line."""
     enrol: list[str] = []
     test: list[str] = []
     is_target: list[np.ndarray] = []
@@ -60,21 +60,21 @@ def read_trials(path: str | Path) -> Trials:
 
 
 def parse_trials(block: bytes, before: int, path: str | Path) -> Triples:
-    """Find the fields of whole lines of a trial list.
+    """Find the fields in a block of whole lines of a trial list.
 
     Parameters
     ----------
     block : bytes
         Whole lines, from `vouch.kaldi.tables.iterate_blocks`.
     before : int
-        Number of lines of the file before them.
+        Number of lines of the file before the block.
     path : str or Path
-        Where they were read.
+        The file, for messages.
 
     Raises
     ------
     VouchError
-        Naming file and line of a malformed one.
+        A line is malformed; the message names file and line.
     """
     triples = parse_triples(block, before, path, _FORM)
     _labels(triples, path)
@@ -82,7 +82,7 @@ def parse_trials(block: bytes, before: int, path: str | Path) -> Triples:
 
 
 def _labels(triples: Triples, path: str | Path) -> np.ndarray:
-    """Return (lines,) bool, whether each is a target trial."""
+    """Return (lines,) bool, whether each line is a target trial."""
     words: np.ndarray = np.ndarray(len(triples.text) - 7, "<u8", triples.text, strides=(1,))
     blank, end = triples.ends[:, 1], triples.ends[:, 2]
     is_target = words[blank] == _TARGET

@@ -1,4 +1,4 @@
-"""Text of three fields a line, trial lists and score files, read in bulk."""
+"""Reads text with three fields per line, such as trial lists and score files, in bulk."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import numpy as np
 from vouch.base.errors import VouchError, shorten
 from vouch.kaldi.tables import iterate_blocks, split_lines
 
-# Zero bytes after the text, so that eight bytes can be read at the start of any field.
+# Number of zero bytes after the text, so that eight bytes can be read at the start of any field.
 PAD = 8
 _SIGNS = np.frombuffer(b"  \n", np.uint8)
 
 
 class Form(NamedTuple):
-    """What each line must be.
+    """Form of the lines of a file.
 
     Attributes
     ----------
     shown : str
-        How messages call it, such as `<enrol-id> <test-id> <score>`.
+        Description for messages, such as `<enrol-id> <test-id> <score>`.
     accepts : callable
-        Whether a word can be the third field.
+        Function that returns whether a word is valid as the third field.
     """
 
     shown: str
     accepts: Callable[[str], bool]
 
     def refuse(self, path: str | Path, number: int, line: str) -> VouchError:
-        """Return the error that names a line."""
+        """Return the error for a malformed line."""
         return VouchError(f"{path}:{number}: '{shorten(line.strip())}' is not '{self.shown}'")
 
 
@@ -42,7 +42,7 @@ class Triples(NamedTuple):
     ----------
     text : (bytes + PAD,) uint8 ndarray
     ends : (lines, 3) int64 ndarray
-        Places of the two blanks and the newline of each line.
+        Positions of the two blanks and the newline of each line.
     before : int
         Number of lines of the file before these.
     """
@@ -52,7 +52,7 @@ class Triples(NamedTuple):
     before: int
 
     def starts(self) -> np.ndarray:
-        """Return (lines, 3) int64, where each field starts."""
+        """Return (lines, 3) int64, the start of each field."""
         starts = np.empty(self.ends.size, np.int64)
         starts[0] = 0
         starts[1:] = self.ends.ravel()[:-1] + 1
@@ -79,23 +79,24 @@ def iterate_triples(path: str | Path, form: Form) -> Iterator[Triples]:
     Raises
     ------
     VouchError
-        The file cannot be read or is empty; naming file and line: it is no UTF-8 text, a line has not three fields, or
-        `form` does not accept the third, where blanks are not single ones (see `parse_triples`).
+        The file cannot be read or is empty, it is not UTF-8 text, or a line has another number of fields or a third
+        field that `form` rejects (checked only if blanks are not single, see `parse_triples`). The message names file
+        and line.
     """
     for before, block in iterate_blocks(path):
         yield parse_triples(block, before, path, form)
 
 
 def parse_triples(block: bytes, before: int, path: str | Path, form: Form) -> Triples:
-    """Find the fields of whole lines, of which `before` came earlier.
+    """Find the fields in a block of whole lines, after `before` earlier lines.
 
-    Lines of ASCII with single blanks between the fields, as programs write them, are not looked at one by one: whether
-    `form` accepts the third field of those is for the caller to find out.
+    Lines of ASCII with single blanks between the fields, as programs write them, are not checked one by one: the caller
+    must check whether `form` accepts their third field.
 
     Raises
     ------
     VouchError
-        See `iterate_triples`.
+        As from `iterate_triples`.
     """
     found = _find_fields(block, before)
     if found is None:
@@ -105,13 +106,13 @@ def parse_triples(block: bytes, before: int, path: str | Path, form: Form) -> Tr
 
 
 def _find_fields(block: bytes, before: int, only_ascii: bool = True) -> Triples | None:
-    """Return None for lines that are not plainly three words of ASCII with single blanks between them."""
+    """Find the fields of lines with three ASCII words and single blanks between them; None for any other lines."""
     if only_ascii and not block.isascii():
         return None
     if not block.endswith(b"\n"):
         block += b"\n"
     text = np.frombuffer(block + bytes(PAD), np.uint8)
-    # As a file has them, other signs that are not printed may be blanks too; after the rewriting only these two are.
+    # In the original text other control characters may be blanks too; after rewriting, only these two are.
     signs = text[:-PAD]
     ends = np.flatnonzero(signs <= ord(" ") if only_ascii else (signs == ord(" ")) | (signs == ord("\n")))
     if len(ends) % 3 or ends[0] == 0 or (np.diff(ends) == 1).any():
@@ -121,7 +122,7 @@ def _find_fields(block: bytes, before: int, only_ascii: bool = True) -> Triples 
 
 
 def _single_blanks(block: bytes, before: int, path: str | Path, form: Form) -> bytes:
-    """Rewrite lines with one blank between their fields, wherever Python's `split` finds blanks."""
+    """Rewrite lines with one blank between fields, where Python's `split` splits them."""
     lines = split_lines(block, before, path)
     for row, line in enumerate(lines):
         fields = line.split()

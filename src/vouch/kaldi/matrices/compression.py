@@ -1,7 +1,7 @@
-"""Kaldi's compressed matrices: float32 to one or two bytes an element (compressed-matrix.cc).
+"""Compresses matrices as Kaldi does, from float32 to one or two bytes per element (compressed-matrix.cc).
 
-The arithmetic follows Kaldi's, float by float, so that the bytes are the same ones that `copy-feats --compress=true`
-writes; `vouch.kaldi.matrices.layout` decodes them to the same values as it.
+The arithmetic follows Kaldi's operation by operation, so that the bytes are those of `copy-feats --compress=true`;
+`vouch.kaldi.matrices.layout` decodes them to the same values as Kaldi.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from vouch.kaldi.matrices.layout import decode_marks
 
 
 class Method(NamedTuple):
-    """One way to compress: the type token of its format, and the range of its values (None: that of the matrix)."""
+    """A compression method: type token of its format, and range of its values (None: the range of the matrix)."""
 
     token: str
     low: float | None = None
     span: float = 0.0
 
 
-# By name, in the order of Kaldi's numbers: 2 to 7 of --compression-method; "auto" is its 1.
+# By name, in the order of Kaldi's --compression-method 2 to 7; "auto" is Kaldi's method 1.
 METHODS = {
     "8bit": Method("CM"),
     "16bit": Method("CM2"),
@@ -32,15 +32,15 @@ METHODS = {
     "8bit-int": Method("CM3", 0.0, 255.0),
     "8bit-unit": Method("CM3", 0.0, 1.0),
 }
-# Quartiles of fewer rows than this would be worth less than the space that they take.
+# With fewer rows than this, quartiles of the columns would not be worth their space.
 _FEW_ROWS = 8
-# The four marks of a column stay apart by at least one, or dividing by their differences would fail.
+# The four marks of a column must differ by at least one, since their differences are divisors.
 _HIGHEST_MARKS = (65532, 65533, 65534, 65535)
 
-# Kaldi's sums of float32 numbers would become infinite beyond.
+# Kaldi's sums of float32 numbers would overflow beyond this range.
 _LARGEST_SPAN = 1e38
 
-# Rounds as one half does, and a float32 just below one half to 0: their sum with one half itself would become 1.
+# Rounding adds this instead of 0.5: adding 0.5 would round the largest float32 below one half to 1.
 _HALF = np.nextafter(np.float32(0.5), np.float32(0))
 
 
@@ -78,7 +78,7 @@ def compress(matrix: np.ndarray, method: str) -> bytes:
         return header + _to_integers(matrix, low, span, 65535).astype("<u2").tobytes()
     if token == "CM3":
         return header + _to_integers(matrix, low, span, 255).astype("u1").tobytes()
-    # Column by column, as the format has it: neighbours in memory are worked on together.
+    # The format stores columns, so they are made contiguous.
     columns = np.ascontiguousarray(matrix.T)
     marks = _column_marks(columns, low, span)
     codes = _column_codes(columns, decode_marks(marks, low, span))
@@ -91,11 +91,11 @@ def _to_integers(values: np.ndarray, low: np.float32, span: np.float32, top: int
 
 
 def _column_marks(columns: np.ndarray, low: np.float32, span: np.float32) -> np.ndarray:
-    """Return the marks of `(cols, rows)` values: (4, cols) integers, increasing down each column."""
+    """Return the marks of `(cols, rows)` values as (4, cols) integers, which increase down each column."""
     cols, rows = columns.shape
     quarter = rows // 4
     picked = [0, quarter, 3 * quarter, rows - 1] if rows >= 5 else list(range(rows))
-    # All of them sorted: the processor's vector instructions do that in a tenth of the time of a partition.
+    # The columns are sorted completely: with vector instructions that takes a tenth of the time of a partition.
     found = _to_integers(np.sort(columns, axis=1)[:, picked].T, low, span, 65535)
     marks = np.zeros((4, cols), np.int64)
     marks[: len(found)] = found
@@ -106,20 +106,20 @@ def _column_marks(columns: np.ndarray, low: np.float32, span: np.float32) -> np.
 
 
 def _column_codes(columns: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """Return the codes of `(cols, rows)` values: (cols, rows) uint8.
+    """Return the codes of `(cols, rows)` values as (cols, rows) uint8.
 
-    The steps from each mark to the next are added up: a value has all those of the lines below its own, and none of
-    those above.
+    A code is the sum of the steps within three line segments between marks: all steps of the segments below the value,
+    some of the segment that contains it, and none of those above.
     """
     p0, p25, p75, p100 = marks[..., None]
-    # Where Kaldi divides by zero, what it gets is the lowest code of the line.
+    # Where Kaldi divides by zero, its result is the lowest code of the segment.
     highest = _steps(columns, p75, p100, 63) * (p100 > p75)
     return _steps(columns, p0, p25, 64) + _steps(columns, p25, p75, 128) + highest
 
 
 def _steps(columns: np.ndarray, begin: np.ndarray, end: np.ndarray, count: int) -> np.ndarray:
-    """Return how many of the `count` steps from `begin` to `end` each value is above `begin`: (cols, rows) uint8."""
-    # Where the marks are one and the same float32, values from there on have all steps and those below it none.
+    """Return how many of the `count` steps from `begin` to `end` each value lies above `begin`: (cols, rows) uint8."""
+    # If both marks are the same float32, values from there on get all steps and those below none.
     begin = np.where(end > begin, begin, np.nextafter(begin, np.float32(-np.inf)))
     part = columns - begin
     part /= end - begin

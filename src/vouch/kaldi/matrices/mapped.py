@@ -1,4 +1,4 @@
-"""Random access to matrices and vectors: found by their headers, any rows of them read from memory maps."""
+"""Random access to rows of matrices and vectors in archives, by headers and memory maps."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from vouch.kaldi.matrices.npy import SUFFIX, npy_layout, read_npy
 from vouch.kaldi.matrices.reading import read_entry
 from vouch.kaldi.tables import read_table
 
-# Archives that stay open while their headers are read: the lines of an scp may change between those of several jobs.
+# Archives that stay open while headers are read; the lines of an scp may alternate between archives of several jobs.
 _FILES_OPEN = 64
-# Files that are open for other reasons than archives: logs, audio, libraries, jobs' pipes.
+# Allowance for other open files: logs, audio, libraries, pipes of jobs.
 _OTHER_FILES = 256
-# What is said of a vector in a table of features.
+# Message for a vector in a table of features.
 NO_MATRIX = "holds 'vector', where 'matrix' is expected"
-# A `Layout` and the number of its file as one record: of a million objects, Python's own take ten times the memory.
+# A `Layout` and the number of its file as one record; Python objects would take ten times the memory.
 _ENTRY = np.dtype(
     [
         ("kind", "U3"),
@@ -41,16 +41,16 @@ _ENTRY = np.dtype(
 
 
 class Header(NamedTuple):
-    """What a file says of a matrix or vector.
+    """Header of a matrix or vector in a file.
 
     Attributes
     ----------
     path : str
         The file.
     layout : Layout
-        Where the numbers of the wanted range of rows and columns lie.
+        Position and form of the wanted range of rows and columns.
     is_vector : bool
-        Whether it has one axis only.
+        Whether it has only one axis.
     """
 
     path: str
@@ -59,19 +59,19 @@ class Header(NamedTuple):
 
 
 class Headers(contextlib.ExitStack):
-    """Reads headers; a few archives stay open until the block ends."""
+    """Reads headers; keeps a few archives open until the block ends."""
 
     def __init__(self) -> None:
         super().__init__()
         self._opened: dict[str, tuple[int, int]] = {}
 
     def read(self, rxfilename: str) -> Header | None:
-        """Read the header that an extended file name leads to; None: only a reading of all of it, as text, will tell.
+        """Read the header of an extended file name; None if there is no binary header, as for text and pipes.
 
         Raises
         ------
         VouchError
-            There is no such file, its header is damaged, or it is shorter than its header says.
+            There is no such file, its header is damaged, or it is shorter than the header says.
         """
         source = parse_rxfilename(rxfilename)
         path = source.name
@@ -87,7 +87,7 @@ class Headers(contextlib.ExitStack):
                 self._opened[path] = self._open(path)
             descriptor, size = self._opened[path]
             try:
-                # Places beyond what a file system can have are errors, where those beyond the end of a file are empty.
+                # Offsets beyond the largest possible file raise an error, while those after the end read nothing.
                 head = os.pread(descriptor, HEADER_BYTES, min(source.offset, size))
             except OSError as error:
                 raise VouchError(f"{path}: {reason(error)}") from None
@@ -99,7 +99,7 @@ class Headers(contextlib.ExitStack):
         return Header(path, layout, is_vector)
 
     def _open(self, path: str) -> tuple[int, int]:
-        """Return descriptor and size of a file."""
+        """Return file descriptor and size of a file."""
         try:
             descriptor = os.open(path, os.O_RDONLY)
             self.callback(os.close, descriptor)
@@ -114,39 +114,39 @@ class Headers(contextlib.ExitStack):
 
 
 class MappedArchives:
-    """The matrices that a table of extended file names lists; a vector is a matrix of one row.
+    """Matrices listed in a table of extended file names; a vector is a matrix with one row.
 
-    An archive is memory-mapped when it is first read from. What a pipe writes, and text, is read when the table is
-    opened and kept in memory as float32.
+    An archive is memory-mapped when it is first read. The output of pipes and text archives are read when the table is
+    opened, and stay in memory as float32.
 
     Parameters
     ----------
     table : mapping of str to str
         Keys to extended file names.
     where : str or Path
-        The table, for messages.
+        Name of the table in messages.
     vectors : bool
-        Whether vectors may be among them.
+        Whether vectors are accepted.
 
     Attributes
     ----------
     rows, cols : (entries,) int32 ndarray
-        Sizes, in the order of the table.
+        Sizes of the matrices, in the order of the table.
 
     Raises
     ------
     VouchError
-        Naming the table `where` and the key: it cannot be read, or it is a vector and may not be one.
+        An entry cannot be read, or is a vector and may not be one; the message names the table and the key.
     """
 
     def __init__(self, table: Mapping[str, str], where: str | Path, vectors: bool = True) -> None:
-        # By number: a path, the bytes of a mapped archive, or those of a matrix that was read whole.
+        # By file number: a path, the bytes of a mapped archive, or a matrix that was read whole.
         self._buffers: list[str | np.ndarray] = []
         self._numbers: dict[str, int] = {}
-        # Of those that are mapped, by number: path and map.
+        # Path and map of the mapped archives, by file number.
         self._maps: dict[int, tuple[str, mmap.mmap]] = {}
         self._entries = np.empty(len(table), _ENTRY)
-        # The headers are read, not mapped: a page of each entry would come into memory with its neighbours.
+        # Headers are read from files: through a map, a page of each entry and its neighbours would come into memory.
         with Headers() as headers:
             for index, (key, rxfilename) in enumerate(table.items()):
                 try:
@@ -157,7 +157,7 @@ class MappedArchives:
         self.rows, self.cols = self._entries["rows"], self._entries["cols"]
 
     def _locate(self, rxfilename: str, headers: Headers, vectors: bool) -> tuple[Layout, int]:
-        """Return where a matrix lies in its file, and the number of that."""
+        """Return the layout of a matrix, and the number of its file."""
         header = headers.read(rxfilename)
         if header is None:
             matrix = read_matrix(rxfilename, vectors)
@@ -176,12 +176,12 @@ class MappedArchives:
         return len(self._buffers) - 1
 
     def read(self, index: int, first: int, out: np.ndarray) -> None:
-        """Copy rows `first` ... of matrix `index` into `out`, (rows, cols) float32."""
+        """Copy rows of matrix `index`, from row `first` on, into `out`, (rows, cols) float32."""
         *fields, number = self._entries[index].item()
         layout = Layout(*fields)
         buffer = self._buffers[number]
         if isinstance(buffer, str) and buffer.endswith(SUFFIX):
-            # One map an utterance would exhaust the process's maps; the file is opened at each read instead.
+            # One map per utterance would exceed the process's limit of maps; the file is opened for each read instead.
             rows = read_npy(buffer, layout._replace(top=layout.top + first, rows=len(out)))
             out[:] = to_float32(rows[:, layout.left : layout.left + layout.cols])
             return
@@ -193,7 +193,7 @@ class MappedArchives:
         where = ""
         if number in self._maps:
             where, mapped = self._maps[number]
-            # A read beyond the end of a file that was cut short meanwhile would end the process without a word.
+            # Reading a map beyond the end of a file that was truncated meanwhile would kill the process silently.
             if mapped.size() < len(buffer):
                 buffer = buffer[: mapped.size()]
         read_rows(buffer, layout, first, out, where)
@@ -212,7 +212,7 @@ def map_file(path: str | Path) -> mmap.mmap:
 
 
 def allow_open_files(count: int) -> None:
-    """Raise this process's own limit of open files, often 1024, to what mapping `count` files needs, if it may."""
+    """Raise this process's limit of open files, often 1024, as far as mapping `count` files needs and is allowed."""
     needed = count + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and needed > soft:
@@ -223,19 +223,19 @@ def allow_open_files(count: int) -> None:
 
 
 def read_matrix(rxfilename: str, vectors: bool = True) -> np.ndarray:
-    """Read one matrix from `file.ark:offset`, `file.npy` or `command |`, or the part of it that a range names.
+    """Read one matrix, or a range of it, from `file.ark:offset`, `file.npy` or `command |`.
 
     Parameters
     ----------
     rxfilename : str
         Extended file name.
     vectors : bool
-        Whether it may be a vector.
+        Whether a vector is accepted.
 
     Returns
     -------
     (rows, cols) float32 ndarray
-        A vector has one row.
+        A vector gives one row.
     """
     array = np.atleast_2d(read_entry(rxfilename, "any" if vectors else "matrix"))
     if array.dtype.kind != "f":
@@ -244,7 +244,7 @@ def read_matrix(rxfilename: str, vectors: bool = True) -> np.ndarray:
 
 
 def read_vectors(scp_path: str | Path) -> tuple[list[str], np.ndarray]:
-    """Read all vectors that an scp file lists, such as embeddings.
+    """Read all vectors listed in an scp file, such as embeddings.
 
     Returns
     -------
@@ -255,7 +255,7 @@ def read_vectors(scp_path: str | Path) -> tuple[list[str], np.ndarray]:
     Raises
     ------
     VouchError
-        A vector cannot be read, has another dimension than the first, or holds NaN or infinity.
+        A vector cannot be read, has another dimension than the first, or holds NaN or infinite values.
     """
     table = read_table(scp_path)
     ids = list(table)

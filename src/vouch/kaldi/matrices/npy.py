@@ -1,4 +1,4 @@
-"""Matrices in numpy's own files, `.npy`: where their numbers lie, and reading any rows of them."""
+"""Locates and reads rows of matrices in numpy's `.npy` files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vouch.base.errors import VouchError, about_file
 from vouch.kaldi.matrices.layout import FLOATS, Layout
 
 SUFFIX = ".npy"
-# Bytes that are read first, numpy's own headers of matrices being no longer, and the most that is read of another's.
+# Number of bytes that are read first, which suffices for numpy's own headers, and the most for other programs' headers.
 _FIRST_READ = 128
 _LONGEST_HEADER = 1 << 16
 
@@ -24,7 +24,7 @@ def npy_layout(path: str) -> Layout:
     with about_file(path, "not a readable .npy file"):
         with open(path, "rb") as file:
             head = file.read(_FIRST_READ)
-            # The first version says in two bytes how long its header is; with it alone the next file's may be the same.
+            # Version 1 has a two-byte header length. Only the header is kept, so that equal ones share a cache entry.
             length = struct.unpack_from("<H", head, 8)[0] + 10 if head[6:7] == b"\1" else _LONGEST_HEADER
             head = (head + file.read(max(0, length - len(head))))[:length]
             size = os.fstat(file.fileno()).st_size
@@ -33,14 +33,14 @@ def npy_layout(path: str) -> Layout:
     if kind is None or len(shape) != 2 or (is_fortran and 1 not in shape):
         raise VouchError(f"{path}: needs a C-ordered float32 or float64 matrix, not {dtype} {shape}")
     layout = Layout(kind, start, *shape, *shape)
-    # Sizes of more than 32 bits, as one can be where the other is 0, are in no archive.
+    # Sizes of more than 32 bits, which are possible beside a size of 0, do not fit into a layout.
     if min(shape) < 0 or max(shape) >= 1 << 31 or size < start + layout.data_bytes():
         raise VouchError(f"{path}: not a readable .npy file (it promises {shape[0]} x {shape[1]} values)")
     return layout
 
 
 def read_npy(path: str, layout: Layout) -> np.ndarray:
-    """Return rows `top` to `top + rows` of a `.npy` file, all columns, as they are stored."""
+    """Return rows `top` to `top + rows` of a `.npy` file with all columns, in the stored type."""
     dtype = FLOATS[layout.kind]
     offset = layout.start + layout.top * layout.width * dtype.itemsize
     try:
@@ -52,7 +52,7 @@ def read_npy(path: str, layout: Layout) -> np.ndarray:
     return numbers.reshape(layout.rows, layout.width)
 
 
-# The headers of many files are few different ones, and parsing one takes longer than reading it.
+# Many files have equal headers, and parsing a header takes longer than reading it.
 @functools.lru_cache(maxsize=1 << 14)
 def _parse_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     file = io.BytesIO(head)

@@ -1,4 +1,4 @@
-"""Kaldi's form of one matrix, vector or number: decoded from a file that is read forwards, and encoded."""
+"""Decodes single matrices, vectors and numbers in Kaldi's form from a stream, and encodes them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vouch.kaldi.matrices.compression import compress
 from vouch.kaldi.matrices.layout import FLOATS, HEADERS, Layout, decode_header, read_rows, to_float32
 from vouch.kaldi.matrices.textform import format_text, parse_text
 
-# What an archive can be said to hold. A single number a key cannot be told from other things: that has to be said.
+# Kinds of entries. Single numbers cannot be recognised from their bytes, so "int" and "float" must be requested.
 HOLDS = ("any", "matrix", "vector", "int_vector", "int", "float")
-# So much is read at once: what a damaged header promises is not believed before it has come.
+# Bytes that are read at a time, so that a damaged header cannot make us allocate what it claims.
 _CHUNK = 1 << 20
 _NUMBERS = {b"\4": {"int": "<i4", "float": "<f4"}, b"\x08": {"float": "<f8"}}
 _COUNTED = np.dtype([("size", "i1"), ("value", "<i4")])
 
 
 class ByteReader:
-    """A binary file read forwards, of which never more memory is taken than there are bytes."""
+    """Reads a binary file forwards, and allocates no more memory than there are bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -34,11 +34,11 @@ class ByteReader:
         return byte
 
     def push_back(self, byte: bytes) -> None:
-        """Let `byte`, the last one that was read, be read again."""
+        """Return `byte`, the last one that was read, to the input."""
         self._pushed = byte
 
     def lines(self) -> Iterator[bytes]:
-        """Yield what is left line by line."""
+        """Yield the remaining lines."""
         byte = self.byte()
         if byte:
             yield byte if byte == b"\n" else byte + self._file.readline()
@@ -46,7 +46,7 @@ class ByteReader:
             yield line
 
     def take(self, count: int, where: str) -> bytes:
-        """Return exactly `count` bytes; `VouchError` naming `where` when there are fewer."""
+        """Return exactly `count` bytes; `VouchError` naming `where` if there are fewer."""
         chunks = []
         while count and (chunk := self._file.read(min(count, _CHUNK))):
             chunks.append(chunk)
@@ -62,9 +62,9 @@ def read_object(reader: ByteReader, holds: str, where: str) -> np.ndarray:
     Parameters
     ----------
     reader : ByteReader
-        At its first byte.
+        Positioned at the first byte of the entry.
     holds : str
-        One of `HOLDS`, what is expected.
+        Expected kind, one of `HOLDS`.
     where : str
         File and key, for messages.
 
@@ -76,7 +76,7 @@ def read_object(reader: ByteReader, holds: str, where: str) -> np.ndarray:
     Raises
     ------
     VouchError
-        It is damaged, cut short, or not what is expected.
+        The entry is damaged, truncated, or of another kind.
     """
     first = reader.byte()
     if not first:
@@ -145,17 +145,17 @@ def encode_object(array: np.ndarray, compression: str = "none", text: bool = Fal
     compression : str
         Form of matrices, one of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none".
     text : bool
-        Instead of binary.
+        Whether to write text instead of binary.
 
     Returns
     -------
     list of bytes or memoryview
-        What follows the key and a blank, in pieces: the numbers of a float array are not copied.
+        The bytes after the key and a blank, in pieces; the numbers of a float array are not copied.
 
     Raises
     ------
     VouchError
-        Values that are not finite, or too far apart, cannot be compressed.
+        Values are not finite, or too far apart for compression.
     """
     if text:
         return [format_text(array).encode()]
@@ -164,7 +164,7 @@ def encode_object(array: np.ndarray, compression: str = "none", text: bool = Fal
     if array.ndim == 2 and compression != "none" and array.size:
         return [b"\0B", compress(to_float32(array), compression)]
     if array.dtype.kind == "f":
-        # An empty matrix too: compressed, not even Kaldi reads it, nor with one of its two sizes only being 0.
+        # Empty matrices are not compressed, because not even Kaldi can read that, and get 0 rows and 0 columns.
         return _encode_floats(array if array.size or array.ndim == 1 else array[:0, :0])
     counted = np.empty(len(array), _COUNTED)
     counted["size"], counted["value"] = 4, array

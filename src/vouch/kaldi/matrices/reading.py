@@ -1,4 +1,4 @@
-"""Whole tables of matrices, vectors or numbers, read entry by entry as Kaldi's programs do."""
+"""Reads whole tables of matrices, vectors or numbers entry by entry, as Kaldi's programs do."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from vouch.kaldi.matrices.specifiers import (
     read_script,
 )
 
-# A key that is longer is no key: the file is not an archive.
+# A longer key means that the file is not an archive.
 LONGEST_KEY = 4096
 Entry = tuple[str, np.ndarray]
 
 
 def read_entries(rspecifier: str, holds: str = "any", skipped: list[str] | None = None) -> Iterator[Entry]:
-    """Read a table entry by entry, in its order.
+    """Read a table entry by entry, in file order.
 
     Parameters
     ----------
     rspecifier : str
-        `ark:FILE`, `ark:command |`, `scp:FILE`, `scp,p:FILE` ...; `-` is the standard input. A line of an scp is `key
-        FILE:offset`, `key FILE.npy` or `key command |`, perhaps with a range such as `[0:99]` or `[:,0:12]`.
+        `ark:FILE`, `ark:command |`, `scp:FILE`, `scp,p:FILE` ...; `-` is the standard input. A line of an scp is
+        `key FILE:offset`, `key FILE.npy` or `key command |`, optionally with a range such as `[0:99]` or `[:,0:12]`.
     holds : str
-        What it holds, one of `vouch.kaldi.matrices.objects.HOLDS`.
+        Kind of the entries, one of `vouch.kaldi.matrices.objects.HOLDS`.
     skipped : list of str, optional
-        Given the reason for each entry that the option "p" leaves out.
+        Receives the reason for each entry that the option "p" leaves out.
 
     Yields
     ------
@@ -49,7 +49,7 @@ def read_entries(rspecifier: str, holds: str = "any", skipped: list[str] | None 
     Raises
     ------
     VouchError
-        Naming file and key or line.
+        An entry cannot be read; the message names file and key or line.
     """
     pick(dict.fromkeys(HOLDS), holds, "kind of entries")
     table = parse_rspecifier(rspecifier)
@@ -74,7 +74,7 @@ def _read_archive(table: Rspecifier, holds: str, skipped: list[str]) -> Iterator
                 array = read_object(reader, holds, f"{name}: '{key}'")
                 yield key, array
         except VouchError as error:
-            # Where the next entry begins is not known: "p" ends the table here.
+            # The start of the next entry is unknown, so "p" ends the table here.
             if not table.permissive:
                 raise
             skipped.append(str(error))
@@ -83,7 +83,7 @@ def _read_archive(table: Rspecifier, holds: str, skipped: list[str]) -> Iterator
 def _read_key(reader: ByteReader, previous: np.ndarray | None, name: str) -> str | None:
     byte = reader.byte()
     if byte == b"\0" and previous is not None and previous.shape == (0, 0):
-        # Kaldi writes four bytes too many after an empty compressed matrix, and then fails to read the next.
+        # Kaldi writes four extra bytes after an empty compressed matrix, and cannot read the next entry itself.
         reader.take(3, name)
         byte = reader.byte()
     while byte.isspace():
@@ -122,7 +122,7 @@ def _read_script(table: Rspecifier, holds: str, skipped: list[str]) -> Iterator[
 
 
 class _LastFile:
-    """Keeps the file that was opened last open: the lines of an scp name the same archive many times."""
+    """Keeps the most recent file open, because consecutive lines of an scp usually name the same archive."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._stack = stack
@@ -130,7 +130,7 @@ class _LastFile:
         self._file: BinaryIO | None = None
 
     def open(self, path: str) -> BinaryIO:
-        """Return the file at any position in it."""
+        """Return the file, at an arbitrary position."""
         if self._file is None or path != self._path:
             self._stack.close()
             self._file = None
@@ -140,12 +140,13 @@ class _LastFile:
 
 
 def read_entry(rxfilename: str, holds: str = "any", open_file: Callable[[str], BinaryIO] | None = None) -> np.ndarray:
-    """Read what an extended file name stands for; see `read_entries`.
+    """Read the matrix, vector or number of an extended file name; see `read_entries`.
 
     Parameters
     ----------
     open_file : callable, optional
-        Gives the file at a path, which it closes itself; None: one is opened for this entry.
+        Function that opens the file at a path and remains responsible for closing it; None: open it for this entry
+        only.
     """
     source = parse_rxfilename(rxfilename)
     if open_file is None:
@@ -173,7 +174,7 @@ def _seek(file: BinaryIO, offset: int, where: str) -> None:
     try:
         file.seek(offset)
     except OSError as error:
-        # Places that no file of this file system can have are refused, where others are beyond the end.
+        # Offsets beyond the largest possible file raise an error; smaller ones after the end just read nothing.
         if error.errno == errno.EINVAL:
             raise VouchError(f"{where}: the offset is larger than any file; write the table again") from None
         raise

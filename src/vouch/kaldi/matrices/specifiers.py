@@ -1,4 +1,4 @@
-"""Kaldi's names of tables: where programs read matrices from (rspecifiers) and write them to (wspecifiers)."""
+"""Parses Kaldi's rspecifiers and wspecifiers, the names of tables to read and to write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vouch.base.pipes import open_read_pipe, open_write_pipe
 from vouch.base.rxfilename import split_offset
 from vouch.kaldi.tables import decode_lines, split_pairs
 
-# Options of rspecifiers. Those of random access and of reading ahead, and text or binary, change nothing here.
+# Accepted options of rspecifiers. Those for random access, reading ahead, text and binary have no effect here.
 _READ_OPTIONS = {"p", "np", "s", "ns", "o", "no", "cs", "ncs", "bg", "nbg", "t", "nt", "b", "nb"}
 _WRITE_OPTIONS = {"t", "nt", "b", "nb", "f", "nf", "p", "np"}
 
@@ -26,13 +26,13 @@ class Rspecifier(NamedTuple):
     Attributes
     ----------
     is_script : bool
-        An scp, which lists where each entry is; otherwise an archive.
+        Whether it is an scp, which lists the position of each entry; otherwise it is an archive.
     rxfilename : str
-        Where the archive or scp is: a file, `command |`, or `-` for the standard input.
+        The archive or scp: a file, `command |`, or `-` for the standard input.
     permissive : bool
-        Entries that cannot be read are left out ("p").
+        Whether to leave out entries that cannot be read (option "p").
     is_sorted : bool
-        Keys must come in C-locale order, each once ("s").
+        Whether keys must be unique and in C-locale order (option "s").
     """
 
     is_script: bool
@@ -47,15 +47,15 @@ class Wspecifier(NamedTuple):
     Attributes
     ----------
     ark : str or None
-        Extended file name of the archive: a file, `| command`, or `-` for the standard output; None: none.
+        Extended file name of the archive: a file, `| command`, or `-` for the standard output; None: no archive.
     scp : str or None
-        The same of the scp. Without an archive it exists and says into which file each entry goes.
+        The same for the scp. Without an archive, the scp must exist and says which file each entry is written to.
     text : bool
-        Entries are written as text ("t").
+        Whether to write text (option "t").
     flush : bool
-        After each entry ("f").
+        Whether to flush after each entry (option "f").
     permissive : bool
-        Entries that the scp does not list are left out ("p").
+        Whether to leave out entries that the scp does not list (option "p").
     """
 
     ark: str | None
@@ -66,7 +66,7 @@ class Wspecifier(NamedTuple):
 
 
 def split_specifier(specifier: str) -> tuple[list[str], str] | None:
-    """Split `option,option:name` into options and name; None when it is no specifier but a file's name."""
+    """Split `option,option:name` into options and name; None if it is a file name."""
     head, colon, name = specifier.partition(":")
     words = head.split(",")
     if not colon or not {"ark", "scp"} & set(words):
@@ -77,7 +77,7 @@ def split_specifier(specifier: str) -> tuple[list[str], str] | None:
 
 
 def parse_rspecifier(rspecifier: str) -> Rspecifier:
-    """Parse `ark:file`, `scp,p:file`, `ark:command |` and the like; `VouchError` names what is wrong."""
+    """Parse `ark:file`, `scp,p:file`, `ark:command |` and the like; `VouchError` says what is wrong."""
     words, name = _split(rspecifier, "ark:FILE or scp:FILE")
     kinds = [word for word in words if word in ("ark", "scp")]
     if len(kinds) != 1:
@@ -87,7 +87,7 @@ def parse_rspecifier(rspecifier: str) -> Rspecifier:
 
 
 def parse_wspecifier(wspecifier: str) -> Wspecifier:
-    """Parse `ark:file`, `ark,t:| command`, `ark,scp:file,file` and the like; `VouchError` names what is wrong."""
+    """Parse `ark:file`, `ark,t:| command`, `ark,scp:file,file` and the like; `VouchError` says what is wrong."""
     words, name = _split(wspecifier, "ark:FILE, ark,t:FILE or ark,scp:ARK,SCP")
     kinds = [word for word in words if word in ("ark", "scp")]
     options = _check_options(words, _WRITE_OPTIONS, wspecifier)
@@ -121,7 +121,7 @@ def _check_options(words: list[str], known: set[str], specifier: str) -> list[st
 
 
 def _is_on(name: str, options: list[str]) -> bool:
-    """Whether the last of `name` and its opposite `n<name>` is `name`; "b" is the opposite of "t" too."""
+    """Return whether option `name` comes after its opposite `n<name>`; "b" is also an opposite of "t"."""
     found = [word for word in options if word in (name, f"n{name}") or (name == "t" and word == "b")]
     return bool(found) and found[-1] == name
 
@@ -133,7 +133,7 @@ def open_input(rxfilename: str) -> Iterator[BinaryIO]:
     Raises
     ------
     VouchError
-        It cannot be read, or the command fails.
+        The input cannot be read, or the command fails.
     """
     if rxfilename.endswith("|"):
         with open_read_pipe(rxfilename[:-1]) as file:
@@ -148,7 +148,7 @@ def open_input(rxfilename: str) -> Iterator[BinaryIO]:
 
 
 def read_script(rxfilename: str) -> Iterator[tuple[int, str, str]]:
-    """Yield line number, key and value of an scp, which need not be sorted; `VouchError` as from `read_table`."""
+    """Yield line number, key and value of an scp, in any order; `VouchError` as from `read_table`."""
     with open_input(rxfilename) as file:
         lines = decode_lines(file.read(), rxfilename)
     yield from split_pairs(lines, rxfilename)
@@ -156,7 +156,7 @@ def read_script(rxfilename: str) -> Iterator[tuple[int, str, str]]:
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[BinaryIO]:
-    """Open a file for reading; what goes wrong while it is read is a `VouchError`."""
+    """Open a file for reading; errors of the operating system while it is read become `VouchError`s."""
     try:
         with open(path, "rb") as file:
             yield file
@@ -182,7 +182,7 @@ def open_output(wxfilename: str) -> Iterator[IO[bytes]]:
     elif wxfilename.endswith("|") or split_offset(wxfilename):
         raise VouchError(f"'{wxfilename}' is not a name to write to: a file, '| command' or '-'")
     elif _is_device(wxfilename):
-        # Neither /dev/null nor a named pipe may be renamed over.
+        # Devices such as /dev/null and named pipes are written directly, since renaming would replace them.
         with open(wxfilename, "wb") as file:
             yield file
     else:

@@ -1,4 +1,4 @@
-"""The text form of Kaldi's matrices, vectors and numbers: what `copy-feats ark:x ark,t:-` writes."""
+"""Formats and parses the text form of Kaldi's matrices, vectors and numbers, as `copy-feats ark:x ark,t:-` has it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from vouch.base.errors import VouchError
 from vouch.kaldi.matrices.layout import to_float32
 
-# A number as C++ reads it; Python's own rules would let 1_000 and digits of other scripts pass.
+# A number as C++ reads it; Python would also accept 1_000 and digits of other scripts.
 _NUMBER = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|inf|infinity|nan)", re.IGNORECASE)
 _INTEGER = re.compile(rb"[+-]?\d+")
 _INT32 = np.iinfo(np.int32)
 
 
 def format_text(array: np.ndarray) -> str:
-    """Return the text of a number, vector or matrix, with Kaldi's seven digits, as it follows the key and a blank.
+    """Return the text of a number, vector or matrix that follows the key and a blank, with Kaldi's seven digits.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ def parse_text(lines: Iterator[bytes], holds: str, where: str) -> np.ndarray:
     Parameters
     ----------
     lines : iterator of bytes
-        Lines of the archive, from behind the key on; only those of the entry are consumed.
+        Lines of the archive, starting after the key; only those of the entry are consumed.
     holds : str
-        See `vouch.kaldi.matrices.objects.HOLDS`.
+        Expected kind, see `vouch.kaldi.matrices.objects.HOLDS`.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def parse_text(lines: Iterator[bytes], holds: str, where: str) -> np.ndarray:
     Raises
     ------
     VouchError
-        Naming `where`: a bracket or number is wrong or missing, or rows differ in length.
+        A bracket or number is wrong or missing, or rows differ in length; the message names the entry as `where`.
     """
     text = next(lines, b"").strip()
     if text.startswith(b"RIFF"):
@@ -75,14 +75,14 @@ def parse_text(lines: Iterator[bytes], holds: str, where: str) -> np.ndarray:
     numbers = [_parse_numbers(row, where) for line in rows for row in line.split(b";") if row.strip()]
     if len({len(row) for row in numbers}) > 1:
         raise VouchError(f"{where}: rows of different length, {len(numbers[0])} and others")
-    # Empty, both look alike; a matrix is what archives of features hold.
+    # An empty vector and an empty matrix look alike; a matrix is assumed, as in archives of features.
     if is_vector and (holds == "vector" or (holds == "any" and numbers)):
         return to_float32(numbers[0] if numbers else [])
     return to_float32(numbers) if numbers else np.empty((0, 0), np.float32)
 
 
 def _parse_bare(text: bytes, holds: str, where: str) -> np.ndarray:
-    """Parse numbers without brackets: integers, or one number."""
+    """Parse integers or a single number without brackets."""
     words = text.split()
     if holds == "float":
         numbers = _parse_numbers(text, where)

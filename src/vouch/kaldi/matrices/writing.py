@@ -1,4 +1,4 @@
-"""Matrices, vectors and numbers written entry by entry: archives of the stages, and whatever a wspecifier names."""
+"""Writes matrices, vectors and numbers entry by entry, into the archives of stages or to any wspecifier."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from vouch.kaldi.matrices.compression import METHODS
 from vouch.kaldi.matrices.objects import encode_object
 from vouch.kaldi.matrices.specifiers import Wspecifier, open_output, parse_wspecifier, read_script
 
-# What archives of features can hold, by name: those compressed matrices whose range follows that of the values.
+# Compression methods for archives of features: those whose range follows that of the values.
 COMPRESSION = ("none", "auto", *(name for name, method in METHODS.items() if method.low is None))
 
 
 def append_entry(
     file: IO[bytes], key: str, array: np.ndarray, compression: str = "none", text: bool = False, find: bool = True
 ) -> int:
-    """Append a key and its array to an archive, or nothing when there is an error in them.
+    """Append a key and its array to an archive; if either is invalid, nothing is written.
 
     Parameters
     ----------
     file : IO
-        At its end.
+        Archive, positioned at its end.
     key : str
-        Not empty, without blanks.
+        Must not be empty or contain blanks.
     array : ndarray
     compression : str
     text : bool
         See `vouch.kaldi.matrices.objects.encode_object`.
     find : bool
-        Whether the place is asked for; pipes have none.
+        Whether to determine the position of the array; pipes have none.
 
     Returns
     -------
     int
-        Byte at which the array begins; 0 where it is not asked for.
+        Byte at which the array begins; 0 if it was not determined.
 
     Raises
     ------
     VouchError
-        Naming the key: it is none, or the array cannot be compressed.
+        The key is invalid, or the array cannot be compressed; the message names the key.
     """
     if not key or key.split() != [key]:
         raise VouchError(f"'{key}' cannot be an archive key: keys are not empty and hold no blanks")
@@ -73,16 +73,16 @@ class ArkWriter:
     file : IO
         The archive, open for writing.
     ark_name : str
-        What tables will call it.
+        Path of the archive in tables.
     compression : str
-        Form of matrices, one of `COMPRESSION`.
+        Compression of matrices, one of `COMPRESSION`.
 
     Attributes
     ----------
     entries : dict of str to str
         Key to `archive:offset`, in the order of writing.
     files : list of str
-        The archive's name, as the only element.
+        List with the archive's name as the only element.
     """
 
     def __init__(self, file: IO[bytes], ark_name: str, compression: str) -> None:
@@ -94,7 +94,7 @@ class ArkWriter:
         self.files = [ark_name]
 
     def write(self, key: str, array: np.ndarray) -> str:
-        """Append `array`, (rows, cols) or (dim,), as float32 or in the archive's compressed form.
+        """Append `array`, (rows, cols) or (dim,), as float32 or compressed.
 
         Returns
         -------
@@ -104,7 +104,7 @@ class ArkWriter:
         Raises
         ------
         VouchError
-            The array is empty or not finite, or the key is none.
+            The array is empty or not finite, or the key is invalid.
         """
         position = append_entry(self._file, key, _finite_floats(key, array), self._compression)
         self.entries[key] = f"{self._name}:{position}"
@@ -112,7 +112,7 @@ class ArkWriter:
 
 
 class NpyWriter:
-    """Writes float32 matrices and vectors into files of their own, in numpy's format.
+    """Writes each float32 matrix or vector into a `.npy` file of its own.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class NpyWriter:
         buffer = io.BytesIO()
         np.save(buffer, _finite_floats(key, array), allow_pickle=False)
         name = f"{quote(key, safe='')}.npy"
-        # Through memory: numpy, writing to a file itself, does not tell a full disk from another error.
+        # Through memory, because numpy's own writing does not report a full disk as such.
         with atomic_write(self._folder / name, "wb") as file:
             file.write(buffer.getbuffer())
         self.files.append(name)
@@ -148,7 +148,7 @@ class NpyWriter:
 
 
 def _finite_floats(key: str, array: np.ndarray) -> np.ndarray:
-    """Return an array as it is written; `VouchError` naming the key when it is empty or not finite."""
+    """Return an array as it is to be written; `VouchError` naming the key if it is empty or not finite."""
     if not array.size:
         raise VouchError(f"'{key}': an empty matrix is not written")
     if not np.isfinite(array).all():
@@ -158,7 +158,7 @@ def _finite_floats(key: str, array: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def open_ark(ark_path: str | Path, scp_path: str | Path, compression: str = "none") -> Iterator[ArkWriter]:
-    """Open an archive and its scp for writing; both appear, whole, when the block ends without an error.
+    """Open an archive and its scp for writing; both appear when the block ends without an error.
 
     The scp names the archive by its absolute path and is sorted by key.
     """
@@ -191,7 +191,7 @@ class EntryWriter:
         Raises
         ------
         VouchError
-            It cannot be written: its key, type or values, or it has no place in the scp.
+            The key, type or values cannot be written, or the scp does not list the key.
         """
         if (
             array.dtype.str not in ("<f4", "<f8", "<i4")
@@ -219,23 +219,23 @@ class EntryWriter:
 
 @contextlib.contextmanager
 def open_entries(wspecifier: str, compression: str = "none", text: bool = False) -> Iterator[EntryWriter]:
-    """Open a table for writing; its files appear, whole, when the block ends without an error.
+    """Open a table for writing; its files appear when the block ends without an error.
 
     Parameters
     ----------
     wspecifier : str
-        `ark:FILE`, `ark,t:FILE` (text), `ark,scp:ARK,SCP`, `ark:| command`, `scp:FILE` (an existing scp that says into
-        which file each entry goes) ...; `-` is the standard output; an empty one writes nothing.
+        `ark:FILE`, `ark,t:FILE` (text), `ark,scp:ARK,SCP`, `ark:| command`, `scp:FILE` (an existing scp that says which
+        file each entry is written to) ...; `-` is the standard output; an empty text writes nothing.
     compression : str
-        Form of matrices, a name of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none".
+        Compression of matrices, a name of `vouch.kaldi.matrices.compression.METHODS`, "auto" or "none".
     text : bool
-        As the option "t" of the wspecifier.
+        Whether to write text, like the option "t" of the wspecifier.
     """
     pick({"none": None, "auto": None, **METHODS}, compression, "compression")
     table = parse_wspecifier(wspecifier) if wspecifier else Wspecifier(None, None, False, False, True)
     table = table._replace(text=table.text or text)
     with contextlib.ExitStack() as stack:
-        # Opened first, renamed last: what an scp lists is always there.
+        # Opened first and renamed last, so that every entry in the scp exists.
         scp = stack.enter_context(open_output(table.scp)) if table.ark is not None and table.scp is not None else None
         ark = stack.enter_context(open_output(table.ark)) if table.ark is not None else None
         yield EntryWriter(table, compression, ark, scp)
