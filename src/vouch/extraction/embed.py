@@ -124,7 +124,7 @@ def _embed_padded(encoder: Encoder, pieces: Sequence[np.ndarray], device: torch.
     longest = int(lengths.max())
     # Several of one length are crops or windows: there are more of the same.
     if len(pieces) == 1 or bool((lengths < longest).any()):
-        step = encoder.clock.count(PADDING_SECONDS)
+        step = max(1, encoder.clock.count(PADDING_SECONDS))
         longest = -(-longest // step) * step
     padded = torch.zeros(len(pieces), longest, *encoder.step_shape)
     for row, piece in enumerate(pieces):

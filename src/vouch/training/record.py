@@ -103,8 +103,8 @@ class Record:
 
     def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the batches of an epoch, measuring how long each was waited for and worked on."""
-        self._clock = Stopwatch()
-        return self._clock.timed(batches)
+        self._stopwatch = Stopwatch()
+        return self._stopwatch.timed(batches)
 
     def batch_done(self, sums: torch.Tensor, batches: np.ndarray) -> bool:
         """Read the loss, show it and write a checkpoint when it is time to; whether the run was asked to stop.
@@ -121,19 +121,19 @@ class Record:
         VouchError
             The loss is NaN or infinite.
         """
-        progress, clock = self.state.progress, self._clock
+        progress, stopwatch = self.state.progress, self._stopwatch
         stop = self.calls.should_stop()
-        due = stop or clock.minutes_since_checkpoint() > self.training.options.checkpoint_minutes
+        due = stop or stopwatch.minutes_since_checkpoint() > self.training.options.checkpoint_minutes
         counted = progress.batch % BATCHES_BETWEEN_READINGS == 0 or progress.batch == len(batches)
-        if due or counted or clock.seconds_since_reading() > SECONDS_BETWEEN_READINGS:
-            clock.loss_read()
+        if due or counted or stopwatch.seconds_since_reading() > SECONDS_BETWEEN_READINGS:
+            stopwatch.loss_read()
             progress.loss_sum, progress.correct = sums.tolist()
             loss = progress.loss_sum / progress.rows
             self._check_finite(loss, batches)
             self.calls.progress(progress.epoch + 1, progress.batch, len(batches), loss)
         if due:
             save_checkpoint(self.state, self.fingerprint, self.last)
-            clock.checkpoint_written()
+            stopwatch.checkpoint_written()
         return stop
 
     def epoch_done(self, eer: float | None) -> None:
@@ -235,7 +235,7 @@ class Record:
         progress, epochs = self.state.progress, self.training.options.epochs
         epoch, rate = progress.epoch + 1, float(self.state.optimizer.param_groups[-1]["lr"])
         loss, accuracy = progress.loss_sum / progress.rows, progress.correct / progress.rows
-        speed, waiting = self._clock.utterances_per_second(), self._clock.waiting_share()
+        speed, waiting = self._stopwatch.utterances_per_second(), self._stopwatch.waiting_share()
         line = (
             f"epoch {epoch}/{epochs}: loss {loss:.4f}, accuracy {100 * accuracy:.1f} %,"
             f" learning rate {rate:.1e}, {speed:.0f} utt/s, waiting for data {100 * waiting:.0f} %"
