@@ -1,1 +1,1 @@
-"""Scores of trials from embeddings: cosine, PLDA and distance; normalisation and calibration (without torch)."""
+"""Scores trials from embeddings: cosine, PLDA and crop distance, normalisation and calibration (without torch)."""

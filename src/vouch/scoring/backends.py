@@ -1,4 +1,4 @@
-"""The ways to score pairs of embeddings, read from files: cosine, PLDA and the distance of crops."""
+"""Defines the scoring backends: cosine, PLDA and the distance of crops."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from vouch.scoring.preparation import Preparation
 from vouch.scoring.sides import Cohort, Sides, load_cohort, load_sides, read_enrolments
 from vouch.scoring.snorm import CohortScores
 
-# The backends, and what stands for an enrolment of several utterances in each when nothing is said.
+# The backends, and how each by default averages the utterances of an enrolment (see `vouch.scoring.sides.AVERAGES`).
 DEFAULT_AVERAGES = {"cosine": "unit-mean", "plda": "mean", "distance": "scores"}
 
 
 class Scorer(Protocol):
-    """Scores between two collections: of pairs of rows, and of all of some rows with all of others."""
+    """Scores pairs of rows of two collections, or all of some rows with all of others."""
 
     def pairs(self, enrol_index: np.ndarray, test_index: np.ndarray) -> np.ndarray: ...
 
@@ -31,12 +31,12 @@ class Scorer(Protocol):
 
 
 class Backend(Protocol):
-    """A way to read embeddings and to compare them.
+    """Reads embeddings and makes scorers.
 
     Attributes
     ----------
     is_symmetric : bool
-        Whether the two sides of a trial can change places.
+        Whether exchanging the two sides of a trial leaves its score unchanged.
     """
 
     @property
@@ -69,12 +69,12 @@ class CosineBackend(NamedTuple):
 
 
 class PldaBackend(NamedTuple):
-    """Log-likelihood ratio of a PLDA model, after a preparation.
+    """Log-likelihood ratio of a PLDA model, on prepared embeddings.
 
     Attributes
     ----------
     path : str or Path
-        Where the model was read, for messages.
+        File of the model, for messages.
     length : str
         See `vouch.scoring.plda.Plda.project`.
     """
@@ -94,7 +94,7 @@ class PldaBackend(NamedTuple):
         return load_cohort(embedding_scp, utt2spk, average, self.prepare)
 
     def scorer(self, enrol: Sides | Cohort, test: Sides | Cohort) -> Scorer:
-        """Return the scorer of rows of `enrol` as models of their numbers of utterances, `test` as one utterance each.
+        """Return the scorer; rows of `enrol` are means of their numbers of utterances, rows of `test` one utterance.
 
         Raises
         ------
@@ -112,13 +112,13 @@ class PldaBackend(NamedTuple):
 
 
 class DistanceBackend(NamedTuple):
-    """Minus the mean distance of crops; `normalize` is that of `vouch.scoring.distance.load_crops`."""
+    """Negative mean distance of crops; `normalize` is that of `vouch.scoring.distance.load_crops`."""
 
     normalize: bool = True
     is_symmetric: bool = True
 
     def load_sides(self, embedding_scp: str | Path, enrol_map: str | Path | None, average: str = "scores") -> Sides:
-        """Read crops; of several utterances of an enrolment only the scores can be averaged."""
+        """Read crops; for enrolments of several utterances only the average "scores" is possible."""
         if average != "scores":
             raise VouchError(f"average '{average}': the distance of crops can only average scores")
         names, crops = load_crops(embedding_scp, self.normalize)
@@ -130,7 +130,7 @@ class DistanceBackend(NamedTuple):
         return Sides(crops, names, np.ones(len(names), np.int64), enrol, rows, members)
 
     def load_cohort(self, embedding_scp: str | Path, utt2spk: str | Path | None, average: str) -> Cohort:
-        """Read crops, each utterance one member; `VouchError` for speakers, whose crops have no mean."""
+        """Read crops, with each utterance as one member; `VouchError` for speakers, since crops cannot be averaged."""
         if utt2spk is not None:
             raise VouchError("the crops of a speaker's utterances have no mean; with distances each utterance is one")
         names, crops = load_crops(embedding_scp, self.normalize)
@@ -142,17 +142,17 @@ class DistanceBackend(NamedTuple):
 
 
 def load_preparation(mean: str | None, lda: str | Path | None, embedding_scp: str | Path) -> Preparation:
-    """Read what embeddings are prepared with.
+    """Read the mean and the linear map for preparing embeddings.
 
     Parameters
     ----------
     mean : str or None
-        File of a vector; embedding.scp of others: their mean; "data": that of the embeddings themselves; None: no
-        centring.
+        File of a vector, embedding.scp of embeddings to average, or "data" for the mean of the embeddings themselves;
+        None: no centring.
     lda : str or Path or None
-        File of a matrix; None: none.
+        File of a matrix; None: no linear map.
     embedding_scp : str or Path
-        The embeddings that "data" means.
+        The embeddings that "data" refers to.
 
     Raises
     ------
@@ -175,13 +175,13 @@ def load_plda(path: str | Path, length: str, prepare: Preparation) -> PldaBacken
 def cohort_scores(backend: Backend, sides: Sides, cohort: Cohort) -> CohortScores:
     """Return the scores of both sides of trials against a cohort.
 
-    Cohort members are test utterances for the enrolments and enrolments for the test utterances, as in z- and t-norm.
-    Where the scores of an enrolment's utterances are averaged, so are their cohort scores.
+    Cohort members are test utterances for enrolments, and enrolments for test utterances, as in z- and t-norm. If an
+    enrolment's score is the average over its utterances, so are its cohort scores.
 
     Raises
     ------
     VouchError
-        The cohort has another dimension.
+        The cohort's embeddings have another dimension.
     """
     dims = cohort.unit.shape[-1], sides.unit.shape[-1]
     if dims[0] != dims[1]:

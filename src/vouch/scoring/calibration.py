@@ -1,7 +1,7 @@
-"""Scores turned into log-likelihood ratios: a weighted sum fitted by logistic regression on development trials.
+"""Calibrates scores to log-likelihood ratios by a weighted sum, fitted by logistic regression on development trials.
 
 One score file gives linear calibration (Brümmer and du Preez, "Application-independent evaluation of speaker
-detection", 2006), several give a fusion, and quality measures of the two sides, such as durations, correct what these
+detection", 2006), several give a fusion. Quality measures of the two sides, such as durations, correct their effect on
 do to scores (Thienpondt et al., "The IDLab VoxCeleb speaker recognition challenge 2020 system description").
 """
 
@@ -22,12 +22,12 @@ from vouch.base.fields import Fields, check_list, check_number
 from vouch.base.files import read_json, write_text
 
 FORMAT = "vouch-calibration-1"
-# Weight of the squared weights in the fit, beside 0.5 for the rarer kind of trial: they stay finite where scores
-# separate the trials perfectly.
+# Factor of the ridge penalty on the weights, where the rarer kind of trial weighs 0.5. It keeps the weights finite if
+# the scores separate the trials perfectly.
 _RIDGE = 1e-6
-# False-alarm rates whose thresholds are kept: 1, 2 and 5 of each power of ten, from 0.5 down.
+# False-alarm rates whose thresholds are stored: 5, 2 and 1 times each power of ten, from 0.5 down.
 _RATES = [float(f"{digit}e-{power}") for power in range(1, 7) for digit in (5, 2, 1)]
-# A rate is kept if so many of the development non-targets at least lie above its threshold.
+# A rate is stored if at least so many development non-targets score above its threshold.
 _LEAST_ABOVE = 10
 
 
@@ -41,16 +41,16 @@ class Calibration(NamedTuple):
     measures : tuple of str
         Names of the quality measures.
     weights : (systems + 2 measures,) float64 ndarray
-        Weights of the scores, then, for each measure, of the smaller and of the larger value of the two sides.
+        Weights of the scores, then for each measure those of the smaller and of the larger value of the two sides.
     offset : float
         Added to the weighted sum.
     prior : float
-        Probability of a target trial that the fit was weighted for.
+        Target prior for which the fit was weighted.
     false_alarms : ndarray
-        (points, 2) float64 ndarray of rates, descending, and of the ratios from which on at most that share of the
-        development non-targets lies.
+        (points, 2) float64 ndarray: false-alarm rates, descending, and for each the lowest threshold at which the
+        development non-targets do not exceed it.
     settings : mapping of str to int or None
-        How the measures were made, by name, such as top-n: None stands for the default; what is not named is unknown.
+        Settings of the measures by name, such as top-n; None is the default, and a missing setting is unknown.
     """
 
     systems: int
@@ -68,17 +68,17 @@ class Calibration(NamedTuple):
         ----------
         scores : (trials, systems) float array
         measures : mapping of str to ndarray
-            (trials, 2) float array of each measure, of the two sides in any order.
+            (trials, 2) float array for each measure, with the two sides in any order.
 
         Returns
         -------
         (trials,) float64 ndarray
-            Natural logarithms.
+            Log-likelihood ratios (natural logarithm).
 
         Raises
         ------
         VouchError
-            More or fewer score files or measures than the calibration was fitted with.
+            There are more or fewer score files or measures than the calibration was fitted with.
         """
         if scores.shape[1] != self.systems:
             raise VouchError(f"the calibration is for {self.systems} score files, not {scores.shape[1]}")
@@ -89,7 +89,7 @@ class Calibration(NamedTuple):
         return _inputs(scores, {name: measures[name] for name in self.measures}) @ self.weights + self.offset
 
     def check_settings(self, settings: Mapping[str, int | None]) -> None:
-        """Raise `VouchError`, naming both values, if measures were made otherwise than those of the fit."""
+        """Raise `VouchError`, with both values, if a setting of the measures differs from that of the fit."""
         for name, value in settings.items():
             fitted = self.settings.get(name, value)
             if fitted != value:
@@ -97,14 +97,14 @@ class Calibration(NamedTuple):
                 raise VouchError(f"the calibration was fitted with {name} {then}, not {now}; use the same")
 
     def threshold(self, false_alarm: float) -> float:
-        """Return the ratio from which on at most that share of the development non-targets lies.
+        """Return the lowest threshold at which the development non-targets do not exceed a false-alarm rate.
 
-        Between the rates that are kept, it is the ratio of the next lower one.
+        Between stored rates, it is the threshold of the next lower rate.
 
         Raises
         ------
         VouchError
-            The development trials were too few to tell, or the rate is above 0.5.
+            There were too few development trials, or the rate is above 0.5.
         """
         rates, ratios = self.false_alarms.T
         if not len(rates) or not rates[-1] <= false_alarm <= rates[0]:
@@ -114,13 +114,13 @@ class Calibration(NamedTuple):
 
 
 def prior_threshold(prior: float) -> float:
-    """Return the ratio from which on accepting costs less than rejecting when `prior` of all trials are targets.
+    """Return the log-likelihood ratio from which on accepting is cheaper when `prior` is the target prior.
 
-    Both errors cost the same; `VouchError` unless 0 < prior < 1.
+    Both errors have the same cost; `VouchError` unless 0 < prior < 1.
     """
     if not 0 < prior < 1:
         raise VouchError(f"the prior is {prior:g}, but must be between 0 and 1")
-    # Not the negative, which is -0 for 0.5.
+    # A plain minus sign would return -0 for 0.5.
     return 0.0 - float(logit(prior))
 
 
@@ -133,10 +133,10 @@ def fit_calibration(
     ----------
     scores : (trials, systems) float array
     measures : mapping of str to ndarray
-        (trials, 2) float array of each quality measure, of the two sides in any order.
+        (trials, 2) float array for each quality measure, with the two sides in any order.
     is_target : (trials,) bool array
     prior : float
-        Probability of a target trial for which the ratios are to be best.
+        Target prior for which to optimise.
 
     Raises
     ------
@@ -150,11 +150,11 @@ def fit_calibration(
     shift = -prior_threshold(prior)
     inputs = _inputs(scores, measures)
     centre, spread = inputs.mean(axis=0), inputs.std(axis=0)
-    # What never varies carries no information; its weight stays 0.
+    # A constant column carries no information; its weight stays 0.
     spread[spread <= 1e-12 * np.abs(centre)] = np.inf
     scaled = (inputs - centre) / spread
     importance = np.where(is_target, prior / targets, (1 - prior) / (len(is_target) - targets))
-    # A small or large prior scales the cost down to the probability of the rarer kind; the ridge must not outweigh it.
+    # An extreme prior scales the cost down to the prior of the rarer kind; the ridge penalty must not outweigh it.
     importance *= 0.5 / min(prior, 1 - prior)
     sign = np.where(is_target, -1.0, 1.0)
 
@@ -178,17 +178,17 @@ def fit_calibration(
 
 
 def _inputs(scores: np.ndarray, measures: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Put the columns side by side; a score does not depend on which side is which, so neither may a measure."""
+    """Concatenate the columns; each measure is sorted within a trial, since scores do not depend on the side."""
     return np.concatenate([scores, *(np.sort(sides, axis=1) for sides in measures.values())], axis=1)
 
 
 def _false_alarms(ratios: np.ndarray) -> np.ndarray:
-    """Return the table of `Calibration.false_alarms`; where ratios are tied, the whole tie is above or below."""
+    """Return the table of `Calibration.false_alarms`; tied ratios lie on the same side of a threshold."""
     rates = [rate for rate in _RATES if rate * len(ratios) >= _LEAST_ABOVE]
     if not rates:
         return np.empty((0, 2))
     values, counts = np.unique(ratios, return_counts=True)
-    # Beyond the largest ratio lies none, whatever the rate.
+    # No ratio lies above the largest one, so a threshold just above it meets any rate.
     thresholds = np.append(values, np.nextafter(values[-1], np.inf))
     shares = np.append(np.cumsum(counts[::-1])[::-1], 0) / len(ratios)
     return np.array([(rate, thresholds[np.argmax(shares <= rate)]) for rate in rates])
@@ -203,7 +203,7 @@ def write_calibration(path: str | Path, calibration: Calibration) -> None:
 
 
 def read_calibration(path: str | Path) -> Calibration:
-    """Read what `write_calibration` wrote; `VouchError` when the file is missing, damaged or something else."""
+    """Read a file of `write_calibration`; `VouchError` if it is missing, damaged or of another kind."""
     content = read_json(path)
     with about_file(path, "not a calibration file of steps/calibrate.py, or damaged"):
         return _calibration(Fields(content))
@@ -220,7 +220,7 @@ def _calibration(fields: Fields) -> Calibration:
     points = [[check_number(value) for value in check_list(row)] for row in fields.values("false_alarms")]
     if any(len(point) != 2 for point in points):
         raise ValueError("'false_alarms' are no pairs")
-    # Files of older versions do not tell.
+    # Files of older versions have no settings.
     settings = fields.fields("settings") if "settings" in fields.names() else Fields({})
     return Calibration(
         systems,

@@ -1,4 +1,4 @@
-"""Cosine scores of trials, and the means of embeddings that stand for an enrolment or a cohort speaker."""
+"""Computes cosine scores of trials, and mean embeddings of enrolments and cohort speakers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from vouch.base.errors import VouchError
 
-# Rows gathered at once. Both gathered blocks fit the cache, which makes scoring several times faster than one gather.
+# Rows that are gathered at once. Both gathered blocks fit into the cache, which is several times faster than one
+# gather.
 _BLOCK = 256
 
 
@@ -20,7 +21,7 @@ def normalize_length(embeddings: np.ndarray, names: Sequence[str]) -> np.ndarray
     ----------
     embeddings : (n, dim) float array
     names : sequence of str
-        (n,) of str, whose they are.
+        Ids of the embeddings, for the message.
 
     Returns
     -------
@@ -29,9 +30,9 @@ def normalize_length(embeddings: np.ndarray, names: Sequence[str]) -> np.ndarray
     Raises
     ------
     VouchError
-        An embedding is zero and so has no direction; its name is given.
+        An embedding is zero and has no direction; the message names it.
     """
-    # Squares of very large and very small numbers leave the range of single precision.
+    # Squares of very large and very small numbers overflow or vanish in single precision.
     with np.errstate(over="ignore"):
         length = np.linalg.norm(embeddings, axis=1, keepdims=True)
     extreme = np.flatnonzero(~((length > 1e-15) & (length < 1e15)))
@@ -51,14 +52,14 @@ def normalize_length(embeddings: np.ndarray, names: Sequence[str]) -> np.ndarray
 def mean_directions(unit: np.ndarray, groups: Sequence[Sequence[int] | np.ndarray], names: Sequence[str]) -> np.ndarray:
     """Average groups of length-normalised embeddings and scale the means to length 1.
 
-    Each utterance counts the same, whatever the length of its embedding.
+    Each utterance has the same weight, whatever the length of its embedding.
 
     Parameters
     ----------
     unit : ndarray
         (n, dim) float array of length 1 each.
     groups : sequence of sequence of int or ndarray
-        Rows of `unit` in each group, at least one.
+        Rows of `unit` in each group, at least one per group.
     names : sequence of str
         Names of the groups, for the message.
 
@@ -69,7 +70,7 @@ def mean_directions(unit: np.ndarray, groups: Sequence[Sequence[int] | np.ndarra
     Raises
     ------
     VouchError
-        The embeddings of a group cancel out.
+        The embeddings of a group sum to zero.
     """
     means = np.stack([unit[list(rows)].mean(axis=0) for rows in groups])
     return normalize_length(means, names)
@@ -81,7 +82,7 @@ def score_trials(unit: np.ndarray, enrol_index: np.ndarray, test_index: np.ndarr
     Parameters
     ----------
     unit : (n, dim) float array
-        Embeddings of length 1 (`normalize_length`), each once.
+        Embeddings of length 1 (see `normalize_length`), without repetition.
     enrol_index, test_index : (trials,) int array
         Rows of `unit`.
 
@@ -100,7 +101,7 @@ def dot_trials(enrol: np.ndarray, test: np.ndarray, enrol_index: np.ndarray, tes
     ----------
     enrol, test : (n, dim) and (m, dim) float array
     enrol_index, test_index : (trials,) int array
-        Rows of these.
+        Rows of `enrol` and of `test`.
 
     Returns
     -------
@@ -111,7 +112,7 @@ def dot_trials(enrol: np.ndarray, test: np.ndarray, enrol_index: np.ndarray, tes
     for start in range(0, len(scores), _BLOCK):
         block = slice(start, start + _BLOCK)
         rows = len(scores[block])
-        # Gathered into memory that is there already: with mode "raise" numpy would make a copy of its own first.
+        # Gathers into existing memory; with mode "raise", numpy would make a copy first.
         np.take(enrol, enrol_index[block], axis=0, out=left[:rows], mode="wrap")
         np.take(test, test_index[block], axis=0, out=right[:rows], mode="wrap")
         np.einsum("ij,ij->i", left[:rows], right[:rows], out=scores[block])
@@ -131,9 +132,9 @@ class Cosine(NamedTuple):
     test: np.ndarray
 
     def pairs(self, enrol_index: np.ndarray, test_index: np.ndarray) -> np.ndarray:
-        """Return (trials,): the score of each pair of rows."""
+        """Return the score of each pair of rows, (trials,)."""
         return dot_trials(self.enrol, self.test, enrol_index, test_index)
 
     def matrix(self, enrol_index: np.ndarray | slice, test_index: np.ndarray | slice) -> np.ndarray:
-        """Return (rows, others): the score of each of these rows of `enrol` with each of those of `test`."""
+        """Return the scores of some rows of `enrol` with some rows of `test`, (rows, others)."""
         return self.enrol[enrol_index] @ self.test[test_index].T

@@ -1,4 +1,4 @@
-"""Scores of trials whose utterances are several crops each: the mean distance between them (numpy only).
+"""Scores trials by the mean distance between several crops of each utterance (numpy only).
 
 Chung et al., "In defence of metric learning for speaker recognition", 2020.
 """
@@ -15,21 +15,21 @@ from vouch.base.errors import VouchError
 from vouch.scoring.cosine import normalize_length
 from vouch.stores.features import FeatureStore
 
-# Numbers in a gathered block of crops; it stays within the cache.
+# Numbers in a gathered block of crops, which fits into the cache.
 _BLOCK_NUMBERS = 1 << 18
-# Distances between crops computed at once against a cohort; it bounds the memory.
+# Distances to a cohort's crops that are computed at once, which bounds the memory.
 _BLOCK_DISTANCES = 1 << 22
 
 
 def load_crops(embedding_scp: str | Path, normalize: bool = True) -> tuple[list[str], np.ndarray]:
-    """Read embeddings of crops and scale each to length 1.
+    """Read the embeddings of crops, and scale each to length 1.
 
     Parameters
     ----------
     embedding_scp : str or Path
-        Table of `utterance file.ark:offset`, of (crops, dim) matrices; a vector is one crop.
+        Table of `utterance file.ark:offset` for (crops, dim) matrices; a vector is one crop.
     normalize : bool
-        False: leave their lengths, as voxceleb_trainer does for networks trained with the prototypical loss.
+        Whether to scale; voxceleb_trainer does not, for networks trained with the prototypical loss.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def load_crops(embedding_scp: str | Path, normalize: bool = True) -> tuple[list[
     Raises
     ------
     VouchError
-        A matrix cannot be read, has another number of crops than the first, NaN, or a crop that is zero.
+        A matrix cannot be read, has another number of crops than the first, or has NaN or a crop that is zero.
     """
     store = FeatureStore(embedding_scp, vectors=True)
     crops = int(store.lengths[0])
@@ -59,7 +59,7 @@ def load_crops(embedding_scp: str | Path, normalize: bool = True) -> tuple[list[
 
 
 class _Repeated(Sequence[str]):
-    """A sequence in which each name comes several times in a row, without storing the repetitions."""
+    """Sequence that repeats each name several times in a row, without storing the repetitions."""
 
     def __init__(self, names: Sequence[str], times: int) -> None:
         self._names, self._times = names, times
@@ -72,7 +72,7 @@ class _Repeated(Sequence[str]):
 
 
 class CropDistances(NamedTuple):
-    """Minus the mean Euclidean distance over all pairs of a crop of either side, from -2 to 0 for crops of length 1.
+    """Negative mean Euclidean distance over all pairs of crops of both sides, from -2 to 0 for crops of length 1.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class CropDistances(NamedTuple):
     test: np.ndarray
 
     def pairs(self, enrol_index: np.ndarray, test_index: np.ndarray) -> np.ndarray:
-        """Return (trials,) float64: the score of each pair of rows."""
+        """Return the score of each pair of rows, (trials,) float64."""
         scores = np.empty(len(enrol_index))
         size = max(1, _BLOCK_NUMBERS // (self.enrol.shape[1] * self.enrol.shape[2]))
         for start in range(0, len(scores), size):
@@ -93,7 +93,7 @@ class CropDistances(NamedTuple):
         return scores
 
     def matrix(self, enrol_index: np.ndarray | slice, test_index: np.ndarray | slice) -> np.ndarray:
-        """Return (rows, others) float64: the score of each of these rows of `enrol` with each of those of `test`."""
+        """Return the scores of some rows of `enrol` with some rows of `test`, (rows, others) float64."""
         enrol, test = self.enrol[enrol_index], self.test[test_index]
         (rows, crops, dim), others = enrol.shape, test.shape[1]
         scores = np.empty((rows, len(test)))
@@ -107,7 +107,7 @@ class CropDistances(NamedTuple):
 
 def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return (..., a, b) float64 distances of (..., a, dim) and (..., b, dim)."""
-    # float64, and the lengths as rounded: |a|^2 + |b|^2 - 2 a.b loses most of its digits for crops that are alike.
+    # In float64, with squared lengths of the rounded vectors: for similar crops, |a|^2 + |b|^2 - 2 a.b cancels.
     first, second = first.astype(np.float64), second.astype(np.float64)
     squares = (first**2).sum(axis=-1)[..., :, None] + (second**2).sum(axis=-1)[..., None, :]
     return np.sqrt(np.maximum(squares - 2 * first @ second.swapaxes(-1, -2), 0))

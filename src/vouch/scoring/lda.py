@@ -1,4 +1,4 @@
-"""Linear discriminant analysis, an affine map to the dimensions that tell speakers apart best (numpy only)."""
+"""Linear discriminant analysis: an affine map to the dimensions that separate speakers best (numpy only)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from vouch.base.errors import VouchError
 
-# Smallest variance, in units of the largest, by which is divided.
+# Floor of the variances that are divided by, relative to the largest.
 _VARIANCE_FLOOR = 1e-6
 
 
 def train_lda(
     vectors: np.ndarray, groups: Sequence[Sequence[int]], dim: int, total_covariance_factor: float = 0.0
 ) -> np.ndarray:
-    """Estimate the map as Kaldi's ivector-compute-lda does.
+    """Estimate the map as in Kaldi's ivector-compute-lda.
 
     Parameters
     ----------
@@ -23,20 +23,20 @@ def train_lda(
     groups : sequence of sequence of int
         Rows of `vectors` of each speaker, at least one; rows in no group are not used.
     dim : int
-        How many dimensions are kept.
+        Number of dimensions to keep.
     total_covariance_factor : float
-        Share of the total covariance in the one that becomes the identity; the rest is that within speakers.
+        Weight of the total covariance in the covariance that becomes the identity; the rest is the within-speaker one.
 
     Returns
     -------
     (dim, size + 1) float64 ndarray
-        Whose last column is the offset; see `apply_affine`.
+        The last column is the offset; see `apply_affine`.
 
     Raises
     ------
     VouchError
-        `dim` is larger than the embeddings' dimension or than the number of speakers less one, which is how many
-        directions tell these apart; the factor is out of range, too few utterances, or no speaker with two of them.
+        `dim` exceeds the embeddings' dimension or the number of speakers minus one, the factor is out of range, there
+        are too few utterances, or no speaker has two of them.
     """
     size = vectors.shape[1]
     rows = np.concatenate([np.asarray(group, np.intp) for group in groups])
@@ -56,7 +56,7 @@ def train_lda(
     mean = vectors[rows].mean(axis=0, dtype=np.float64)
     centred = vectors[rows] - mean
     total = centred.T @ centred / len(rows)
-    # Each speaker's mean weighs as much as it has utterances.
+    # Each speaker's mean is weighted by the number of utterances.
     means = np.stack([np.sqrt(len(g)) * (vectors[list(g)].mean(axis=0, dtype=np.float64) - mean) for g in groups])
     between = means.T @ means / len(rows)
     variances, basis = np.linalg.eigh(
@@ -71,7 +71,7 @@ def train_lda(
 
 
 def apply_affine(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return `matrix` times each vector; a further column of the matrix is added to each, as transform-vec does.
+    """Return `matrix` times each vector; an additional column of the matrix is an offset, as in Kaldi's transform-vec.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def apply_affine(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     Raises
     ------
     VouchError
-        The numbers of dimensions do not fit.
+        The dimensions do not fit.
     """
     size = vectors.shape[1]
     if matrix.shape[1] not in (size, size + 1):

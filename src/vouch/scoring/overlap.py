@@ -1,4 +1,4 @@
-"""Whether a cohort holds what it must not hold: utterances or speakers of the trials (numpy only)."""
+"""Checks that a cohort has no utterances or speakers of the trials (numpy only)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vouch.kaldi.tables import read_table
 
 
 class CohortFiles(NamedTuple):
-    """Where a cohort comes from: its embeddings, and its speakers if it is known whose they are."""
+    """Files of a cohort: its embeddings and, if known, its speakers."""
 
     embedding_scp: str | Path
     utt2spk: str | Path | None = None
@@ -24,28 +24,28 @@ def check_cohort(
     enrol_map: str | Path | None = None,
     utt2spk: str | Path | None = None,
 ) -> None:
-    """Refuse a cohort that contains an utterance or a speaker of the trials.
+    """Raise an error if a cohort contains an utterance or a speaker of the trials.
 
-    The score of an utterance with itself, or with another one of its speaker, is no score of an impostor: it moves the
-    mean and the spread that trials are normalised with, and the error rates with them.
+    The score of an utterance with itself, or with another one of its speaker, is not an impostor score: it changes the
+    mean and standard deviation that normalise the trials, and thus the error rates.
 
     Parameters
     ----------
     cohort : CohortFiles
-        What is to stand for other speakers.
+        Files of the cohort.
     ids : iterable of str
         Ids of the enrolment and test sides of the trials.
     listed_in : str or Path
-        Where the ids come from, for messages.
+        File of the ids, for messages.
     enrol_map : str or Path, optional
         Table of `enrol-id utterance ...`; without it enrolment ids are utterance ids.
     utt2spk : str or Path, optional
-        Whose the utterances of the trials are; without it only those that `cohort.utt2spk` lists are known.
+        Speakers of the trials' utterances; without it, only those that `cohort.utt2spk` lists are known.
 
     Raises
     ------
     VouchError
-        Naming the utterance or the speaker.
+        There is such an utterance or speaker; the message names it.
     """
     members = read_table(cohort.embedding_scp)
     used = _utterances(ids, read_table(enrol_map) if enrol_map else {})
@@ -60,7 +60,7 @@ def check_cohort(
     of_cohort = read_table(cohort.utt2spk)
     of_trials = {**of_cohort, **(read_table(utt2spk) if utt2spk else {})}
     speakers = {of_cohort[utterance] for utterance in members if utterance in of_cohort}
-    # An enrolment id may be a speaker.
+    # An enrolment id may be the id of a speaker.
     whose = {of_trials.get(utterance, utterance): utterance for utterance in reversed(used)}
     known = [speaker for speaker in reversed(whose) if speaker in speakers]
     if known:
@@ -71,7 +71,7 @@ def check_cohort(
 
 
 def _utterances(ids: Iterable[str], enrolments: Mapping[str, str]) -> list[str]:
-    """Return the utterances behind ids, each once, in their order."""
+    """Return the utterances of the given ids, without repetition, in their order."""
     used: dict[str, None] = {}
     for name in dict.fromkeys(ids):
         used.update(dict.fromkeys(enrolments[name].split() if name in enrolments else [name]))

@@ -1,7 +1,7 @@
 """Probabilistic linear discriminant analysis with two covariances: the model and its log-likelihood ratios.
 
-An embedding is the sum of a global mean, a part of its speaker with covariance B and a part of the recording with
-covariance W (Ioffe, 2006; Sizov et al., 2014). In the basis of `Plda.transform` W is the identity and B diagonal.
+An embedding is the sum of a global mean, a speaker term with covariance B and a recording term with covariance W
+(Ioffe, 2006; Sizov et al., 2014). In the basis of `Plda.transform`, W is the identity and B diagonal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Plda(NamedTuple):
     transform : (dim, dim) float64 ndarray
         A with A W A' = identity and A B A' = diag(`psi`).
     psi : (dim,) float64 ndarray
-        Between-speaker variances in units of the within-speaker ones, descending, none negative.
+        Between-speaker variances relative to the within-speaker ones, descending, none negative.
     """
 
     mean: np.ndarray
@@ -31,13 +31,13 @@ class Plda(NamedTuple):
     psi: np.ndarray
 
     def project(self, vectors: np.ndarray, utterances: np.ndarray | int = 1, length: str = "expected") -> np.ndarray:
-        """Bring embeddings into the basis of the model and scale them to its length.
+        """Transform embeddings to the basis of the model, and normalise their length.
 
         Parameters
         ----------
         vectors : (n, dim) float array
         utterances : (n,) int array or int
-            Number of utterances that each embedding is the mean of; an int holds for all.
+            Number of utterances that each embedding is the mean of; one int for all.
         length : str
             A name in `LENGTHS`.
 
@@ -48,7 +48,7 @@ class Plda(NamedTuple):
         Raises
         ------
         VouchError
-            Embeddings of another dimension than the model's, or an unknown `length`.
+            The embeddings have another dimension than the model, or `length` is unknown.
         """
         scale = pick(LENGTHS, length, "length normalisation")
         if vectors.shape[1] != len(self.mean):
@@ -61,7 +61,7 @@ class Plda(NamedTuple):
         return projected * scale(projected, self.psi, number[:, None])[:, None]
 
     def smooth(self, share: float) -> Plda:
-        """Return the model whose within-speaker covariance is W + `share` B, for little training data."""
+        """Return the model with within-speaker covariance W + `share` B, for use with little training data."""
         within = 1 + share * self.psi
         return Plda(self.mean, self.transform / np.sqrt(within)[:, None], self.psi / within)
 
@@ -80,20 +80,20 @@ def _unchanged_length(projected: np.ndarray, psi: np.ndarray, utterances: np.nda
     return np.ones(len(projected))
 
 
-# "expected": the length that the model expects of a mean of so many utterances; "simple": the root of the dimension.
+# "expected": the length that the model expects for a mean of so many utterances; "simple": the root of the dimension.
 LENGTHS = {"expected": _expected_length, "simple": _simple_length, "none": _unchanged_length}
 
 
 class LikelihoodRatios(NamedTuple):
-    """Log-likelihood ratios of the hypotheses "one speaker" and "two speakers", from `likelihood_ratios`.
+    """Log-likelihood ratios of the hypotheses "same speaker" and "different speakers", from `likelihood_ratios`.
 
-    The ratio is the sum of what an enrolment adds, what a test vector adds beside enrolments of so many utterances, and
-    a dot product.
+    The ratio is the sum of a term of the enrolment, a term of the test vector that depends on the enrolment's number of
+    utterances, and a dot product.
 
     Attributes
     ----------
     enrol : (n, dim) float64 ndarray
-        Weighted.
+        Enrolments with the weights of the dot product.
     test : (m, dim) float64 ndarray
     of_enrol : (n,) float64 ndarray
     kind : (n,) int ndarray
@@ -108,12 +108,12 @@ class LikelihoodRatios(NamedTuple):
     of_test: np.ndarray
 
     def pairs(self, enrol_index: np.ndarray, test_index: np.ndarray) -> np.ndarray:
-        """Return (trials,) float64, natural logarithms: the score of each pair of rows."""
+        """Return the score of each pair of rows, (trials,) float64, in natural logarithms."""
         alone = self.of_enrol[enrol_index] + self.of_test[self.kind[enrol_index], test_index]
         return alone + dot_trials(self.enrol, self.test, enrol_index, test_index)
 
     def matrix(self, enrol_index: np.ndarray | slice, test_index: np.ndarray | slice) -> np.ndarray:
-        """Return (rows, others) float64: the score of each of these enrolments with each of those test vectors."""
+        """Return the scores of some enrolments with some test vectors, (rows, others) float64."""
         scores = self.enrol[enrol_index] @ self.test[test_index].T
         scores += self.of_enrol[enrol_index][:, None]
         for kind in range(len(self.of_test)):
@@ -122,25 +122,26 @@ class LikelihoodRatios(NamedTuple):
 
 
 def likelihood_ratios(plda: Plda, enrol: np.ndarray, utterances: np.ndarray, test: np.ndarray) -> LikelihoodRatios:
-    """Prepare the log-likelihood ratios of any pairs: compute what depends on one side only.
+    """Compute the terms of the log-likelihood ratios that depend on one side only.
 
     Parameters
     ----------
     enrol : (n, dim) float64 ndarray
         From `Plda.project`.
     utterances : (n,) int array
-        How many utterances each enrolment was averaged from.
+        Number of utterances that each enrolment is the mean of.
     test : (m, dim) float64 ndarray
-        From `Plda.project` of one utterance each.
+        From `Plda.project`, of one utterance each.
     """
     psi = plda.psi
     numbers, kind = np.unique(utterances, return_inverse=True)
-    # Posterior of the speaker's part given the enrolment, and the variance of a test vector around it, by number.
+    # By number of utterances: posterior of the speaker term given the enrolment, and variance of a test vector around
+    # it.
     gain = numbers[:, None] * psi / (numbers[:, None] * psi + 1)
     variance = 1 + psi / (numbers[:, None] * psi + 1)
     weighted = enrol * (gain / variance)[kind]
     of_enrol = -0.5 * (np.log(variance).sum(axis=1)[kind] + (enrol * gain[kind] * weighted).sum(axis=1))
-    # Test vectors where nothing is known about the speaker; in each formula the constant ln(2 pi) cancels out.
+    # Log-likelihood of test vectors of an unknown speaker; the constant ln(2 pi) cancels and is left out everywhere.
     alone = 0.5 * (np.log1p(psi).sum() + (test**2 / (1 + psi)).sum(axis=1))
     of_test = alone - 0.5 * (1 / variance) @ (test**2).T
     return LikelihoodRatios(weighted, test, of_enrol, kind, of_test)

@@ -1,4 +1,4 @@
-"""Kaldi's files of a back end: PLDA models, and single matrices (LDA) and vectors (means)."""
+"""Reads and writes Kaldi's files of a backend: PLDA models, and single matrices (LDA) and vectors (means)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vouch.kaldi.matrices.textform import format_text, parse_text
 from vouch.scoring.plda import Plda
 
 _OPEN, _CLOSE = b"<Plda>", b"</Plda>"
-# What a model consists of, in the order of the file.
+# Parts of a model, in file order.
 _PARTS = ("vector", "matrix", "vector")
 
 
@@ -48,7 +48,7 @@ def read_plda(path: str | Path) -> Plda:
 
 
 def _read_binary(data: bytes, where: str) -> tuple[list[np.ndarray], bytes]:
-    """Return the three parts and the bytes that follow them."""
+    """Return the three parts, and the bytes after them."""
     position = data.index(_OPEN) + len(_OPEN) + 1
     parts = []
     for _ in _PARTS:
@@ -63,14 +63,14 @@ def _read_binary(data: bytes, where: str) -> tuple[list[np.ndarray], bytes]:
 
 
 def _read_text(data: bytes, where: str) -> tuple[list[np.ndarray], bytes]:
-    """Return the three parts and the text that follows them."""
+    """Return the three parts, and the text after them."""
     lines = ByteReader(io.BytesIO(data.lstrip()[len(_OPEN) :])).lines()
     parts = [parse_text(lines, holds, where) for holds in _PARTS]
     return parts, b"".join(lines)
 
 
 def write_plda(path: str | Path, plda: Plda, text: bool = False) -> None:
-    """Write a PLDA model that Kaldi's programs read, whole or not at all; `text` instead of binary."""
+    """Write a PLDA model for Kaldi's programs, whole or not at all, in binary or text form."""
     with atomic_write(path, "wb") as file:
         file.write((b"" if text else b"\0B") + _OPEN + b" ")
         for part in plda:
@@ -80,17 +80,17 @@ def write_plda(path: str | Path, plda: Plda, text: bool = False) -> None:
 
 
 def _bare(array: np.ndarray) -> bytes:
-    """Return an array as it stands within an object, without the mark of a binary file."""
+    """Return the encoded array as part of a larger object, without the mark of a binary file."""
     return b"".join(encode_object(array)).removeprefix(b"\0B")
 
 
 def read_mean(path: str | Path) -> np.ndarray:
-    """Read a single vector such as Kaldi's mean.vec: (dim,) float64 ndarray; `VouchError` when it is not finite."""
+    """Read a single vector such as Kaldi's mean.vec: (dim,) float64 ndarray; `VouchError` if it is not finite."""
     return _finite(read_entry(str(path), "vector"), path)
 
 
 def read_transform(path: str | Path) -> np.ndarray:
-    """Read a single matrix such as Kaldi's transform.mat: (rows, columns) float64 ndarray; `VouchError` as above."""
+    """Read a single matrix such as Kaldi's transform.mat: (rows, columns) float64; `VouchError` if it is not finite."""
     return _finite(read_entry(str(path), "matrix"), path)
 
 
@@ -103,7 +103,7 @@ def _finite(array: np.ndarray, path: str | Path) -> np.ndarray:
 
 
 def write_single(path: str | Path, array: np.ndarray, text: bool = False) -> None:
-    """Write one vector (as float64) or matrix (as float32) as a file of its own, as Kaldi's programs do."""
+    """Write one vector (as float64) or matrix (as float32) to a file of its own, as Kaldi's programs do."""
     form = "<f8" if array.ndim == 1 else "<f4"
     with atomic_write(path, "wb") as file:
         file.writelines(encode_object(np.ascontiguousarray(array, form), text=text))

@@ -1,6 +1,6 @@
-"""Training of a two-covariance PLDA model by EM, and its adaptation to embeddings without speaker labels (numpy only).
+"""Trains two-covariance PLDA models by EM, and adapts them to embeddings without speaker labels (numpy only).
 
-Both follow what Kaldi's ivector-compute-plda and ivector-adapt-plda do.
+Both algorithms are those of Kaldi's ivector-compute-plda and ivector-adapt-plda.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import numpy as np
 from vouch.base.errors import VouchError
 from vouch.scoring.plda import Plda
 
-# A direction with less variance than this, in units of the largest, does not vary but for rounding (float32 squared).
+# Relative variance below which a direction is constant up to rounding (float32 precision squared).
 _LEAST_VARIANCE = 1e-13
 
 
 def train_plda(vectors: np.ndarray, groups: Sequence[Sequence[int]], iterations: int = 10) -> Plda:
     """Estimate a model by expectation maximisation.
 
-    The global mean is that of the speakers' means, each speaker counting the same.
+    The global mean is the mean of the speakers' means, with equal weights.
 
     Parameters
     ----------
@@ -27,13 +27,13 @@ def train_plda(vectors: np.ndarray, groups: Sequence[Sequence[int]], iterations:
     groups : sequence of sequence of int
         Rows of `vectors` of each speaker, at least one; rows in no group are not used.
     iterations : int
-        Number of EM iterations, which begin at identity matrices for both covariances.
+        Number of EM iterations; both covariances start as identity matrices.
 
     Raises
     ------
     VouchError
-        Fewer than two speakers, fewer utterances than dimensions, no speaker with two utterances, or vectors that lie
-        in a subspace.
+        There are fewer than two speakers, fewer utterances than dimensions, no speaker with two utterances, or the
+        vectors lie in a subspace.
     """
     dim = vectors.shape[1]
     counts = np.array([len(rows) for rows in groups])
@@ -68,10 +68,10 @@ def _check_rank(scatter: np.ndarray) -> None:
 def _em_step(
     offsets: np.ndarray, counts: np.ndarray, scatter: np.ndarray, within: np.ndarray, between: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the covariances after one iteration, from (speakers, dim) means of speakers without the global mean."""
+    """Return the covariances after one iteration; `offsets` are the (speakers, dim) centred speaker means."""
     precision_within, precision_between = np.linalg.inv(within), np.linalg.inv(between)
     new_within, new_between = scatter.copy(), np.zeros_like(between)
-    # Speakers with equally many utterances share the covariance of their posterior.
+    # Speakers with the same number of utterances share the posterior covariance.
     for number in np.unique(counts):
         offset = offsets[counts == number]
         posterior = np.linalg.inv(precision_between + number * precision_within)
@@ -89,23 +89,23 @@ def adapt_plda(
     between_scale: float = 0.7,
     mean_difference_scale: float = 1.0,
 ) -> Plda:
-    """Adapt a model to embeddings of another domain whose speakers are not known.
+    """Adapt a model to embeddings of another domain without speaker labels.
 
-    The mean becomes that of the new data. Where their total variance exceeds the model's, the excess is shared out
-    between the two covariances.
+    The mean becomes that of the new data. Where the variance of the new data exceeds that of the model, the excess is
+    distributed over the two covariances.
 
     Parameters
     ----------
     vectors : (n, dim) float array
     within_scale, between_scale : float
-        Share of the excess that goes to each covariance.
+        Shares of the excess for each covariance.
     mean_difference_scale : float
         Weight of the shift of the mean in the total covariance of the new data.
 
     Raises
     ------
     VouchError
-        Vectors of another dimension than the model's.
+        The vectors have another dimension than the model.
     """
     if vectors.shape[1] != len(plda.mean):
         raise VouchError(f"the PLDA model takes {len(plda.mean)} dimensions, the vectors have {vectors.shape[1]}")
@@ -130,7 +130,7 @@ def diagonalize(mean: np.ndarray, within: np.ndarray, between: np.ndarray) -> Pl
     Raises
     ------
     VouchError
-        The covariance within speakers has no inverse.
+        The within-speaker covariance is singular.
     """
     try:
         whiten = np.linalg.inv(np.linalg.cholesky((within + within.T) / 2))

@@ -1,4 +1,4 @@
-"""What is done to embeddings before they are compared: centring, a linear map, scaling to length 1 (numpy only)."""
+"""Prepares embeddings for comparison: centring, a linear map, length normalisation (numpy only)."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from vouch.scoring.lda import apply_affine
 
 
 class Preparation(NamedTuple):
-    """The steps, in this order; the last one, to length 1, is always taken.
+    """The steps in this order; the length normalisation is always applied.
 
     Attributes
     ----------
     mean : (dim,) float array, optional
-        Subtracted from each embedding; None: nothing is.
+        Subtracted from each embedding; None: no centring.
     lda : ndarray, optional
-        (kept, dim) or (kept, dim + 1) float array, see `vouch.scoring.lda.apply_affine`; None: no map.
+        (kept, dim) or (kept, dim + 1) float array, see `vouch.scoring.lda.apply_affine`; None: no linear map.
     """
 
     mean: np.ndarray | None = None
     lda: np.ndarray | None = None
 
     def __call__(self, embeddings: np.ndarray, names: Sequence[str]) -> np.ndarray:
-        """Return (n, dim or kept) array of length 1 each, of (n, dim) embeddings whose `names` are (n,) of str.
+        """Return the prepared (n, dim or kept) embeddings; `names` are the ids of the (n, dim) `embeddings`.
 
         Raises
         ------
         VouchError
-            The mean or the map is for another dimension, or what is left of an embedding is zero.
+            The mean or the map has another dimension, or an embedding becomes zero.
         """
         if self.mean is not None:
             if len(self.mean) != embeddings.shape[1]:

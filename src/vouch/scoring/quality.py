@@ -1,4 +1,4 @@
-"""Quality measures of the two sides of trials, by which calibration corrects scores (numpy only)."""
+"""Reads or computes quality measures of the two sides of trials, for calibration (numpy only)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from vouch.scoring.snorm import cohort_statistics
 
 
 class Quality(NamedTuple):
-    """A measure of each side.
+    """Values of a quality measure for enrolments and test utterances.
 
     Attributes
     ----------
     values : (n,) float64 ndarray
     enrol, test : mapping of str to int
-        Mapping from id to an index of `values`.
+        Index of each id in `values`.
     enrol_source, test_source : str or Path
-        Where the ids come from, for messages.
+        Files of the ids, for messages.
     """
 
     values: np.ndarray
@@ -36,7 +36,7 @@ class Quality(NamedTuple):
     test_source: str | Path
 
     def of_trials(self, enrol: Sequence[str], test: Sequence[str], listed_in: str | Path) -> np.ndarray:
-        """Return (trials, 2) float64, enrolment and test side; `VouchError` names line and id of an unknown one."""
+        """Return (trials, 2) float64, enrolment and test side; `VouchError` names line and id of an unknown id."""
         index = rows_of(enrol, self.enrol), rows_of(test, self.test)
         check_rows(index[0], enrol, listed_in, self.enrol_source)
         check_rows(index[1], test, listed_in, self.test_source)
@@ -44,12 +44,12 @@ class Quality(NamedTuple):
 
 
 def load_log_durations(utt2dur: str | Path, enrol_map: str | Path | None = None) -> Quality:
-    """Read logarithms of durations in seconds; of an enrolment, of the sum over its utterances.
+    """Read logarithms of durations in seconds; an enrolment has the sum of its utterances' durations.
 
     Raises
     ------
     VouchError
-        Naming file and line: a duration is not a positive number.
+        A duration is not a positive number; the message names file and line.
     """
     table = read_table(utt2dur)
     seconds = np.empty(len(table))
@@ -64,7 +64,7 @@ def load_log_durations(utt2dur: str | Path, enrol_map: str | Path | None = None)
 
 
 def load_magnitudes(embedding_scp: str | Path, enrol_map: str | Path | None = None) -> Quality:
-    """Read lengths of embeddings as they were extracted; of an enrolment, the mean over its utterances."""
+    """Read lengths of embeddings before normalisation; an enrolment has the mean over its utterances."""
     names, embeddings = read_vectors(embedding_scp)
     lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
     return _with_enrolments(names, lengths, np.mean, embedding_scp, enrol_map)
@@ -77,9 +77,9 @@ def load_cohort_means(
     enrol_map: str | Path | None = None,
     top_n: int | None = None,
 ) -> Quality:
-    """Compute the mean cosine to the cohort, or to the `top_n` nearest of it, as in adaptive score normalisation.
+    """Compute the mean cosine to all of a cohort, or to its `top_n` nearest members as in adaptive s-norm.
 
-    `vouch.scoring.sides.load_sides` and `load_cohort` say what stands for enrolments and cohort speakers.
+    `vouch.scoring.sides.load_sides` and `load_cohort` describe how enrolments and cohort speakers are averaged.
     """
     sides = load_sides(embedding_scp, enrol_map)
     scores = cohort_scores(CosineBackend(), sides, load_cohort(cohort_scp, cohort_utt2spk))
@@ -95,7 +95,7 @@ def _with_enrolments(
     enrol_map: str | Path | None,
     finish: Callable[[np.ndarray], np.ndarray] = np.positive,
 ) -> Quality:
-    """Append the combined values of the enrolments of a map, and apply `finish` to all."""
+    """Append the combined values of mapped enrolments, and apply `finish` to all values."""
     rows = {name: row for row, name in enumerate(names)}
     if enrol_map is None:
         return Quality(finish(values), rows, rows, source, source)

@@ -1,4 +1,4 @@
-"""The embeddings behind the two sides of trials: test utterances, and enrolments of one or several utterances."""
+"""Reads the embeddings of both sides of trials: test utterances, and enrolments of one or several utterances."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from vouch.kaldi.tables import read_table
 from vouch.scoring.cosine import mean_directions
 from vouch.scoring.preparation import Preparation
 
-# What stands for several utterances: the mean of their embeddings as they are, prepared afterwards; the mean of their
-# prepared embeddings, each of length 1, scaled to length 1; or nothing, and the mean of their scores is the score.
+# Ways to average several utterances: the mean of their embeddings before preparation; the mean of their prepared unit
+# embeddings, scaled to unit length; or the mean of their scores.
 AVERAGES = ("mean", "unit-mean", "scores")
-# Pairs of utterances scored at once where scores are averaged; it bounds the memory.
+# Pairs of utterances that are scored at once when scores are averaged, which bounds the memory.
 _PAIRS = 1 << 20
 
 
 class Sides(NamedTuple):
-    """Prepared embeddings of length 1, and where the ids of each side of a trial are found among them.
+    """Prepared embeddings of length 1, and the rows of the ids of each side of a trial.
 
     Attributes
     ----------
     unit : (n, dim) float32 ndarray
-        For the distance of crops (n, crops, dim), whose lengths may have been kept.
+        For crop distances (n, crops, dim), possibly without length normalisation.
     names : (n,) list of str
     utterances : (n,) int64 ndarray
-        How many each was averaged from.
+        Number of utterances that each embedding is the mean of.
     enrol, test : mapping of str to int
-        Mapping from id to row of `unit`; where scores are averaged `enrol` maps to an index of `members`.
+        Id to row of `unit`; if scores are averaged, `enrol` maps to an index of `members` instead.
     members : sequence of ndarray, optional
-        Rows of `unit` of each enrolment, where scores are averaged; otherwise None.
+        Rows of `unit` of each enrolment if scores are averaged; otherwise None.
     """
 
     unit: np.ndarray
@@ -52,9 +52,9 @@ class Cohort(NamedTuple):
     Attributes
     ----------
     unit : ndarray
-        As that of `Sides`.
+        As in `Sides`.
     utterances : (members,) int64 ndarray
-        How many each was averaged from.
+        Number of utterances that each embedding is the mean of.
     """
 
     unit: np.ndarray
@@ -76,14 +76,14 @@ def load_sides(
     enrol_map : str or Path, optional
         Table of `enrol-id utterance ...`; without it enrolment ids are utterance ids.
     average : str
-        One of `AVERAGES`, what stands for an enrolment of the map.
+        How to average an enrolment of the map, one of `AVERAGES`.
     prepare : Preparation, optional
-        None: scaling to length 1 alone.
+        Preparation; None: length normalisation only.
 
     Raises
     ------
     VouchError
-        An embedding or a table cannot be read or used; an utterance of the map has no embedding.
+        An embedding or a table cannot be read or used, or an utterance of the map has no embedding.
     """
     pick(dict.fromkeys(AVERAGES), average, "average")
     prepare = Preparation() if prepare is None else prepare
@@ -114,9 +114,9 @@ def read_enrolments(enrol_map: str | Path, rows: Mapping[str, int], embedding_sc
     enrol_map : str or Path
         Table of `enrol-id utterance ...`.
     rows : mapping of str to int
-        Row of each utterance that there is.
+        Row of each available utterance.
     embedding_scp : str or Path
-        Where the rows come from, for messages.
+        File of the rows, for messages.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def read_enrolments(enrol_map: str | Path, rows: Mapping[str, int], embedding_sc
     Raises
     ------
     VouchError
-        Naming file and line: an utterance is not there, or is listed twice for one enrolment.
+        An utterance has no row, or is listed twice for one enrolment; the message names file and line.
     """
     enrolments = {}
     for number, (name, words) in enumerate(read_table(enrol_map).items(), start=1):
@@ -146,7 +146,7 @@ def score_sides(
     test_index: np.ndarray,
     score: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """Score trials; an enrolment of several utterances is one vector, or gets the mean score of its utterances.
+    """Score trials; an enrolment of several utterances has one vector, or the mean score of its utterances.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def score_sides(
     enrol_index, test_index : (trials,) int array
         From `rows_of`.
     score : callable
-        Gives the score of each pair of rows, (pairs,) from two (pairs,) int arrays.
+        Function that returns the (pairs,) scores for two (pairs,) int arrays of rows.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def score_sides(
         return score(enrol_index, test_index)
     counts = np.array([len(rows) for rows in members])[enrol_index]
     scores = np.empty(len(enrol_index))
-    # Trials are taken until their pairs would be too many; one trial at least.
+    # Take as many trials at a time as the number of pairs allows, at least one.
     pairs_before = np.cumsum(counts) - counts
     start = 0
     while start < len(scores):
@@ -191,12 +191,12 @@ def load_cohort(
     embedding_scp : str or Path
         Table of `utterance file.ark:offset`.
     utt2spk : str or Path, optional
-        Table of `utterance speaker`. With it each speaker is one cohort member; without it each utterance is one.
-        Utterances of the table that have no embedding are skipped, so that a cohort can be a part of a set.
+        Table of `utterance speaker`. With it, each speaker is one cohort member; without it, each utterance is.
+        Utterances of the table without an embedding are skipped, so that a cohort can be a part of a set.
     average : str
-        "mean" or "unit-mean", what stands for a speaker; see `AVERAGES`.
+        How to average a speaker, "mean" or "unit-mean"; see `AVERAGES`.
     prepare : Preparation, optional
-        None: scaling to length 1 alone.
+        Preparation; None: length normalisation only.
     """
     pick({"mean": None, "unit-mean": None}, average, "average of a cohort")
     prepare = Preparation() if prepare is None else prepare
@@ -211,7 +211,7 @@ def load_cohort(
 
 
 def group_speakers(names: Sequence[str], utt2spk: str | Path, embedding_scp: str | Path) -> dict[str, list[int]]:
-    """Return the rows of each speaker's utterances; `VouchError` names an utterance that has no speaker."""
+    """Return the rows of each speaker's utterances; `VouchError` names an utterance without a speaker."""
     speakers = read_table(utt2spk)
     groups: dict[str, list[int]] = {}
     for row, name in enumerate(names):
@@ -226,12 +226,12 @@ def _means(embeddings: np.ndarray, groups: Sequence[Sequence[int] | np.ndarray])
 
 
 def rows_of(ids: Sequence[str], rows: Mapping[str, int]) -> np.ndarray:
-    """Return the row of each id, -1 for ids that have none, as (ids,) int ndarray."""
+    """Return the row of each id as (ids,) int ndarray, -1 for unknown ids."""
     return np.fromiter(map(rows.get, ids, itertools.repeat(-1)), np.intp, len(ids))
 
 
 def check_rows(index: np.ndarray, ids: Sequence[str], listed_in: str | Path, known_in: str | Path) -> None:
-    """Raise `VouchError`, naming file and line, if `rows_of` found no row for some id."""
+    """Raise `VouchError`, naming file and line, if `rows_of` found no row for an id."""
     unknown = np.flatnonzero(index < 0)
     if len(unknown):
         row = unknown[0]

@@ -1,8 +1,7 @@
-"""Score normalisation against a cohort of other speakers: z-, t-, s- and adaptive s-norm.
+"""Normalises scores against a cohort of other speakers: z-, t-, s- and adaptive s-norm.
 
-Scores are larger for the same speaker; those against the cohort are of the same backend as those of the trials. What
-the cohort scores of a side are depends on that side alone, so they are computed once for each embedding and not for
-each trial.
+Scores are larger for the same speaker; cohort scores come from the same backend as those of the trials. The statistics
+of a side depend on that side only, so they are computed once for each embedding, not for each trial.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 
 from vouch.base.errors import VouchError
 
-# Embeddings compared with the cohort at once; it bounds the memory to that many rows of cohort scores.
+# Embeddings that are compared with the cohort at once, which bounds the memory for cohort scores.
 _BLOCK = 512
 
 
@@ -30,7 +29,7 @@ class CohortStatistics(NamedTuple):
 
 
 class Normalization(NamedTuple):
-    """A formula (scores, enrol statistics, test statistics) -> scores, and whether its cohort is adaptive."""
+    """A formula (scores, enrol statistics, test statistics) -> scores, and whether it selects the top cohort scores."""
 
     formula: Callable[[np.ndarray, CohortStatistics, CohortStatistics], np.ndarray]
     adaptive: bool
@@ -51,7 +50,7 @@ def snorm(scores: np.ndarray, enrol: CohortStatistics, test: CohortStatistics) -
     return (znorm(scores, enrol, test) + tnorm(scores, enrol, test)) / 2
 
 
-# "asnorm" is s-norm whose statistics are those of the `top_n` highest cohort scores (Matejka et al., 2017).
+# "asnorm" is s-norm with statistics over the `top_n` highest cohort scores (Matejka et al., 2017).
 SCORE_NORMALIZATIONS = {
     "znorm": Normalization(znorm, adaptive=False),
     "tnorm": Normalization(tnorm, adaptive=False),
@@ -61,16 +60,16 @@ SCORE_NORMALIZATIONS = {
 
 
 class CohortScores(NamedTuple):
-    """Functions that give the scores of some embeddings against a whole cohort, (rows,) int -> (rows, size) float.
+    """Functions that score some embeddings against a whole cohort, (rows,) int -> (rows, size) float.
 
     Attributes
     ----------
     size : int
         Number of cohort members.
     of_enrol : callable
-        Scores embeddings as enrolments against the cohort as test utterances.
+        Takes the embeddings as enrolments and the cohort as test utterances.
     of_test : callable
-        Scores embeddings as test utterances against the cohort as enrolments; for a symmetric score the same function.
+        Takes the embeddings as test utterances and the cohort as enrolments; the same function for a symmetric score.
     """
 
     size: int
@@ -95,9 +94,9 @@ def trial_statistics(
     enrol_index, test_index : (trials,) int array
         Rows of the embeddings.
     top_n : int, optional
-        As for `cohort_statistics`, which also says what is raised.
+        See `cohort_statistics`, also for the errors raised.
     enrol_names : sequence of str, optional
-        Names of enrolments, where these have rows of their own.
+        Ids of the enrolments, if they have rows of their own.
     """
 
     def of_used(score: Callable[[np.ndarray], np.ndarray], index: np.ndarray, names: Sequence[str]) -> CohortStatistics:
@@ -107,7 +106,7 @@ def trial_statistics(
     if scores.of_enrol is not scores.of_test:
         enrol = of_used(scores.of_enrol, enrol_index, names if enrol_names is None else enrol_names)
         return enrol, of_used(scores.of_test, test_index, names)
-    # What is on both sides need only be looked at once.
+    # With a symmetric score, an embedding that occurs on both sides is scored only once.
     both = of_used(scores.of_enrol, np.concatenate([enrol_index, test_index]), names)
     return both.take(slice(len(enrol_index))), both.take(slice(len(enrol_index), None))
 
@@ -119,7 +118,7 @@ def cohort_statistics(
     names: Sequence[str],
     top_n: int | None = None,
 ) -> CohortStatistics:
-    """Return mean and spread of the scores of each embedding against a cohort.
+    """Return mean and standard deviation of the cohort scores of each embedding.
 
     Parameters
     ----------
@@ -128,11 +127,11 @@ def cohort_statistics(
     size : int
         Number of cohort members.
     rows : (n,) int array
-        Embeddings, each once.
+        Rows of the embeddings, without repetition.
     names : sequence of str
         Ids of all embeddings, by row, for the message.
     top_n : int, optional
-        How many of the highest scores count; None counts all.
+        Number of highest scores to use; None: all.
 
     Returns
     -------
@@ -141,7 +140,7 @@ def cohort_statistics(
     Raises
     ------
     VouchError
-        `top_n` is not between 2 and the size of the cohort, or the scores that count are all equal.
+        `top_n` is not between 2 and the size of the cohort, or all scores used are equal.
     """
     if size < 2:
         raise VouchError(f"a cohort needs at least 2 embeddings to have a spread, this one has {size}")
@@ -156,7 +155,8 @@ def cohort_statistics(
             scores = scores[:, size - top_n :]
         mean[block] = scores.mean(axis=1, dtype=np.float64)
         std[block] = scores.std(axis=1, dtype=np.float64)
-        # Equal cohort embeddings give scores that differ by rounding alone: of cosines to 1, of others to their size.
+        # Equal cohort embeddings give scores that differ by rounding only, relative to 1 for cosines, else to their
+        # size.
         least[block] = 8 * np.finfo(scores.dtype).eps * np.maximum(1, np.abs(mean[block]))
     flat = np.flatnonzero(std <= least)
     if len(flat):

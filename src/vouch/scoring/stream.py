@@ -1,4 +1,4 @@
-"""Scores of a trial list of any length, from file to file in bounded memory."""
+"""Scores a trial list of any length from file to file, in bounded memory."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from vouch.kaldi.tables import iterate_blocks
 from vouch.scoring.backends import Scorer
 from vouch.scoring.sides import Sides, score_sides
 
-# What a thread takes at once: some 60,000 trials, long enough that it seldom waits for others to start an operation.
+# Size of a block for one thread: some 60,000 trials, so that threads seldom wait for each other.
 _BLOCK_BYTES = 1 << 22
 
 
 class Sources(NamedTuple):
-    """Where trials and the ids of their sides come from, for reading the first and for messages."""
+    """Files of the trials and of the ids of both sides, for reading the trials and for messages."""
 
     trials: str | Path
     enrol: str | Path
@@ -34,23 +34,23 @@ class Sources(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """Trials with an id that has no embedding: how many, and line and id of the first."""
+    """Trials with an id that has no embedding: their number, and line and id of the first."""
 
     trials: int = 0
     line: int = 0
     name: str = ""
 
     def add(self, other: Unknown) -> Unknown:
-        """Add those of a later part of the list; the first one stays the first."""
+        """Add those of a later part of the list, and keep the first one."""
         return Unknown(self.trials + other.trials, *(self[1:] if self.trials else other[1:]))
 
     def say(self, sources: Sources, known_in: str | Path) -> str:
-        """Return a message that says how many there are and names the first."""
+        """Return a message with their number and the first one."""
         return f"{sources.trials}:{self.line}: '{shorten(self.name)}' is not in {known_in} ({self.trials} such)"
 
 
 class Part(NamedTuple):
-    """The scored lines of a block, how many they are and of how many, and the unknown ids of both sides."""
+    """Scored lines of a block, the numbers of lines written and read, and the unknown ids of both sides."""
 
     lines: np.ndarray
     scored: int
@@ -72,27 +72,27 @@ def score_file(
     Parameters
     ----------
     sources : Sources
-        The trial list, and where the ids of `sides` were read.
+        The trial list, and the files of the ids of `sides`.
     scores_path : str or Path
         File to write.
     sides, scorer : Sides, Scorer
-        Rows of ids, and their scores.
+        Embeddings with the rows of their ids, and the scorer of rows.
     allow_missing : bool
-        Leave out trials with an id that has no row, instead of refusing them.
+        Whether to leave out trials with an id that has no row, instead of raising an error.
     threads : int
-        Blocks of lines scored at once.
+        Number of blocks that are scored at the same time.
 
     Returns
     -------
     scored, trials : int
         Numbers of lines written and read.
     left_out : list of str
-        A message for each side that has unknown ids, which names the first of them.
+        A message for each side with unknown ids, which names the first of them.
 
     Raises
     ------
     VouchError
-        Naming file and line: a malformed trial, or an unknown id; or no trial can be scored.
+        A trial is malformed or has an unknown id (the message names file and line), or no trial can be scored.
     """
     score = _BlockScorer(sources, sides, scorer, allow_missing)
     scored, trials, enrol, test = 0, 0, Unknown(), Unknown()
@@ -111,14 +111,14 @@ def score_file(
 
 
 class _BlockScorer:
-    """Scores blocks of lines; several threads may call it."""
+    """Scores blocks of lines; several threads may call it at once."""
 
     def __init__(self, sources: Sources, sides: Sides, scorer: Scorer, allow_missing: bool) -> None:
         self._path, self._allow_missing = sources.trials, allow_missing
         self._members, self._scorer = sides.members, scorer
         self._test = IdTable(sides.test)
         self._enrol = self._test if sides.enrol is sides.test else IdTable(sides.enrol)
-        # Once there will be an error, the rest is only read: for its malformed lines, and to count the unknown ids.
+        # After an unknown id that is an error, the rest is only checked for malformed lines and more unknown ids.
         self._is_lost = threading.Event()
 
     def __call__(self, block: tuple[int, bytes]) -> Part:

@@ -1,4 +1,4 @@
-"""The answer to one question, whether two recordings are of one speaker, from their embeddings (numpy only)."""
+"""Decides whether two recordings are of the same speaker, from their embeddings (numpy only)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vouch.scoring.preparation import Preparation
 
 
 class Answer(NamedTuple):
-    """What is known about two recordings.
+    """Result of comparing two recordings.
 
     Attributes
     ----------
@@ -35,25 +35,25 @@ def verify_pair(
     prepare: Preparation,
     calibration: Calibration | None,
 ) -> Answer:
-    """Score the embeddings of two recordings, and say how much likelier it is that they are of one speaker.
+    """Score the embeddings of two recordings, and compute the likelihood ratio that they are of the same speaker.
 
     Parameters
     ----------
     embeddings : (2, dim) float array
-        As extracted.
+        Embeddings before preparation.
     seconds : sequence of float
-        Their durations.
+        Durations of the two recordings.
     names : sequence of str
         Names of the two recordings, for messages.
     prepare : Preparation
-        What embeddings are prepared with, as for the scores that were calibrated.
+        Preparation of the embeddings, the same as for the calibrated scores.
     calibration : Calibration or None
-        Calibration of one system, with no other quality measures than durations and magnitudes.
+        Calibration of one system, with no quality measures other than durations and magnitudes.
 
     Raises
     ------
     VouchError
-        An embedding is not usable, or the calibration needs more than two recordings tell.
+        An embedding is not usable, or the calibration needs data that two recordings do not give.
     """
     for name, embedding in zip(names, embeddings, strict=True):
         if not np.isfinite(embedding).all():

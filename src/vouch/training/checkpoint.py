@@ -1,4 +1,4 @@
-"""Checkpoints: an encoder and, beside it, everything that makes a continued run equal to an uninterrupted one."""
+"""Saves and restores checkpoints: the encoder, and the state from which a run continues as if uninterrupted."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ Kind = TypeVar("Kind")
 
 @dataclass
 class Progress:
-    """Where a run is, and what it has measured.
+    """Position of a run, and its measurements so far.
 
     Attributes
     ----------
     epoch : int
-        Complete epochs.
+        Number of complete epochs.
     batch : int
-        Batches done of the epoch that follows them.
+        Number of batches done in the current epoch.
     loss_sum, correct : float
     rows : int
-        Sums over the batches of the unfinished epoch, for its log line.
+        Sums over the batches of the current epoch, for its log line.
     best_eer : float
         Lowest validation EER so far, 0 to 1; infinite before the first.
     best_epoch : int
-        The epoch it belongs to.
+        Epoch with that EER.
     history : list of dict of str to float
         For each complete epoch: epoch, loss, accuracy, learning_rate and, where it was measured, eer (0 to 1).
     """
@@ -65,7 +65,7 @@ class Progress:
 
 @dataclass
 class TrainingState:
-    """What the training loop changes, and the speakers that the rows of the loss belong to.
+    """State that the training loop changes, and the speakers of the rows of the loss.
 
     The learning rates of the optimizer's groups are tensors, see `vouch.training.setup.build_optimizer`.
     """
@@ -84,7 +84,7 @@ def save_checkpoint(state: TrainingState, fingerprint: str, path: Path) -> None:
     Parameters
     ----------
     fingerprint : str
-        Digest of configuration and data; only a run with the same digest continues the checkpoint.
+        Digest of configuration and data; only a run with the same digest can continue from the checkpoint.
     """
     content = {
         "format": FORMAT,
@@ -100,7 +100,7 @@ def save_checkpoint(state: TrainingState, fingerprint: str, path: Path) -> None:
 
 
 def read_fingerprint(path: Path) -> str:
-    """Return the fingerprint of a checkpoint, or "" when there is no checkpoint."""
+    """Return the fingerprint of a checkpoint, or "" if there is no checkpoint."""
     if not path.exists():
         return ""
     content = _load(path)
@@ -111,15 +111,15 @@ def read_fingerprint(path: Path) -> str:
 
 
 def restore_checkpoint(state: TrainingState, path: Path) -> None:
-    """Put a run back to where its checkpoint was written.
+    """Restore the state of a run from its checkpoint.
 
-    Random draws follow from there, see `vouch.training.draws`; the states of generators that older checkpoints hold
-    are not needed.
+    Random draws follow from the position (see `vouch.training.draws`); generator states in older checkpoints are
+    ignored.
 
     Raises
     ------
     VouchError
-        The checkpoint is damaged, or of another network, loss, optimizer or version.
+        The checkpoint is damaged, or has another network, loss, optimizer or version.
     """
     content = _load(path)
     with about_file(path, _PROBLEM, _ADVICE):
@@ -135,7 +135,7 @@ def restore_checkpoint(state: TrainingState, path: Path) -> None:
 
 
 def is_model(path: Path) -> bool:
-    """Whether a file is there and holds an encoder; `VouchError` when the disk fails, which is no damage to it."""
+    """Return whether a file exists and holds an encoder; `VouchError` if it cannot be read because of the disk."""
     if not path.is_file():
         return False
     digest_file(path)
@@ -147,7 +147,7 @@ def is_model(path: Path) -> bool:
 
 
 def read_final(path: Path) -> dict[str, object] | None:
-    """Return the provenance in `final.pt`, {} for a model without; None when the file is missing or is no model."""
+    """Return the provenance in `final.pt`, {} if it has none; None if the file is missing or not a model."""
     if not is_model(path):
         return None
     provenance = load_torch(path).get("provenance", {})
@@ -168,13 +168,13 @@ def _of_type(value: object, kind: type[Kind], name: str) -> Kind:
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, content: Mapping[str, object]) -> None:
-    """Load what an optimizer remembers; `ValueError` when it is not for these parameters."""
+    """Load the state of an optimizer; `ValueError` if it is for other parameters."""
     fresh = optimizer.state_dict()["param_groups"]
     groups = _of_type(content["param_groups"], list, "param_groups")
     if [_kinds(group) for group in fresh] != [_kinds(group) for group in groups]:
         raise ValueError("its optimizer has other options")
     rates = [group["lr"] for group in optimizer.param_groups]
-    # How the weights are updated on a device follows from the device, which may be another than before.
+    # Whether updates are fused depends on the device, which may have changed.
     groups = [{**group, "fused": own["fused"]} for group, own in zip(groups, fresh, strict=True)]
     optimizer.load_state_dict({**content, "param_groups": groups})
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -190,9 +190,9 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, content: Mapping[str, o
 
 
 def _kinds(group: Mapping[str, object]) -> dict[str, str]:
-    """Return what kind of value each option of an optimizer's group has.
+    """Return the type of each option of an optimizer's parameter group.
 
-    A tuple may have become a list, and learning rates were plain numbers once.
+    Lists count as tuples and plain numbers as tensors, since older checkpoints have learning rates as numbers.
     """
 
     def kind(value: object) -> str:

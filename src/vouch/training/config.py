@@ -1,4 +1,4 @@
-"""The configuration of a training run: defaults here, overridden by a YAML file, overridden by the command line."""
+"""Resolves the configuration of a training run: defaults, overridden by a YAML file, overridden by the command line."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from vouch.models.config import NetworkConfig
 from vouch.training.train_options import TrainOptions
 
 SECTIONS = ("model", "loss", "normalization", "train")
-# Characters of the name of an experiment, and of the digest that ends a longer one. File systems take 255 bytes, of
-# which others are put around a name: what else was chosen, the names of scores.
+# Length of an experiment's name, and of the digest that ends a longer one. File systems allow 255 bytes, which must
+# also hold what other files add to the name.
 LONGEST_NAME, DIGEST = 100, 8
 
 
 @dataclass(frozen=True)
 class Config:
-    """The configuration of a training: every option has its value.
+    """The complete configuration of a training run, with a value for every option.
 
     Attributes
     ----------
     network : NetworkConfig
     loss : LossConfig
     normalization : str
-        Normalization of the features, see `vouch.encoder.EncoderConfig`; "none" for waveforms.
+        Normalisation of the features, see `vouch.encoder.EncoderConfig`; "none" for waveforms.
     train : TrainOptions
     """
 
@@ -51,17 +51,17 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
     Parameters
     ----------
     file : mapping of str to object
-        `{"model": {...}, "loss": {...}, "normalization": ..., "train": {...}}`, all optional; a model or a loss without
-        options may be just its name.
+        `{"model": {...}, "loss": {...}, "normalization": ..., "train": {...}}`, all optional; the name of a model or
+        loss can replace its section.
     overrides : mapping of str to object
         Dotted names to values: `{"loss": "ge2e", "loss.variant": "contrast", "train.epochs": "3"}`, or for a sum
-        `{"loss": "softmax+ge2e", "loss.ge2e.weight": "0.5"}`. Another model or loss than the file's starts from its own
+        `{"loss": "softmax+ge2e", "loss.ge2e.weight": "0.5"}`. Another model or loss than that of the file gets its own
         defaults.
 
     Raises
     ------
     VouchError
-        An unknown name, option or value, naming the nearest.
+        A name, option or value is unknown; the message names the nearest.
     """
     for section in file:
         if section not in SECTIONS:
@@ -87,7 +87,7 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
     pick({**NORMALIZATIONS, "none": None}, str(normalization), "normalization")
     network = NetworkConfig.from_dict(sections["model"])
     if network.takes_waveforms:
-        # What a recipe says of features is not meant for waveforms; what the command line says is, and is refused.
+        # A recipe's normalisation does not apply to waveforms; one on the command line is kept and leads to an error.
         normalization = overrides.get("normalization", "none")
     check_normalization(str(normalization), network)
     return Config(
@@ -99,7 +99,7 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
 
 
 def known_options(sections: Mapping[str, Mapping[str, object]]) -> list[str]:
-    """Return the dotted names that the command line may set for this model and loss."""
+    """Return the dotted names of all options that the command line can set for this model and loss."""
     loss = LossConfig.from_dict({"name": sections["loss"]["name"]})
     network = NetworkConfig.from_dict({"name": sections["model"]["name"]})
     options = {"loss": loss.as_dict(), "model": network.as_dict(), "train": asdict(TrainOptions())}
@@ -107,7 +107,7 @@ def known_options(sections: Mapping[str, Mapping[str, object]]) -> list[str]:
 
 
 def _set(options: dict[str, object], name: str, value: object) -> None:
-    """Set an option; `part.option` is an option of a part of a sum of losses."""
+    """Set an option; for a sum of losses, `part.option` sets an option of that part."""
     part, dot, inner = name.partition(".")
     if not dot:
         options[name] = value
@@ -117,20 +117,20 @@ def _set(options: dict[str, object], name: str, value: object) -> None:
 
 
 def experiment_name(file: Mapping[str, object], config: Config, overrides: Mapping[str, object]) -> str:
-    """Return a folder name that tells experiments apart: model, loss, and what else was set by hand.
+    """Return a folder name that distinguishes experiments: model, loss, and the options on the command line.
 
     Parameters
     ----------
     file, overrides : mapping of str to object
-        Arguments of `resolve_config`.
+        Arguments that were passed to `resolve_config`.
     config : Config
-        Configuration that they resolve to. An override that changes nothing is left out of the name.
+        The resolved configuration. Overrides that change nothing are left out of the name.
 
     Returns
     -------
     str
-        At most `LONGEST_NAME` characters: letters, digits, and `_`, `.`, `+`, `-`. The end of a longer one is replaced
-        by a digest of all of it.
+        At most `LONGEST_NAME` characters: letters, digits, `_`, `.`, `+`, `-`. A longer name ends with a digest of the
+        whole name instead of its rest.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def experiment_name(file: Mapping[str, object], config: Config, overrides: Mappi
 
 
 def _dotted(section: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Return the values of nested mappings by dotted name: `{"train": {"epochs": 3}}` is `{"train.epochs": 3}`."""
+    """Flatten nested mappings to dotted names: `{"train": {"epochs": 3}}` becomes `{"train.epochs": 3}`."""
     flat: dict[str, object] = {}
     for name, value in section.items():
         flat |= _dotted(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
@@ -155,7 +155,7 @@ def _dotted(section: Mapping[str, object], prefix: str = "") -> dict[str, object
 
 
 def _plain(value: object) -> str:
-    """Write a value with the characters that a folder name has: `[8, 16]` is `8-16`."""
+    """Write a value with characters that are safe in a folder name: `[8, 16]` becomes `8-16`."""
     text = "-".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return re.sub(r"[^A-Za-z0-9_.+-]", "", text)
 

@@ -1,4 +1,4 @@
-"""Curves of a training for TensorBoard."""
+"""Writes training curves for TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from vouch.base.errors import about_file
 
 
 class Curves:
-    """Scalars by epoch in an event file, which TensorBoard shows as curves.
+    """Writes scalars by epoch to an event file of TensorBoard.
 
-    TensorBoard's own writer hands them to a thread, in which a full disk is a traceback that names no file; here they
-    are written when they are given.
+    TensorBoard's own writer uses a thread, in which a full disk causes a traceback without a file name; here each point
+    is written immediately.
 
     Parameters
     ----------
     folder : Path
-        For the event file; each start of a training has one of its own.
+        Folder of the event files; each start of a training writes a new one.
     first_epoch : int
-        Epochs from this one on that files of earlier starts hold are not shown.
+        Points of earlier event files from this epoch on are hidden.
 
     Raises
     ------
     VouchError
-        Naming the file, here and when scalars are added: it cannot be written.
+        The file cannot be written, now or when scalars are added.
     """
 
     def __init__(self, folder: Path, first_epoch: int) -> None:
@@ -39,14 +39,14 @@ class Curves:
         self._path = folder / f"events.out.tfevents.{int(started):010d}.{socket.gethostname()}.{os.getpid()}"
         with about_file(self._path):
             folder.mkdir(parents=True, exist_ok=True)
-            # What is added is flushed at once; a buffer could not be closed on a full disk.
+            # Unbuffered: closing a buffered file fails on a full disk.
             self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - closed by `close`
             self._records = RecordWriter(self._file)
             self._write(Event(wall_time=started, file_version="brain.Event:2"))
             self._write(Event(wall_time=started, step=first_epoch, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, scalars: Mapping[str, float], epoch: int) -> None:
-        """Add a point to each of some curves, given by name."""
+        """Add a point to each of several curves, given by name."""
         with about_file(self._path):
             for name, value in scalars.items():
                 self._write(Event(wall_time=time.time(), step=epoch, summary=scalar(name, value)))

@@ -1,6 +1,6 @@
-"""The random draws of a training: each follows from its purpose and its place, never from how many came before.
+"""Seeds for the random draws of a training, which depend on purpose and position, not on earlier draws.
 
-So a checkpoint holds no state of a generator, and a run that goes on draws what it would have drawn.
+A checkpoint therefore needs no generator state, and a continued run draws the same numbers as an uninterrupted one.
 
 ============================  ==========================================
 initial weights               (seed)
@@ -14,20 +14,20 @@ from __future__ import annotations
 
 import numpy as np
 
-# Dropout, and losses that draw, such as triplets by rank.
+# Purpose: dropout, and losses with random draws, such as triplets by rank.
 STEP = 1
 
 
 def order_seed(seed: int, epoch: int) -> int:
-    """Seed of the order of an epoch, which counts from 0."""
+    """Return the seed for the order of an epoch, which counts from 0."""
     return seed + epoch
 
 
 def crop_seed(seed: int, epoch: int) -> tuple[int, int]:
-    """Seed of the crops of an epoch, to which `vouch.training.data.prefetch` adds the number of the batch."""
+    """Return the seed for the crops of an epoch; `vouch.training.data.prefetch` appends the number of the batch."""
     return seed, epoch
 
 
 def step_seed(seed: int, epoch: int, batch: int) -> int:
-    """Seed of what a step on one batch draws, from 0 to 2^64 - 1."""
+    """Return the seed for the draws of a training step, from 0 to 2^64 - 1."""
     return int(np.random.SeedSequence((seed, epoch, batch, STEP)).generate_state(1, np.uint64)[0])

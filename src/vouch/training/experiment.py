@@ -1,4 +1,4 @@
-"""An experiment: a folder that belongs to one configuration and one content of the data, and the training in it."""
+"""Runs a training in an experiment folder, which belongs to one configuration and one content of the data."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from vouch.training.validation import ValidationSet
 
 
 class Experiment:
-    """A configuration, its data, and the folder that gets what becomes of them.
+    """A training configuration, its data, and the folder for the results.
 
     Parameters
     ----------
     folder : Path
-        Folder of the experiment, for config.yaml, train.log and what `vouch.training.record.Record` writes.
+        Experiment folder, for config.yaml, train.log and the files of `vouch.training.record.Record`.
     config : Config
-        Resolved.
+        Resolved configuration.
     train : Path
     valid : Path or None
         Data directories; without `valid`, the last epoch is kept.
     feature : FrontEndConfig or None
-        What makes the network's input, if it is known.
+        Front end of the data, if known.
     start : Start or None
-        Where fine-tuning begins; None: fresh weights.
+        Model to fine-tune; None: start from random weights.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Experiment:
     Raises
     ------
     VouchError
-        A data directory is not what a training needs, or does not fit the network of `start`.
+        A data directory is not usable for training, or does not fit the network of `start`.
     """
 
     def __init__(
@@ -79,14 +79,14 @@ class Experiment:
         )
 
     def make_room(self, tell: Callable[[str], None]) -> bool:
-        """Move another experiment out of the folder; whether there is something left to train.
+        """Move another experiment out of the folder; return whether there is training left to do.
 
-        A final.pt that is no model, as after a crash of the machine, is written anew from the checkpoints.
+        A damaged final.pt, as after a crash of the machine, is written again from the checkpoints.
 
         Parameters
         ----------
         tell : callable
-            Called with a line about what was found in the folder.
+            Called with a line about the content of the folder.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class Experiment:
             Another training is running in the folder.
         """
         final, last = self.folder / "final.pt", self.folder / "checkpoints/last.pt"
-        # A run that was killed before its first checkpoint leaves nothing worth keeping: it starts again in its place.
+        # A run that was killed before its first checkpoint is not worth keeping, so it starts again in the same folder.
         open_log(self.folder).close()
         provenance = read_final(final)
         belongs_to = str((provenance or {}).get("fingerprint", "")) or read_fingerprint(last)
@@ -112,18 +112,18 @@ class Experiment:
         Parameters
         ----------
         device : torch.device
-            Where to train.
+            Device to train on.
         command : sequence of str
             Words of the command line, for the provenance.
         calls : Callbacks
-            See there; the log file has each line too, with date and time.
+            Callbacks of the run; the log file gets each log line too, with date and time.
 
         Raises
         ------
         VouchError
-            The configuration and the data do not fit each other, or the loss became NaN or infinite.
+            Configuration and data do not fit each other, or the loss became NaN or infinite.
         Interrupted
-            `calls` asked to stop; the same experiment goes on from the checkpoint.
+            `calls` requested a stop; the same experiment can continue from the checkpoint.
         """
         settings = self.config.as_dict() | {"feature": None if self.feature is None else self.feature.as_dict()}
         write_text(self.folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
@@ -144,7 +144,7 @@ class Experiment:
                 raise
 
     def _describe_sets(self) -> dict[str, dict[str, object]]:
-        """What the provenance says of each set."""
+        """Return the description of each set for the provenance."""
         told: dict[str, dict[str, object]] = {
             part: {"folder": str(path.absolute()), "digest": self._digests[part]} for part, path in self._paths.items()
         }
@@ -158,7 +158,7 @@ class Experiment:
 def agree_on_front_end(
     config: Config, train: Path, valid: Path | None, wanted: object, wanted_by: Path | None
 ) -> FrontEndConfig | None:
-    """Return the front end of both sets, if it is known.
+    """Return the common front end of both sets, if it is known.
 
     Parameters
     ----------
@@ -166,14 +166,14 @@ def agree_on_front_end(
     valid : Path or None
         Data directories.
     wanted : object
-        Configuration that the features must have been made with; None: any.
+        Configuration of the front end that the features must have; None: any.
     wanted_by : Path or None
-        The file that says so, for messages.
+        File that requires it, for messages.
 
     Raises
     ------
     VouchError
-        The sets have features of another front end than is wanted, or than each other.
+        A set has features of another front end than required, or the two sets differ.
     """
     feature = front_end(train, config)
     if wanted is not None and feature is not None:
@@ -188,12 +188,12 @@ def agree_on_front_end(
 
 
 def front_end(data: Path, config: Config) -> FrontEndConfig | None:
-    """What makes the network's input of a data directory, if it is known."""
+    """Return the front end of a data directory, if it is known."""
     return config.network.front_end or read_feature(data)
 
 
 def describe(config: Config, feature: FrontEndConfig | None, data: list[str], start: Path | None) -> str:
-    """Fingerprint of everything that the weights depend on; `data` are the digests of the sets."""
+    """Return the fingerprint of everything that the weights depend on; `data` are the digests of the sets."""
     made_by = None if feature is None else feature.as_dict()
     digest = hashlib.sha256(json.dumps([config.as_dict(), made_by, data], sort_keys=True).encode())
     digest.update(b"" if start is None else digest_file(start).encode())
@@ -201,7 +201,7 @@ def describe(config: Config, feature: FrontEndConfig | None, data: list[str], st
 
 
 def digest_set(path: Path, config: Config) -> str:
-    """Digest of what training reads of a data directory."""
+    """Return the digest of the content of a data directory that training reads."""
     if config.network.takes_waveforms:
         tables = ("utt2spk", "trials", "segments", "utt2num_samples", "utt2dur")
         return digest_data(path, tables, read_table(path / "wav.scp"))
@@ -210,7 +210,7 @@ def digest_set(path: Path, config: Config) -> str:
 
 
 def open_log(folder: Path) -> IO[str]:
-    """Open train.log for appending; it is locked, so that two runs cannot write into one folder.
+    """Open train.log for appending, and lock it so that two runs cannot write into one folder.
 
     Raises
     ------
@@ -224,7 +224,7 @@ def open_log(folder: Path) -> IO[str]:
 
 
 def move_aside(folder: Path) -> Path:
-    """Rename the folder of another experiment, whose results took hours, and return its new name."""
+    """Rename the folder of another experiment, to keep its results, and return the new name."""
     number = 1
     while folder.with_name(f"{folder.name}.old{number}").exists():
         number += 1

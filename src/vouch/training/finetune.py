@@ -1,4 +1,4 @@
-"""Starting from a trained network: its encoder, and of its loss what still fits."""
+"""Starts a training from a trained network: its encoder, and the parts of its loss that fit."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from vouch.training.config import Config
 
 @dataclass(frozen=True)
 class Start:
-    """The model that a fine-tuning starts from.
+    """The model from which fine-tuning starts.
 
     Attributes
     ----------
     path : Path
-        `final.pt`, which has no loss, or a training checkpoint.
+        Path of `final.pt`, which has no loss, or of a training checkpoint.
     encoder : Encoder
-        With its weights.
+        Encoder with its trained weights.
     loss_name : str
-        "" when there is none.
+        Name of the loss; "" if there is none.
     loss : mapping of str to Tensor
         State dict of the loss.
     speakers : sequence of str
-        Names of the speakers of its rows, by label.
+        Names of the speakers by label, for the rows of the loss.
     """
 
     path: Path
@@ -70,17 +70,17 @@ def load_start(path: Path) -> Start:
 
 
 def configure(start: Start, config: Config, overrides: Mapping[str, object]) -> Config:
-    """Return the configuration with the network and the normalisation that the weights belong to.
+    """Return the configuration with the network and the normalisation of the trained weights.
 
     Parameters
     ----------
     overrides : mapping of str to object
-        What was asked for on the command line; a configuration file gives way to the weights.
+        Options on the command line. They must agree with the trained weights, which take precedence over a file.
 
     Raises
     ------
     VouchError
-        `overrides` ask for another network or normalisation.
+        `overrides` request another network or normalisation.
     """
     theirs = _by_option(start.encoder.config.network, start.encoder.config.normalization)
     ours = _by_option(config.network, config.normalization)
@@ -91,13 +91,13 @@ def configure(start: Start, config: Config, overrides: Mapping[str, object]) -> 
 
 
 def _by_option(network: NetworkConfig, normalization: str) -> dict[str, object]:
-    """What the command line can say of a network, by the names that it has there."""
+    """Return the network's options by their names on the command line."""
     own = {f"model.{name}": value for name, value in plain_values(network.options).items()}
     return {"model": network.name, "normalization": normalization, **own}
 
 
 def check_features(start: Start, dim: int, feature: FrontEndConfig | None, where: Path) -> None:
-    """Raise `VouchError` unless the network takes features of `dim` dimensions, made by `feature` if that is known.
+    """Raise `VouchError` unless the network takes features of `dim` dimensions, from the front end `feature` if known.
 
     `where` is the data directory, for the message.
     """
@@ -107,23 +107,23 @@ def check_features(start: Start, dim: int, feature: FrontEndConfig | None, where
 
 
 def transfer_loss(start: Start, loss: SpeakerLoss, loss_name: str, speakers: Sequence[str]) -> str:
-    """Copy what fits of a trained loss, in place: the rows of speakers that both have, and what is not by speaker.
+    """Copy the fitting parts of a trained loss in place: rows of common speakers, and weights that no speaker has.
 
     Parameters
     ----------
     start : Start
-        What to copy from.
+        Model to copy from.
     loss : SpeakerLoss
-        Fresh.
+        Loss with initial weights.
     loss_name : str
-        Nothing is copied from a loss of another name.
+        Name of `loss`; a loss of another name is not copied.
     speakers : sequence of str
-        Names of the speakers of the rows of `loss`, by label.
+        Names of the speakers of `loss` by label.
 
     Returns
     -------
     str
-        What was copied, in words.
+        Description of what was copied.
     """
     if not start.loss_name:
         return "the loss starts afresh: the file holds only the encoder"
@@ -140,7 +140,7 @@ def transfer_loss(start: Start, loss: SpeakerLoss, loss_name: str, speakers: Seq
             value.copy_(source)
         elif len(start.speakers) and len(source) * len(speakers) == len(value) * len(
             start.speakers
-        ):  # equally many rows for each speaker
+        ):  # the same number of rows for each speaker
             kept = source.view(len(start.speakers), -1, *value.shape[1:])[old]
             value.view(len(speakers), -1, *value.shape[1:])[new] = kept.to(value)
     return f"the loss keeps its rows for {len(new)} of {len(speakers)} speakers"

@@ -14,20 +14,20 @@ from vouch.training.step import train_step
 
 
 class Interrupted(Exception):
-    """The run was asked to stop and has written a checkpoint."""
+    """Raised when the run was asked to stop and has written a checkpoint."""
 
 
 def train(training: Training, record: Record) -> Path:
-    """Train to the end, from the last checkpoint on where there is one, and return the path of `final.pt`.
+    """Train from the last checkpoint, if there is one, to the end, and return the path of `final.pt`.
 
-    On a CPU, a run that was interrupted and goes on ends with the weights of one that was not, bit for bit.
+    On a CPU, an interrupted and continued run ends with the same weights as an uninterrupted one, bit for bit.
 
     Raises
     ------
     VouchError
         The loss became NaN or infinite, or a checkpoint is damaged.
     Interrupted
-        The record was asked to stop; the same run goes on from the checkpoint.
+        The record requested a stop; the same run can continue from the checkpoint.
     """
     record.begin()
     options, progress, device = training.options, training.state.progress, training.device
@@ -49,7 +49,7 @@ def train(training: Training, record: Record) -> Path:
 
 
 def validate(training: Training) -> float | None:
-    """EER on the validation set, 0 to 1, in the epochs that have one."""
+    """Return the EER on the validation set, 0 to 1; None in epochs without validation."""
     epoch, options = training.state.progress.epoch + 1, training.options
     if training.valid is None or (epoch % options.valid_interval and epoch < options.epochs):
         return None

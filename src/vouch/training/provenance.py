@@ -1,4 +1,4 @@
-"""What made a model: date, command, configuration, software, data. Kept in final.pt, and as JSON beside it."""
+"""Describes how a model was made: date, command, configuration, software, data. Stored in final.pt and as JSON."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ ROOT = Path(__file__).resolve().parents[3]
 def describe_run(
     command: Sequence[str], configuration: Mapping[str, object], data: Mapping[str, Mapping[str, object]]
 ) -> dict[str, object]:
-    """Return what is known of a training when it begins, as plain values.
+    """Describe a training at its start, as plain values.
 
     Parameters
     ----------
     command : sequence of str
         Words of the command line.
     configuration : mapping of str to object
-        With the section "feature".
+        Resolved configuration, including the section "feature".
     data : mapping of str to mapping of str to object
-        Of each set, by its part ("train", "valid"), what is to be told of it.
+        Description of each set, by its part ("train", "valid").
 
     Returns
     -------
     dict of str to object
         "date" (local time with its offset from UTC), "command", "configuration", "versions" by name, "git" (commit, and
-        whether files differ from it; "none" where Vouch is no git repository), "data".
+        whether files differ from it; "none" if Vouch is not in a git repository), "data".
     """
     return {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "command": list(command),
-        "configuration": json.loads(json.dumps(configuration)),  # with lists for tuples, as it can be read back
+        "configuration": json.loads(json.dumps(configuration)),  # tuples become lists, as when it is read from a file
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
         "git": git_state(ROOT),
         "data": {part: dict(told) for part, told in data.items()},
@@ -46,10 +46,10 @@ def describe_run(
 
 
 def git_state(folder: str | Path) -> str:
-    """Return the commit of a folder, with ", changed" after it where tracked files differ; "none" without one."""
+    """Return the commit of a folder, with ", changed" if tracked files differ; "none" outside of a repository."""
 
     def ask(*words: str) -> str:
-        # No locks are taken: others may be at work in the repository.
+        # Without locks, since other processes may be using the repository.
         command = ["git", "--no-optional-locks", "-C", str(folder), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
 

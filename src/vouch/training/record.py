@@ -1,4 +1,4 @@
-"""What a training leaves behind: log lines, curves, checkpoints, the best epoch and, at the end, the model."""
+"""Writes the output of a training: log lines, curves, checkpoints, the best epoch and finally the model."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from vouch.training.draws import crop_seed
 from vouch.training.setup import Training
 from vouch.training.stopwatch import Stopwatch
 
-# Reading the loss makes the host wait for the device, so it is done once in so many batches.
+# Reading the loss makes the host wait for the device, so it is read once in this number of batches,
 BATCHES_BETWEEN_READINGS = 20
-# Where batches take seconds, it is done more often, so that whoever watches sees the training go on.
+# or after this number of seconds if batches are slow, to keep the progress display up to date.
 SECONDS_BETWEEN_READINGS = 30.0
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """How a run talks to whoever started it.
+    """Functions by which a run communicates with its caller.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Callbacks:
     progress : callable
         Called with the epoch, batches done, batches in the epoch, and the mean loss of the epoch so far.
     should_stop : callable
-        Asked after every batch; when it says so, a checkpoint is written and the run ends.
+        Called after every batch; if it returns True, a checkpoint is written and the run ends.
     """
 
     log: Callable[[str], None]
@@ -49,21 +49,21 @@ class Callbacks:
 
 
 class Record:
-    """Keeps the record of a training in the folder of its experiment; the loop tells it how far it is.
+    """Records a training in its experiment folder; the training loop calls it.
 
     Parameters
     ----------
     training : Training
-        Whose progress it reads, and advances at the end of an epoch.
+        The training; its progress is read, and advanced at the end of an epoch.
     folder : Path
         Folder of the experiment, for checkpoints/, tensorboard/, provenance.json, training.png and final.pt.
     fingerprint : str
-        Digest of configuration and data; an earlier checkpoint in the folder must have the same.
+        Digest of configuration and data, which an earlier checkpoint in the folder must share.
     calls : Callbacks
-        For log lines, progress and requests to stop.
+        For log lines, progress and stop requests.
     provenance : mapping of str to object
-        What is known of the run, see `vouch.training.provenance.describe_run`; final.pt gets it, together with the
-        fingerprint, the epoch that was kept and the figures of all epochs.
+        Description of the run, see `vouch.training.provenance.describe_run`. It is stored in final.pt, with the
+        fingerprint, the number of the best epoch and the figures of all epochs.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Record:
         self._remarks: set[str] = set()
 
     def begin(self) -> None:
-        """Say what is trained, and go back to where the last checkpoint was written, if there is one.
+        """Log a description of the training, and restore the last checkpoint if there is one.
 
         Raises
         ------
         VouchError
-            The checkpoint is damaged, or of another network, loss or optimizer.
+            The checkpoint is damaged, or has another network, loss or optimizer.
         """
         self.calls.log(self._describe())
         if self.last.exists():
@@ -102,19 +102,19 @@ class Record:
         self._curves = Curves(self.folder / "tensorboard", self.state.progress.epoch + 1)
 
     def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield the batches of an epoch, measuring how long each was waited for and worked on."""
+        """Yield the batches of an epoch, and measure the time spent waiting for and working on them."""
         self._stopwatch = Stopwatch()
         return self._stopwatch.timed(batches)
 
     def batch_done(self, sums: torch.Tensor, batches: np.ndarray) -> bool:
-        """Read the loss, show it and write a checkpoint when it is time to; whether the run was asked to stop.
+        """Read and show the loss and write a checkpoint when due; return whether a stop was requested.
 
         Parameters
         ----------
         sums : (2,) float64
-            Loss and correct rows of the epoch so far, on the device.
+            Loss and number of correct rows of the epoch so far, on the device.
         batches : (batches, batch_size) int64
-            All of the epoch.
+            Utterances of all batches of the epoch.
 
         Raises
         ------
@@ -137,12 +137,12 @@ class Record:
         return stop
 
     def epoch_done(self, eer: float | None) -> None:
-        """Keep the network if it is the best so far, report the epoch, and write a checkpoint.
+        """Save the network if it is the best so far, report the epoch, and write a checkpoint.
 
         Parameters
         ----------
         eer : float or None
-            On the validation set, 0 to 1; None where it was not measured.
+            EER on the validation set, 0 to 1; None if it was not measured.
         """
         progress = self.state.progress
         self._keep_if_best(eer)
@@ -154,23 +154,23 @@ class Record:
         save_checkpoint(self.state, self.fingerprint, self.last)
 
     def finish(self) -> Path:
-        """Write the model of the best epoch with its provenance, and the picture; return the path of the model."""
+        """Write the model of the best epoch with its provenance, and the training plot; return the model's path."""
         self._curves.close()
         progress, final = self.state.progress, self.folder / "final.pt"
         provenance = json.dumps(self._provenance(), indent=1, allow_nan=False)
         write_text(self.folder / "provenance.json", f"{provenance}\n")
-        # Here, since matplotlib takes a second to load: whoever only checks options should not wait for it.
+        # Imported here because matplotlib takes a second to load, which a mere check of options should not wait for.
         from vouch.evaluation.training_plot import training_png
 
         with atomic_write(self.folder / "training.png", "wb") as file:
             file.write(training_png(progress.history, progress.best_epoch))
-        # Read back from the text: what is pickled then does not depend on which of the values are the same objects.
+        # Parsed from the text, so that the pickled bytes do not depend on which values are the same objects.
         save_torch({**load_encoder(self.best).state(), "provenance": json.loads(provenance)}, final)
         self.calls.log(f"{final}: the encoder of epoch {progress.best_epoch}")
         return final
 
     def _describe(self) -> str:
-        """What is trained, on what and where, as the first line of the log."""
+        """Describe model, data and device, for the first line of the log."""
         data, device = self.training.data, self.training.device
         encoder, loss = self.state.encoder, self.state.loss
         parts = [sum(weights.numel() for weights in module.parameters()) for module in (encoder, loss)]
@@ -182,14 +182,14 @@ class Record:
         )
 
     def _remark(self, *remarks: str) -> None:
-        """Log what there is to say and was not said before."""
+        """Log the remarks that are not empty and were not logged before."""
         for remark in remarks:
             if remark and remark not in self._remarks:
                 self.calls.log(remark)
                 self._remarks.add(remark)
 
     def _replace_lost_best(self) -> None:
-        """If the file of the best epoch is gone, let the epochs from the last complete one on compete anew."""
+        """If the file of the best epoch is lost, choose the best among the epochs from the last complete one on."""
         progress, valid = self.state.progress, self.training.valid
         if not progress.best_epoch or is_model(self.best):
             return
@@ -201,9 +201,9 @@ class Record:
             progress.epoch += 1
 
     def _check_finite(self, loss: float, batches: np.ndarray) -> None:
-        """Raise `VouchError` if the loss is not finite, naming the utterance if it is the data's fault.
+        """Raise `VouchError` if the loss is not finite, naming the utterance if its features are not finite.
 
-        Looking at every batch before it is used would cost time in every training; its crops can be drawn again.
+        Checking every batch in advance would cost time in every training; here the same crops are drawn again.
         """
         if math.isfinite(loss):
             return
@@ -231,7 +231,7 @@ class Record:
             save_encoder(self.state.encoder, self.best)
 
     def _report(self, eer: float | None) -> None:
-        """Tell log, curves and history of the epoch."""
+        """Report the epoch to the log, the curves and the history."""
         progress, epochs = self.state.progress, self.training.options.epochs
         epoch, rate = progress.epoch + 1, float(self.state.optimizer.param_groups[-1]["lr"])
         loss, accuracy = progress.loss_sum / progress.rows, progress.correct / progress.rows

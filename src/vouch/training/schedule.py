@@ -1,10 +1,10 @@
-"""Learning rate and margin as functions of how much of the training is done, not of batch or device counts."""
+"""Learning rate and margin as functions of the share of the training done, independent of batches and devices."""
 
 from __future__ import annotations
 
 import math
 
-# The cosine ends, and the steps come to, this share of the peak.
+# Learning rate at the end of the cosine and of the steps, relative to the peak.
 FINAL_SHARE = 0.01
 STEPS = 10
 
@@ -20,12 +20,12 @@ def step(progress: float) -> float:
 
 
 def constant(progress: float) -> float:
-    """1 throughout."""
+    """Return 1."""
     return 1.0
 
 
 SCHEDULES = {"cosine": cosine, "step": step, "constant": constant}
-# Shape of the ramp of a margin, from 0 to 1; the exponential one reaches 0.999 and then jumps (WeSpeaker's).
+# Shape of a margin's ramp, from 0 to 1; the exponential one reaches 0.999 and then jumps to 1, as in WeSpeaker.
 MARGIN_RAMPS = {
     "linear": lambda done: done,
     "exponential": lambda done: 1 - 10 ** (-3 * done),
@@ -38,11 +38,11 @@ def learning_rate_factor(schedule: str, warmup: float, progress: float) -> float
     Parameters
     ----------
     schedule : str
-        Name in `SCHEDULES`; it runs over what remains after the warm-up.
+        Name in `SCHEDULES`; it begins after the warm-up.
     warmup : float
-        Share of the training with a linear rise from 0 to 1.
+        Share of the training during which the factor rises linearly from 0 to 1.
     progress : float
-        Share of the training that is done, 0 to 1.
+        Share of the training done so far, 0 to 1.
     """
     if progress < warmup:
         return progress / warmup
@@ -50,7 +50,7 @@ def learning_rate_factor(schedule: str, warmup: float, progress: float) -> float
 
 
 def margin_share(schedule: str, begin: float, end: float, progress: float) -> float:
-    """Return the share of the margin that is in force: 0 before the ramp, 1 after it.
+    """Return the share of the margin to apply: 0 before the ramp, 1 after it.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def margin_share(schedule: str, begin: float, end: float, progress: float) -> fl
     begin, end : float
         Begin and end of the ramp, as shares of the training.
     progress : float
-        Share of the training that is done, 0 to 1.
+        Share of the training done so far, 0 to 1.
     """
     if schedule == "constant" or progress >= end:
         return 1.0

@@ -1,4 +1,4 @@
-"""What a training is made of: network, loss, optimizer and batches, built and checked before the first step."""
+"""Builds and checks the parts of a training before its first step: network, loss, optimizer and batches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vouch.training.sampler import Demand, Sampling, epoch_batches
 from vouch.training.train_options import TrainOptions
 from vouch.training.validation import ValidationSet
 
-# Sizes to build networks and losses with before the data are known.
+# Sizes for building networks and losses before the data are known.
 PLACEHOLDER_BINS, PLACEHOLDER_SPEAKERS = 40, 1000
 MOST_PARAMETERS = 4_000_000_000
 SGD_MOMENTUM = 0.9
@@ -33,26 +33,26 @@ SGD_MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class Training:
-    """A training that is ready for its first step, or to go on from a checkpoint.
+    """A training that is ready for its first step, or to be continued from a checkpoint.
 
     Attributes
     ----------
     options : TrainOptions
-        How to train.
+        Training options.
     data : TrainingSet
         Training utterances.
     valid : ValidationSet or None
-        Trials of held-out speakers, which choose the epoch that is kept; None keeps the last epoch.
+        Trials of held-out speakers, whose EER selects the best epoch; None: the last epoch is kept.
     device : torch.device
-        Where to train.
+        Device to train on.
     state : TrainingState
-        Network, loss and optimizer, on the device, and how far the training is.
+        Network, loss and optimizer, on the device, and the progress of the training.
     parameters : sequence of nn.Parameter
         Parameters of network and loss, frozen ones included.
     frozen : sequence of nn.Module
-        Modules of the network that stay as they are.
+        Modules of the network that are not trained.
     started_from : str
-        A line about where fine-tuning begins; empty for fresh weights.
+        A line about the model that is fine-tuned; empty for random initial weights.
     """
 
     options: TrainOptions
@@ -70,12 +70,12 @@ class Training:
         return self.data.clock.count(self.options.crop_seconds)
 
     def plan_epoch(self, epoch: int) -> np.ndarray:
-        """Utterances of the batches of an epoch, `(batches, batch_size) int64`; those of several crops are repeated.
+        """Return the utterances of an epoch's batches, `(batches, batch_size) int64`, repeated for several crops.
 
         Raises
         ------
         VouchError
-            The training set cannot fill one batch, with the numbers.
+            The training set cannot fill one batch; the message has the numbers.
         """
         options = self.options
         sampling = Sampling(
@@ -90,7 +90,7 @@ class Training:
         return np.repeat(batches, options.crops_per_utterance, axis=1)
 
     def begin_learning(self) -> None:
-        """Switch the network to training mode, except for what is frozen: there, batch statistics stay too."""
+        """Switch the network to training mode, except for frozen modules, whose batch statistics stay fixed too."""
         self.state.encoder.train()
         for module in self.frozen:
             module.eval()
@@ -109,20 +109,20 @@ def set_up(
     Parameters
     ----------
     config : Config
-        Resolved.
+        Resolved configuration.
     data : TrainingSet
     valid : ValidationSet or None
     device : torch.device
         See `Training`.
     feature : FrontEndConfig or None
-        What made the features, if it is known.
+        Front end of the features, if known.
     start : Start or None
-        Where fine-tuning begins; None: fresh weights, which follow from the seed.
+        Model to fine-tune; None: random initial weights, which follow from the seed.
 
     Raises
     ------
     VouchError
-        The configuration and the data do not fit each other, with the numbers.
+        Configuration and data do not fit each other; the message has the numbers.
     """
     options = config.train
     torch.manual_seed(options.seed)
@@ -146,20 +146,20 @@ def set_up(
     if valid is not None and valid.dim != data.store.dim:
         raise VouchError(f"validation features have {valid.dim} dimensions, training features {data.store.dim}")
     training = Training(options, data, valid, device, state, parameters, frozen, started_from)
-    training.plan_epoch(0)  # a batch that the data cannot fill is an error now, not after hours
+    training.plan_epoch(0)  # raises the error for a batch that the data cannot fill before hours of training
     return training
 
 
 def build_optimizer(
     encoder: Encoder, loss: SpeakerLoss, options: TrainOptions, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of a network and a loss: a group of parameters of each.
+    """Return the optimizer of a network and a loss, with a group of parameters for each.
 
-    In each group, "share" is the factor of its learning rate on that of the training, and "lr" a tensor, so that a step
-    that was compiled or captured sees it change.
+    In each group, "share" is the factor on the learning rate of the training, and "lr" is a tensor, so that a compiled
+    or captured step sees its changes.
     """
-    # Fused kernels of a GPU read the learning rate there, and take single precision alone. On a CPU, double precision
-    # is what a Python number has.
+    # Fused kernels of a GPU read the learning rate from the GPU, in single precision only. On a CPU it has the double
+    # precision of Python numbers.
     is_fused = device.type == "cuda"
     rate = torch.tensor(options.learning_rate, dtype=torch.float32 if is_fused else torch.float64, device=device)
     groups = [
@@ -173,16 +173,16 @@ def build_optimizer(
 
 
 def check_networks(config: Config) -> None:
-    """Build network and loss once, for placeholder sizes: what only their constructors refuse is refused now.
+    """Build network and loss with placeholder sizes, so that errors of their constructors are reported early.
 
     Raises
     ------
     VouchError
-        An option that has the right type but an impossible value, crops that are too short for the network, a batch
-        that the loss cannot take, or a schedule for a margin that the loss has not.
+        An option has an impossible value, crops are too short for the network, the loss cannot use such a batch, or
+        there is a schedule for a margin that the loss does not have.
     """
     bins = 1 if config.network.takes_waveforms else PLACEHOLDER_BINS
-    # Shapes alone: what is too large for the memory can be counted there.
+    # Without memory, so that the parameters of a network that is too large can still be counted.
     with _about(f"model '{config.network.name}'"):
         encoder = build_without_memory(lambda: Encoder(EncoderConfig(config.network, bins, config.normalization)))
         if encoder.embedding_dim < 1:
@@ -204,7 +204,7 @@ def check_networks(config: Config) -> None:
 
 @contextlib.contextmanager
 def _about(part: str) -> Iterator[None]:
-    """Say which network or loss cannot have its options."""
+    """Add the name of the network or loss to errors about its options."""
     try:
         yield
     except VouchError as error:
@@ -222,19 +222,19 @@ def check_crops(encoder: Encoder, options: TrainOptions) -> None:
 
 
 def batch_demand(loss: SpeakerLoss, options: TrainOptions) -> Demand:
-    """Return what the batches must look like for a loss; `VouchError` when the batch size does not fit it."""
+    """Return the requirements of a loss on batches; `VouchError` if the batch size does not fit."""
     utterances = options.batch_size // options.crops_per_utterance
     distinct = loss.distinct_speakers or options.distinct_speakers
     return Demand(utterances, loss.utterances_per_speaker, distinct, options.crops_per_utterance)
 
 
 def margin_losses(loss: SpeakerLoss) -> list[MarginSoftmax]:
-    """Return the loss, or those parts of a sum, whose margin a schedule can change."""
+    """Return the loss, or the parts of a sum of losses, whose margin a schedule can change."""
     return [part for part in loss.modules() if isinstance(part, MarginSoftmax)]
 
 
 def frozen_modules(encoder: Encoder, names: Sequence[str]) -> list[nn.Module]:
-    """Return the modules of the network with these names; `VouchError` naming the nearest when there is none."""
+    """Return the modules of the network with these names; `VouchError` naming the nearest if there is none."""
     known = {name: module for name, module in encoder.model.named_modules() if name}
     for name in names:
         if name not in known:

@@ -1,4 +1,4 @@
-"""One step of a training: a batch forward and backward, and the weights a little better."""
+"""Performs one training step: forward and backward pass of a batch, and the update of the weights."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from vouch.training.setup import Training, margin_losses
 
 
 def train_step(training: Training, batch: Batch, done: float) -> torch.Tensor:
-    """Learn from one batch.
+    """Update the weights with one batch.
 
     Parameters
     ----------
     batch : Batch
-        On the CPU.
+        Batch on the CPU.
     done : float
-        Share of the training that is done, 0 to 1, which the schedules follow.
+        Share of the training done so far, 0 to 1, for the schedules.
 
     Returns
     -------
     (2,) float64
-        On the device: the loss and the share of correct rows, each times the size of the batch.
+        The loss and the share of correct rows, each times the size of the batch, on the device.
     """
     state, options, device = training.state, training.options, training.device
     torch.manual_seed(step_seed(options.seed, state.progress.epoch, state.progress.batch))
@@ -45,7 +45,7 @@ def train_step(training: Training, batch: Batch, done: float) -> torch.Tensor:
 
 
 def follow_schedules(training: Training, done: float) -> None:
-    """Set learning rate and margin to what their schedules say when the share `done` of the training is done."""
+    """Set learning rate and margin according to their schedules after the share `done` of the training."""
     options = training.options
     rate = options.learning_rate * learning_rate_factor(options.schedule, options.warmup, done)
     for group in training.state.optimizer.param_groups:

@@ -1,4 +1,4 @@
-"""How to train: every option with its default and its limits."""
+"""Options of a training, with defaults and limits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vouch.base.errors import VouchError, nearest, pick
 from vouch.training.sampler import SAMPLERS
 from vouch.training.schedule import MARGIN_RAMPS, SCHEDULES
 
-# Larger numbers can only be mistakes, except as a seed.
+# Limit for integers other than the seed; larger numbers are certainly mistakes.
 LARGEST = 10**9
 OPTIMIZERS = ("adam", "sgd")
 PRECISIONS = ("float32", "bfloat16")
@@ -21,38 +21,38 @@ NOT_NEGATIVE = (
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How to train.
+    """Options of a training.
 
     Attributes
     ----------
     epochs : int
         Passes over the training set.
     batch_size : int
-        Crops in a batch.
+        Number of crops in a batch.
     crop_seconds : float
-        Length of a training example.
+        Length of a training example in seconds.
     sampler : str
         "utterances", "speakers" or "duration"; see `vouch.training.sampler`.
     max_utterances_per_speaker : int
-        Sampler "utterances": at most so many of a speaker in an epoch; 0: all.
+        Sampler "utterances": largest number of utterances of a speaker in an epoch; 0: all.
     distinct_speakers : bool
-        Whether no speaker may be twice in a batch, as in voxceleb_trainer, with a loss that would take any batch too;
-        sampler "utterances" leaves out what finds no place.
+        Whether a batch must not contain a speaker twice even if the loss would allow it, as in voxceleb_trainer; the
+        sampler "utterances" drops utterances that do not fit.
     epoch_days : float
-        Sampler "duration": audio in an epoch, in days; 0: as much as there is.
+        Sampler "duration": audio in an epoch, in days; 0: the total duration of the set.
     crops_per_utterance : int
-        Crops of an utterance in a batch, whose embeddings are averaged before the loss.
+        Crops of each utterance in a batch, whose embeddings are averaged before the loss.
     data_ratio : float
-        Share of the training speakers to train on, the first ones by name.
+        Share of the training speakers to use, the first ones by name.
     min_speaker_seconds : float
-        Speakers with less audio are left out.
+        Least audio of a speaker in seconds; speakers with less are left out.
     optimizer : "adam" or "sgd" (with momentum 0.9)
     learning_rate : float
-        At its peak.
+        Peak learning rate.
     trunk_rate : float
-        The network learns with so many times the learning rate, the loss's own weights with all of it.
+        Factor on the learning rate for the network; the loss's own weights use the full learning rate.
     freeze : sequence of str
-        Modules of the network, by name, that are left as they are, batch statistics included.
+        Names of modules of the network that are not trained; their batch statistics stay fixed too.
     weight_decay : float
         L2 penalty on all weights.
     schedule : str
@@ -63,15 +63,15 @@ class TrainOptions:
         "constant", or "linear" or "exponential" for a margin that rises from 0 to its value; for losses with a margin
         on the angle or cosine.
     margin_begin, margin_end : float
-        Where that rise begins and ends, as shares of the training.
+        Begin and end of that rise, as shares of the training.
     clip_norm : float
-        Largest L2 norm of the gradient; 0: no limit.
+        Largest L2 norm of the gradient; 0: no clipping.
     precision : str
         "float32", or "bfloat16" for mixed precision.
     valid_interval : int
         Epochs between validations.
     checkpoint_minutes : float
-        Time between checkpoints within an epoch (there is one after every epoch).
+        Minutes between checkpoints within an epoch; there is also one after every epoch.
     seed : int
         Seed of the initialisation, the order of utterances and the crops.
     """

@@ -1,4 +1,4 @@
-"""The EER on held-out speakers, measured with the extraction, scoring and metric that tests use."""
+"""Measures the EER on held-out speakers, with the same extraction, scoring and metric as for test sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vouch.training.data import describe_empty, describe_unreadable, find_unusab
 
 
 class ValidationSet:
-    """Features or waveforms, and trials, of speakers that the training set does not have.
+    """Features or waveforms, and trials, of speakers that are not in the training set.
 
     Parameters
     ----------
@@ -36,15 +36,14 @@ class ValidationSet:
     num_utterances : int
         Number of different utterances in the trials.
     left_out : str
-        A line about trials with utterances without a frame, or waveforms that are silent or cannot be read, which are
-        left out; or empty.
+        A line about trials that are left out because an utterance has no frames, is silent or cannot be read; or empty.
     unreadable : str
-        A line about recordings that cannot be read; empty when there are none.
+        A line about recordings that cannot be read; or empty.
 
     Raises
     ------
     VouchError
-        A trial names an unknown utterance; no trial is left.
+        A trial names an unknown utterance, or no trial is left.
     """
 
     def __init__(self, path: str | Path, feature: FrontEndConfig | None = None) -> None:
@@ -89,7 +88,7 @@ class ValidationSet:
         Raises
         ------
         VouchError
-            An embedding is zero, NaN or infinite, as those of a network whose training diverged.
+            An embedding is zero, NaN or infinite, as after a diverged training.
         """
         names = [self._store.utterances[index] for index in self._used]
         embeddings = embed_store(encoder, self._store, self._used)
