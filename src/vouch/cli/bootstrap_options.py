@@ -1,4 +1,4 @@
-"""The options of the bootstrap, which stage 7 and the comparison of systems share."""
+"""Options of the bootstrap, shared by stage 7 and the comparison of systems."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vouch.kaldi.lists.trials import Trials
 
 
 def add_bootstrap_options(parser: ArgumentParser) -> None:
-    """Add the options to a parser; the list itself is `trials`."""
+    """Add the options to a parser, which must have the trial list as `trials`."""
     group = parser.add_argument_group("intervals")
     group.add_argument(
         "--resample",
@@ -35,16 +35,15 @@ def add_bootstrap_options(parser: ArgumentParser) -> None:
 
 
 def known_speakers(options: Namespace, trials: Trials) -> tuple[tuple[np.ndarray, np.ndarray] | None, list[str]]:
-    """Return the speakers of both sides of the trials, and sentences that say why they are not known.
+    """Return the speakers of both sides of the trials, and reasons if they are unknown.
 
-    Speakers that were asked for must be known. Tables that happen to lie beside the list need not fit to it: where
-    they do not, the reason is one of the sentences, and the speakers are None.
+    Tables that were given explicitly must fit the trial list. Tables that merely lie beside the list need not: if they
+    do not fit, the speakers are None, and the reason is returned.
 
     Raises
     ------
     VouchError
-        A table cannot be read, or one that was asked for does not fit; or speakers are to be drawn and nobody knows
-        them.
+        A table cannot be read, a table that was given does not fit, or speakers are to be resampled and are unknown.
     """
     utt2spk, enrol_map = (
         given or (beside if beside.is_file() else None)

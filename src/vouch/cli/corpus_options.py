@@ -1,4 +1,4 @@
-"""Options of all adapters of published corpora."""
+"""Options shared by the adapters of all published corpora."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def parse_common(parser: Parser, url: str | None) -> Namespace:
     Parameters
     ----------
     parser : Parser
-        With the other options.
+        Parser with the other options.
     url : str or None
-        Address of the corpus with {name} for a file; None where another option decides it.
+        Address of the corpus, in which {name} stands for a file; None if another option determines it.
 
     Returns
     -------
     Namespace
-        Namespace with an absolute `root`.
+        The parsed options, with an absolute `root`.
 
     Raises
     ------

@@ -1,18 +1,18 @@
 """Stage 4: extract an embedding of every utterance of a data directory or of a list of recordings.
 
-Reads feats.scp, or with --input wav the audio, which goes through the model's own front end (a network that takes
-waveforms needs no asking); writes embedding.scp and the archives it lists. A list has a file on each line, whose name
-is then its id, or an id and a file or a command that ends in |, as wav.scp has.
+Reads feats.scp or, with --input wav or a network that takes waveforms, audio, which goes through the model's own front
+end. Writes embedding.scp and the archives it lists. A list has on each line a file, whose name becomes its id, or an id
+and a file or a command that ends in |, as in wav.scp.
 
     steps/extract_embeddings.py egs/demo/data/test egs/demo/exp/mine/final.pt egs/demo/exp/mine/embeddings/test
     find /data -name '*.wav' > list; steps/extract_embeddings.py list final.pt out
 
-An utterance is embedded whole. With --crops it gives one embedding for each of so many evenly spaced crops, a matrix
-for `steps/score_trials.py --backend distance`; audio is cut before the front end. With --windows it gives the mean of
-the embeddings of sliding windows.
+An utterance is embedded whole by default. --crops embeds evenly spaced crops of each utterance and writes a matrix for
+`steps/score_trials.py --backend distance`; audio is cut before the front end. --windows writes the mean of the
+embeddings of sliding windows.
 
-An interrupted run goes on after its last archive when it is started again; archives of a model, features or recordings
-that have changed since are made again.
+An interrupted run continues after its last archive when it is started again. Archives are made again if the model, the
+features or the recordings have changed since.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--shard-size", type=int, default=1000, help="utterances an archive")
     add_job_options(parser)
     args = parser.parse_args()
-    # What only starts jobs computes nothing, and where a cluster has its GPUs it may not be.
+    # A process that only starts jobs computes nothing, and may run where there is no GPU.
     starts_jobs = args.nj > 1 and not args.job
     check_device(args.device)
     device = torch.device("cpu") if starts_jobs and args.cmd else pick_device(args.device, args.job)
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def load_data(args: Namespace, encoder: Encoder) -> tuple[DataDir, object]:
-    """Return the data with either features or audio, and what else an embedding depends on that comes from them."""
+    """Return the data with either features or audio, and what else from the data the embeddings depend on."""
     is_list = args.data.is_file()
     if args.data.exists() and not is_list and not args.data.is_dir():
         raise VouchError(f"{args.data}: a list of recordings is read again by each job; write it to a file")
@@ -131,12 +131,12 @@ def load_data(args: Namespace, encoder: Encoder) -> tuple[DataDir, object]:
     data = DataDir.load(args.data, need=["feats.scp"])
     check_same_feature(encoder.config.front_end, read_feature(args.data), f"{args.data}/feature.yaml")
     check_current(args.data / "feats.scp")
-    # Stage 1 run again may leave the same table above other features.
+    # The digest is needed because stage 1 may write other features under the same table.
     return data, (data.feats_scp, digest_sources(data.feats_scp))
 
 
 def build_cut(args: Namespace) -> Cut | None:
-    """Return the parts in which utterances are embedded; None: whole."""
+    """Return the crops or windows in which utterances are embedded; None: whole utterances."""
     if args.crops is None and args.crop_seconds is not None:
         raise VouchError("--crop-seconds is for --crops")
     if args.windows is None and (args.window_step is not None or args.window_average is not None):

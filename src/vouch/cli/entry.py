@@ -1,8 +1,8 @@
-"""The command `vouch`, which pip installs: those scripts that need no checkout, each under a name of its own.
+"""The command `vouch`, which pip installs: the scripts that need no checkout, as subcommands.
 
     vouch verify a.wav b.wav --model final.pt
 
-does what `steps/verify.py a.wav b.wav --model final.pt` does in a checkout, by the same code.
+does the same as `steps/verify.py a.wav b.wav --model final.pt` in a checkout, with the same code.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vouch.cli.startup import guard_imports
 
 
 class Command(NamedTuple):
-    """What a name stands for: the module whose `main` it runs, the script of a checkout that does too, its purpose."""
+    """A subcommand: the module whose `main` it runs, the script in a checkout that does the same, its purpose."""
 
     module: str
     script: str
@@ -39,7 +39,7 @@ COMMANDS = {
 
 
 def usage() -> str:
-    """Return what `vouch --help` prints."""
+    """Return the text of `vouch --help`."""
     lines = [f"  {name:<18} {command.purpose} ({command.script})" for name, command in COMMANDS.items()]
     return "\n".join(
         [
@@ -53,7 +53,7 @@ def usage() -> str:
 
 
 def own_command() -> tuple[str, list[str]]:
-    """Return a short name of the program that runs, and the words that start it again, options left out."""
+    """Return a short name of the running program, and the words that start it again, without options."""
     script = Path(sys.argv[0])
     command = script.name.rpartition(" ")[2]
     if command in COMMANDS and not script.exists():
@@ -62,7 +62,7 @@ def own_command() -> tuple[str, list[str]]:
 
 
 def main() -> NoReturn:
-    """Run the command that the first word names."""
+    """Run the subcommand that the first word names."""
     guard_imports("__main__")
     from vouch.base.errors import nearest
     from vouch.cli.parser import run_main
@@ -75,7 +75,7 @@ def main() -> NoReturn:
         problem = f"unknown command '{words[0]}'{nearest(words[0], COMMANDS)}" if words else "needs a command"
         print(f"vouch: error: {problem}; there are {known}", file=sys.stderr)
         sys.exit(2)
-    # All messages begin with the name of the program, which is this.
+    # Messages begin with the program's name, which is taken from here.
     sys.argv = [str(Path(sys.argv[0]).with_name(f"vouch {words[0]}")), *words[1:]]
     run_main(import_module(COMMANDS[words[0]].module).main)
 

@@ -1,6 +1,6 @@
-"""The Python environment that requirements.txt asks for: whether one is here, and how to make it.
+"""Checks whether the Python environment of requirements.txt exists, and creates it.
 
-Needs nothing but Python's standard library, and can be read by Pythons that are too old for the rest.
+Uses only Python's standard library, with syntax that Pythons too old for the rest can read.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import sys
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements.txt"
-# Packages whose module has another name.
+# Modules of packages whose module has another name.
 MODULES = {"pyyaml": "yaml"}
-# The Pythons for which all pinned packages have wheels: from the first to before the second.
+# Pythons for which all pinned packages have wheels: from the first to below the second.
 PYTHONS = ((3, 10), (3, 14))
 
 
 def requirements() -> dict[str, str]:
-    """Return the packages that requirements.txt names, in lower case, with their versions."""
+    """Return the packages in requirements.txt, in lower case, with their versions."""
     lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
     pins = [line.partition("==") for line in lines if line.strip() and not line.startswith("#")]
     return {name.strip().lower(): version.strip() for name, _, version in pins}
 
 
 def required_modules() -> list[str]:
-    """Return the names of the modules that requirements.txt promises; without a checkout, those that pip installed."""
+    """Return the modules that requirements.txt requires; without a checkout, those that pip installed."""
     if REQUIREMENTS.exists():
         names = list(requirements())
     else:
@@ -39,7 +39,7 @@ def required_modules() -> list[str]:
 
 
 def wrong_python(version: tuple[int, ...] = sys.version_info[:2]) -> str | None:
-    """Return what is wrong with a version of Python, None if nothing is."""
+    """Return why a version of Python is not supported, or None if it is."""
     first, end = PYTHONS
     if first <= version < end:
         return None
@@ -48,7 +48,7 @@ def wrong_python(version: tuple[int, ...] = sys.version_info[:2]) -> str | None:
 
 
 def wrong_package() -> str | None:
-    """Return which package is missing here or of a version that does not do, None if all are as they should be."""
+    """Return which package is missing or too old here, or None if all fit."""
     from importlib import metadata  # not in Pythons that `wrong_python` refuses
 
     for name, wanted in requirements().items():
@@ -62,12 +62,12 @@ def wrong_package() -> str | None:
 
 
 def release(version: str) -> tuple[int, ...]:
-    """Return the numbers at the head of a version: (2, 11, 0) of "2.11.0+cpu"."""
+    """Return the leading numbers of a version: (2, 11, 0) for "2.11.0+cpu"."""
     return tuple(int(number) for number in re.findall(r"\d+", re.split(r"[^0-9.]", version)[0]))
 
 
 def make(folder: Path) -> None:
-    """Make the environment unless it is complete; a half-made one is made again."""
+    """Create the environment unless it is complete; an incomplete one is created again."""
     complete, python = folder / "complete", folder / "bin/python3"
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
     with open(folder.with_name(folder.name + ".lock"), "w", encoding="utf-8") as lock:
@@ -75,7 +75,7 @@ def make(folder: Path) -> None:
         if python.exists() and complete.exists() and complete.read_text(encoding="utf-8") == wanted:
             return
         print(f"making the Python environment in {folder} (once; a few minutes)", file=sys.stderr)
-        # A link to a Python that is gone, as after an upgrade of the system, counts as missing.
+        # A link to a Python that no longer exists, as after a system upgrade, counts as missing.
         if not complete.exists() or not python.exists():
             shutil.rmtree(folder, ignore_errors=True)
             run([sys.executable, "-m", "venv", str(folder)], "on Debian and Ubuntu: apt install python3-venv")
@@ -87,7 +87,7 @@ def make(folder: Path) -> None:
 
 
 def run(command: list[str], hint: str) -> None:
-    """Run a command, silent unless it fails; then its last error is part of the message."""
+    """Run a command without showing its output; if it fails, exit with its last line of errors."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""What scripts say beside their errors: warnings, what the library reports, and questions at the keyboard."""
+"""Prints warnings and log messages of the library, and asks questions at the terminal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from contextlib import contextmanager
 
 
 def warn(text: str) -> None:
-    """Print a warning on stderr in the name of the script."""
+    """Print a warning with the script's name on stderr."""
     print(f"{os.path.basename(sys.argv[0])}: warning: {text}", file=sys.stderr)
 
 
 @contextmanager
 def reports_shown() -> Iterator[None]:
-    """Print what modules of the library log: warnings on stderr, what they report of their work on stdout."""
+    """Print log messages of the library: warnings on stderr, others on stdout."""
     log, printer = logging.getLogger("vouch"), _Printer()
     level, propagate = log.level, log.propagate
     log.addHandler(printer)
@@ -40,14 +40,14 @@ class _Printer(logging.Handler):
 
 
 def ask(prompt: str, secret: bool) -> str:
-    """Ask for a line at the keyboard; "" where nobody sits at one.
+    """Ask for a line at the terminal; "" if there is no terminal.
 
     Parameters
     ----------
     prompt : str
-        What is asked for.
+        What to ask for.
     secret : bool
-        Whether what is typed must not be seen.
+        Whether to hide what is typed.
     """
     if not sys.stdin.isatty():
         return ""

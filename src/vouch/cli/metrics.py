@@ -1,18 +1,18 @@
-"""Stage 7: judge scores: EER, minDCF and Cllr with bootstrap intervals, DET and histogram pictures, an HTML report.
+"""Stage 7: compute EER, minDCF and Cllr of scores with bootstrap intervals, DET and histogram plots, an HTML report.
 
     steps/compute_metrics.py data/test/trials exp/scores/trials.txt exp/scores/trials_asnorm.txt exp/results
 
 For each score file <stem>.txt writes <stem>.txt (table), <stem>.json (all figures), <stem>_det.png and <stem>_hist.png
-into the output folder; for several of them also <first stem>_det.all.png with all curves. report.html there shows all
-results of the folder with their pictures, also those of earlier runs, which are marked where their score file is gone
-or has changed since; and what made the model: provenance.json and the configuration of the experiment, where they lie
-beside the folder. It needs no other file. The EER is where the linearly interpolated rates of misses and false alarms
-are equal. minDCF(0.01) is the lowest detection cost at a target prior of 0.01, both errors costing 1, divided by the
-cost of the better of accepting and of rejecting all trials.
+into the output folder, and for several score files also <first stem>_det.all.png with all curves. report.html shows all
+results in the folder with their plots, including those of earlier runs, which are marked if their score file is gone or
+has changed. It also shows how the model was made, if provenance.json and the configuration of the experiment lie beside
+the folder. The file is self-contained. The EER is where the linearly interpolated rates of misses and false alarms are
+equal. minDCF(0.01) is the lowest detection cost at a target prior of 0.01 with unit costs, divided by the smaller of
+the costs of accepting and of rejecting all trials.
 
-Intervals say how much the figures would differ for other speakers: speakers are drawn again and again, each with all
-its trials, as utt2spk beside the trial list (or --utt2spk) knows them. Only where nobody knows them trials are drawn,
-which gives intervals that are far too narrow; table and report say which.
+Intervals show how much the figures would vary with other speakers: the bootstrap resamples speakers with all their
+trials, using utt2spk beside the trial list (or --utt2spk). Only if the speakers are unknown are trials resampled, which
+gives intervals that are far too narrow; table and report say which of the two was done.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def parse_options() -> Namespace:
     parser = Parser(__doc__)
     parser.add_argument("trials", type=Path, help="trial list, 'enrol-id test-id target|nontarget' lines")
     parser.add_argument("scores", type=Path, nargs="+", help="score files of these trials, in any order of lines")
-    # Former command lines name it; in all other steps it is the last of the files and folders.
+    # Older command lines name the folder with --out-dir; as in all other steps, it is now the last argument.
     is_named = any(word.partition("=")[0] == "--out-dir" for word in sys.argv[1:])
     if is_named:
         parser.add_argument("--out-dir", required=True, type=Path, help="folder to write to")
@@ -108,7 +108,7 @@ def judge(path: Path, name: str, trials: Trials, options: Namespace) -> System:
         path in options.calibrated,
     )
     check_current(path)
-    # Before it is read: should it change meanwhile, the result is marked rather than taken for that of the new scores.
+    # Identified before reading: if the file changes meanwhile, the result is marked as outdated.
     source = identify(path, options.out_dir)
     scores = read_scores(path)
     joined = join_scores(trials, scores, options.trials, path, options.allow_missing)
@@ -177,6 +177,6 @@ def main() -> None:
 
 
 def title_of(out_dir: Path) -> str:
-    """Name the experiment that a folder of results is in, and the folder where it is not the usual one."""
+    """Return a title with the name of the experiment, and that of the results folder unless it is the usual one."""
     folder = out_dir.resolve()
     return f"Results of {folder.parent.name}" + ("" if folder.name == "results" else f", {folder.name}")

@@ -1,12 +1,12 @@
-"""Print what a network costs and sees: parameters, multiply-accumulates, receptive field, shortest input.
+"""Print the size and cost of a network: parameters, multiply-accumulates, receptive field, shortest input.
 
     utils/model_info.py resnet34
     utils/model_info.py ecapa_tdnn --model.channels 1024
     utils/model_info.py --all
 
 Multiply-accumulates (MACs) are those of convolutions and matrix products for 2 s: 200 frames, or 32,000 samples at
-16 kHz. The receptive field is what one frame before the pooling over time depends on, gates that see the whole
-utterance left aside; frames are taken every 10 ms.
+16 kHz. The receptive field is the input that one frame before the pooling over time depends on, not counting gates that
+depend on the whole utterance, with frames of 10 ms.
 """
 
 from __future__ import annotations

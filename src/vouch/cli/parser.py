@@ -1,4 +1,4 @@
-"""What all scripts share: strict options with help, and errors as one line."""
+"""The command-line parser of all scripts: strict options with help, and errors in one line."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults after each option, the description as it is written."""
+    """Help formatter that shows the default of each option and keeps the line breaks of the description."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        # Not `in`: 0 equals False, and a default of 0 is worth showing.
+        # Compared by identity, since 0 equals False and a default of 0 is worth showing.
         if action.default is None or action.default is False or action.default in ("", argparse.SUPPRESS):
             return action.help
         return super()._get_help_string(action)
@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None) -> None:
         super().__init__(description=description, formatter_class=_Formatter, allow_abbrev=False)
-        # What `type=int` and `type=float` mean in all scripts.
+        # All scripts parse `type=int` and `type=float` strictly.
         self.register("type", int, plain_int)
         self.register("type", float, plain_float)
 
@@ -52,14 +52,14 @@ class Parser(argparse.ArgumentParser):
     def parse_with_overrides(
         self, sections: Sequence[str], describe: Callable[[list[str], dict[str, str]], str] | None = None
     ) -> tuple[argparse.Namespace, dict[str, str]]:
-        """Parse a command line on which configuration options such as `--loss.margin 0.3` may stand anywhere.
+        """Parse a command line with configuration options such as `--loss.margin 0.3` at any position.
 
         Parameters
         ----------
         sections : sequence of str
-            Sections of the configuration; `--SECTION VALUE` and `--SECTION.OPTION VALUE` are taken out.
+            Sections of the configuration; `--SECTION VALUE` and `--SECTION.OPTION VALUE` belong to it.
         describe : callable, optional
-            Given the other words and the configuration options, returns what --help says of the sections.
+            Function of the other words and the configuration options that returns the help on the sections.
 
         Returns
         -------
@@ -85,7 +85,7 @@ class Parser(argparse.ArgumentParser):
         return self.parse_args(words), overrides
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
-        """Print the help; unlike argparse's own, it does not pass over a disk that is full."""
+        """Print the help; unlike argparse, this reports a full disk."""
         if file is not None:
             file.write(self.format_help())
             return
@@ -105,9 +105,9 @@ class Parser(argparse.ArgumentParser):
 def catch_stops(stop: Callable[[signal.Signals], None]) -> None:
     """Call `stop` at the first signal that asks this process to end: SIGTERM, SIGHUP or SIGINT.
 
-    Only at the first. Several may arrive for one reason, as when a terminal is closed or `timeout` ends a whole group
-    of processes, and a second one must not cut short what the first has begun to tidy up. What is ignored stays so:
-    SIGHUP under nohup, SIGINT of a job in the background of a shell.
+    Further signals are ignored, so that they do not interrupt the clean-up: several can arrive for one reason, as when
+    a terminal is closed or `timeout` ends a process group. Signals that were ignored before stay ignored, such as
+    SIGHUP under nohup and SIGINT for background jobs of a shell.
     """
     caught = [n for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT) if signal.getsignal(n) is not signal.SIG_IGN]
 
@@ -121,7 +121,7 @@ def catch_stops(stop: Callable[[signal.Signals], None]) -> None:
 
 
 def run_main(main: Callable[[], None]) -> NoReturn:
-    """Run a script's `main`; what the user can mend becomes one line on stderr and exit status 1."""
+    """Run a script's `main`; errors that the user can mend become one line on stderr and exit status 1."""
     program = os.path.basename(sys.argv[0])
     sys.excepthook = sys.__excepthook__
     received: list[signal.Signals] = []
@@ -143,11 +143,11 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         say_interrupted()
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our output (head, less) went away; that is its right.
+        # The reader of our output (head, less) has closed it, which is not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:
-        # Compiled modules, those of matplotlib among them, may turn the end that was asked for into an error of their
+        # Compiled modules such as those of matplotlib may turn the exception that ends the script into one of their
         # own.
         if received:
             if received[0] == signal.SIGINT:

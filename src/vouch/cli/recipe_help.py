@@ -1,4 +1,4 @@
-"""The part of --help on the options of a recipe: of the chosen model, of the chosen loss, and of the training."""
+"""Formats the part of --help on the options of the chosen model, the chosen loss and the training."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from vouch.training.config import Config
 from vouch.training.train_options import TrainOptions
 
 WIDTH = 100
-# Tables that docstrings refer to: what a person can type are the names in them.
+# Tables that docstrings refer to; the help lists the names in them.
 TABLES = {"`POOLINGS`": POOLINGS}
 
 
 def describe_recipe(config: Config) -> str:
-    """Return lines on every option of `config`; the values that it has stand in brackets."""
+    """Return lines on every option of `config`, with the current values in brackets."""
     model, loss = config.network.name, config.loss.name
     normalizations = (*NORMALIZATIONS, "none")
     lines = [

@@ -2,14 +2,14 @@
 
     steps/score_trials.py data/test/trials exp/embeddings/test/embedding.scp exp/scores/trials.txt
 
-Writes `enrol-id test-id score` for each trial, in the order of the trial list; larger scores are for the same speaker.
---backend cosine: of the angle between the embeddings, from -1 to 1. plda: log-likelihood ratio of a model that
-steps/train_plda.py makes. distance: minus the mean distance of all pairs of crops, from -2 to 0; the embeddings are
-those of `steps/extract_embeddings.py --crops 10`.
+Writes `enrol-id test-id score` for each trial, in the order of the trial list; larger scores mean the same speaker.
+--backend cosine gives the cosine of the angle between the embeddings, from -1 to 1; plda the log-likelihood ratio of a
+model from steps/train_plda.py; distance the negative mean distance of all pairs of crops, from -2 to 0, for embeddings
+from `steps/extract_embeddings.py --crops 10`.
 
-An enrolment is one utterance, or several with --enrol-map. --enrol-average says what stands for these: mean, of the
-embeddings as they are; unit-mean, of the embeddings after centring, LDA and scaling to length 1; or scores, the mean of
-the scores of each. It is unit-mean for cosine, mean for plda, and for distance always scores.
+An enrolment is one utterance, or several with --enrol-map. --enrol-average says how to combine these: mean averages the
+embeddings; unit-mean averages them after centring, LDA and scaling to length 1; scores averages their scores. The
+default is unit-mean for cosine and mean for plda; distance always uses scores.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vouch.kaldi.lineage.records import check_one_model, write_record
 from vouch.scoring.backends import DEFAULT_AVERAGES
 from vouch.scoring.stream import Sources, score_file
 
-# More do not help: the memory that embeddings are read from is shared.
+# More threads do not help, since they share the memory bandwidth for reading embeddings.
 MOST_THREADS = 8
 
 

@@ -1,4 +1,4 @@
-"""The options that say how embeddings are compared, which the scripts of scoring and of normalisation share."""
+"""Options for comparing embeddings, shared by the scripts for scoring and score normalisation."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def add_backend_options(parser: ArgumentParser) -> None:
 
 
 def check_backend_options(options: Namespace) -> None:
-    """Refuse options that have no meaning together."""
+    """Raise an error for options that contradict each other."""
     if options.backend == "plda" and options.plda is None:
         raise VouchError("--backend plda needs --plda MODEL, which steps/train_plda.py makes")
     if options.backend != "plda" and (options.plda is not None or options.plda_length is not None):
@@ -67,9 +67,9 @@ def check_backend_options(options: Namespace) -> None:
 
 
 def check_outputs(options: Namespace, name: str, outputs: Iterable[Path] = ()) -> None:
-    """Refuse to overwrite an input.
+    """Raise an error if an output would overwrite an input.
 
-    The option `name` is the file to write, or where the files `outputs` are; the other paths are read.
+    The option `name` is the file to write, or the place of the files `outputs`; all other paths are inputs.
     """
     written: list[Path] = list(outputs) or [getattr(options, name)]
     for output in filter(Path.exists, written):
@@ -81,7 +81,7 @@ def check_outputs(options: Namespace, name: str, outputs: Iterable[Path] = ()) -
 
 
 def sources_of(options: Namespace) -> list[Path]:
-    """Return the files that scores follow from, beside the trials themselves."""
+    """Return the files that the scores depend on, except the trial list."""
     files = [options.embeddings, options.lda, options.plda, options.enrol_map]
     if options.mean not in (None, "data"):
         files.append(Path(options.mean))
@@ -89,7 +89,7 @@ def sources_of(options: Namespace) -> list[Path]:
 
 
 def load_backend(options: Namespace) -> Backend:
-    """Read what is needed to compare; `options.embeddings` are those of the trials."""
+    """Read what the backend needs; `options.embeddings` are the embeddings of the trials."""
     if options.backend == "distance":
         return DistanceBackend(not options.keep_length)
     prepare = load_preparation(options.mean, options.lda, options.embeddings)

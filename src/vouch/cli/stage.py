@@ -1,4 +1,4 @@
-"""What the scripts of the heavy stages share: the device, jobs, progress, and the closing lines."""
+"""Shared code of the scripts of heavy stages: device, jobs, progress, and final messages."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from vouch.jobs.launch import launch
 from vouch.jobs.results import Outcome, Work
 from vouch.jobs.shards import Shards
 
-# Bytes of the largest buffers that are made anew for each utterance or batch, see `keep_freed_memory`; of larger ones
-# glibc learns nothing.
+# Size in bytes of the largest buffers that are allocated for each utterance or batch, see `keep_freed_memory`; glibc
+# does not adapt to larger ones.
 KEPT_BYTES = 31 << 20
 SECONDS_BETWEEN_LINES = 60.0
 LAUNCHER = Path(__file__).resolve().parents[3] / "utils/run.py"
@@ -32,25 +32,25 @@ LOG_TAIL = 4096  # bytes at the end of a job's log
 
 
 def keep_freed_memory() -> None:
-    """Tell the allocator to keep freed memory, which the kernel would otherwise have to clear at each new allocation.
+    """Make the allocator keep freed memory, which the kernel would otherwise clear at each new allocation.
 
-    How much is kept, glibc derives from the largest block that was ever freed; without this, computing features spends
-    as long in the kernel as in arithmetic. Other C libraries do as they please.
+    glibc derives how much it keeps from the largest block ever freed. Without this, computing features spends as much
+    time in the kernel as in arithmetic. With other C libraries this has no effect to rely on.
     """
     torch.empty(KEPT_BYTES, dtype=torch.uint8)
 
 
 class ProgressBar:
-    """A bar on a terminal; elsewhere, as in the log of a cluster, a line on stderr every minute.
+    """Progress bar on a terminal; elsewhere, as in the log of a job, a line on stderr every minute.
 
     Parameters
     ----------
     unit : str
-        What is counted.
+        Name of the items that are counted.
     total : int, optional
-        How many there are, if that is known already.
+        Number of items, if known.
     done : int
-        How many are done already.
+        Number of items that are already done.
     """
 
     def __init__(self, unit: str, total: int | None = None, done: int = 0) -> None:
@@ -65,21 +65,21 @@ class ProgressBar:
         self.close()
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Close the bar and leave it on the screen."""
         self._bar.close()
 
     def is_due(self) -> bool:
-        """Whether there is a bar, or else time for a line."""
+        """Return whether there is a bar, or it is time for a line."""
         return not self._bar.disable or time.monotonic() >= self._next_line
 
     def update(self, count: int) -> None:
-        """Count some as done."""
+        """Add `count` finished items."""
         self._done += count
         self._bar.update(count)
         self._write_line("")
 
     def show(self, text: str, done: int, total: int) -> None:
-        """Say what is going on, and how many of how many are done."""
+        """Show a text and how many of how many items are done."""
         self._done, self._total = done, total
         if not self._bar.disable:
             self._bar.n, self._bar.total = done, total
@@ -97,14 +97,14 @@ class ProgressBar:
 
 
 class JobProgress:
-    """How far jobs are, as a bar on a terminal or as a line every minute; see `ProgressBar`.
+    """Progress of jobs, as a bar on a terminal or as a line every minute; see `ProgressBar`.
 
     Parameters
     ----------
     shards : Shards
-        What they make.
+        Shards that the jobs make.
     jobs : int
-        How many there are.
+        Number of jobs.
     """
 
     def __init__(self, shards: Shards, jobs: int) -> None:
@@ -118,12 +118,12 @@ class JobProgress:
         self._bar.close()
 
     def look(self, logs: Sequence[Path]) -> None:
-        """Tell, if it is time to, how many jobs and utterances are done.
+        """Show, if it is time, how many jobs and utterances are done.
 
         Parameters
         ----------
         logs : sequence of Path
-            Log files of the jobs that have one already; each job writes its progress there every minute.
+            Existing log files of the jobs; each job writes its progress there every minute.
         """
         if not self._bar.is_due():
             return
@@ -134,7 +134,7 @@ class JobProgress:
 
 
 def _last_count(log: Path) -> int:
-    """Return how many utterances a job has done, as its log last said; 0 if it says nothing or cannot be read here."""
+    """Return the last number of finished utterances in a job's log; 0 if there is none or it cannot be read here."""
     with contextlib.suppress(OSError), open(log, "rb") as file:
         file.seek(max(0, log.stat().st_size - LOG_TAIL))
         found = re.findall(rb"^(\d+) of \d+ utt done$", file.read(), re.MULTILINE)
@@ -144,7 +144,7 @@ def _last_count(log: Path) -> int:
 
 @contextlib.contextmanager
 def memory_advice(advice: str) -> Iterator[None]:
-    """Add to an error about short memory what would need less; `VouchError` of one line."""
+    """Turn an out-of-memory error into a one-line `VouchError` with advice on how to need less."""
     try:
         yield
     except Exception as error:
@@ -187,31 +187,31 @@ def run_shards(
     threads: int = 1,
     check: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcome | None:
-    """Make all shards, here or in `args.nj` jobs, and write the table that lists their archives.
+    """Make all shards, in this process or in `args.nj` jobs, and write the table that lists their archives.
 
     Parameters
     ----------
     args : argparse.Namespace
-        With the options of `add_job_options`.
+        Parsed options, including those of `add_job_options`.
     shards : Shards
-        What to make.
+        The shards to make.
     scp : Path
-        The table to write; the logs of jobs go to `log/` beside it.
+        Table to write; logs of jobs go to `log/` beside it.
     make_work : callable
-        Returns the work of a shard; not called where jobs do it.
+        Function that returns the work on a shard; it is called only where the shards are made.
     beside : callable
-        Writes what belongs to the same output, before the table.
+        Function that writes further files of the same output, before the table.
     listed_too : mapping of str to str
-        Further lines of the table.
+        Further entries of the table.
     threads : int
-        Number of PyTorch's threads when there is one job; 0: PyTorch's default.
+        Number of PyTorch's threads if there is only one job; 0: PyTorch's default.
     check : callable
-        May refuse the outcome, see `Shards.finish`.
+        Function that may reject the outcome, see `Shards.finish`.
 
     Returns
     -------
     Outcome or None
-        The outcome; None inside a job, which leaves the rest to the script that started it.
+        The outcome; None inside a job, since the script that started the jobs does the rest.
     """
     if args.nj < 1:
         raise VouchError(f"--nj {args.nj}: needs at least 1 job")
@@ -221,11 +221,11 @@ def run_shards(
         raise VouchError(f"--max-failed {args.max_failed}: is a share, from 0 to 1")
     keep_freed_memory()
     if args.job:
-        # One thread a job: jobs that each take all cores only wait for each other.
+        # One thread per job, because jobs that each use all cores slow each other down.
         torch.set_num_threads(1)
         job, jobs = (int(number) for number in args.job.split("/"))
         total, already = shards.count(job, jobs)
-        # Its log is no terminal: it gets the lines by which `JobProgress` knows how far the job is.
+        # The log of a job is not a terminal, so the bar prints the lines that `JobProgress` reads.
         with ProgressBar("utt", total, already) as bar:
             shards.run(make_work(), job, jobs, bar.update)
         return None

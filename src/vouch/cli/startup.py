@@ -1,6 +1,6 @@
-"""What every script does before large imports: a wrong Python, a missing package or Ctrl-C there end in one line.
+"""Reports a wrong Python, a missing package or Ctrl-C during a script's imports in one line.
 
-Needs nothing but Python's standard library, and can be read by Pythons that are too old for the rest.
+Uses only Python's standard library, with syntax that Pythons too old for the rest can read.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ else:  # installed by pip
 
 
 def guard_imports(name: str) -> None:
-    """Make failures of the imports that follow one line; `vouch.cli.parser.run_main` takes over after them.
+    """Turn failures of the following imports into one line; after the imports, `vouch.cli.parser.run_main` does that.
 
     Parameters
     ----------
     name : str
-        `__name__` of the script; nothing is done where it is not run but imported, by a test or another script.
+        `__name__` of the script; nothing is done if the script is imported, by a test or another script.
     """
     if name != "__main__":
         return
@@ -34,28 +34,28 @@ def guard_imports(name: str) -> None:
     if wrong:
         sys.exit(f"{_program()}: error: {wrong}; {ADVICE}")
     if sys.stdout is None:
-        # The first file that is opened would get its number, and what is printed.
+        # Otherwise the first file that is opened would get its number, and receive what is printed.
         sys.exit(f"{_program()}: error: the standard output is closed")
     sys.excepthook = _explain
-    # Not where it is ignored, as by a job in the background of a shell.
+    # SIGINT stays ignored if it already is, as for a background job of a shell.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
 
 
 def missing_package(error: BaseException) -> str | None:
-    """Return one line about an import that failed because this Python has not the packages of Vouch, else None."""
+    """Return a line about an import that failed because a package of Vouch is missing; None for other errors."""
     if not isinstance(error, ImportError) or (error.name or "").split(".")[0] not in required_modules():
         return None
     return f"{sys.executable} lacks packages or has others than {NEEDED} ({error}); {ADVICE}"
 
 
 def say_interrupted() -> None:
-    """Tell on stderr that the script was interrupted."""
+    """Report on stderr that the script was interrupted."""
     print(f"{_program()}: interrupted; the same command starts again where that is possible", file=sys.stderr)
 
 
 def _interrupt(number: int, frame: object) -> None:
-    # At once: nothing is open yet, and compiled modules turn an exception during their import into one of their own.
+    # Exit immediately: nothing is open yet, and compiled modules would replace an exception during their import.
     say_interrupted()
     sys.stderr.flush()
     os._exit(130)

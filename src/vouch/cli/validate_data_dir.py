@@ -1,13 +1,13 @@
-"""Check a data directory: Kaldi's rules for its tables and, with --audio, all its recordings and trials.
+"""Check a data directory: the tables against Kaldi's rules and, with --audio, all recordings and trials.
 
     utils/validate_data_dir.py --no-feats --no-text egs/demo/data/train
     utils/validate_data_dir.py --audio --no-text --against egs/demo/data/test egs/demo/data/train
 
-Each finding names file, line and reason; errors make the exit status 1, warnings do not. Of features the headers are
-looked at where the archives are there: vectors, matrices of 0 frames, differing dimensions; with --features all numbers
-are read. With --audio every recording is read: whether it is readable, its sampling rate, channels, duration, silence,
-clipping, NaN, and whether it occurs twice. A run that was interrupted goes on where it was. Stage 1 makes such checks
-of samples too, or stage 3 for networks that take waveforms; stage 0 looks at headers only.
+Each finding has file, line and reason. Errors make the exit status 1, warnings do not. Of features, only headers are
+checked (vectors, matrices of 0 frames, differing dimensions), where the archives exist; with --features all numbers are
+read. --audio reads every recording and checks whether it is readable, its sampling rate, channels, duration, silence,
+clipping, NaN, and whether it occurs twice. An interrupted run continues where it stopped. Stage 1 checks samples too,
+or stage 3 for networks that take waveforms; stage 0 reads headers only.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RECORD = ".doctor.jsonl"
 
 
 def parse_options() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("dir", type=Path, help="data directory")
     parser.add_argument("--no-feats", action="store_true", help="feats.scp need not be there")
@@ -62,7 +62,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def load(path: Path, need: Sequence[str], report: Report) -> DataDir | None:
-    """Load a directory, or report why nothing more can be said about it."""
+    """Load a directory, or report why it cannot be checked further."""
     try:
         return DataDir.load(path, need)
     except VouchError as error:
@@ -71,7 +71,7 @@ def load(path: Path, need: Sequence[str], report: Report) -> DataDir | None:
 
 
 def examine(options: argparse.Namespace, report: Report) -> None:
-    """Read all recordings if asked for, and report what is wrong with them, the trials, and the division of data."""
+    """Read all recordings if requested, and report faults of recordings and trials, and data shared with other sets."""
     need = ["wav.scp"] if options.audio else []
     data = load(options.dir, need, report)
     other = load(options.against, need, report) if options.against else None
@@ -99,7 +99,7 @@ def examine(options: argparse.Namespace, report: Report) -> None:
 
 
 def print_report(options: argparse.Namespace, report: Report) -> None:
-    """Print the findings and their numbers, and write all of them to a file if asked for."""
+    """Print the first findings and the numbers of all, and write all to a file if requested."""
     for line in report.shorten(options.show):
         print(line)
     if report.findings or options.audio:
@@ -109,7 +109,7 @@ def print_report(options: argparse.Namespace, report: Report) -> None:
 
 
 def main() -> None:
-    """Validate."""
+    """Check the directory, and exit with status 1 if there are errors."""
     options = parse_options()
     report = validate_data_dir(options.dir, waive(name for name in WAIVERS if getattr(options, name.replace("-", "_"))))
     if options.audio or options.against:

@@ -1,11 +1,11 @@
-"""Tell whether two recordings are of the same speaker.
+"""Decide whether two recordings are of the same speaker.
 
     steps/verify.py a.wav b.wav --model exp/mine/final.pt --calibration exp/mine/calibration.json --prior 0.01
 
-Prints the score (cosine of the two embeddings), and with --calibration, a file that steps/calibrate.py fitted to such
-scores, the log-likelihood ratio and the decision. --prior says how probable it is, before listening, that the speakers
-are the same: the decision then makes the fewest errors. --false-alarm says how often different speakers may be taken
-for one.
+Prints the score (cosine of the two embeddings) and, with --calibration (a file that steps/calibrate.py fitted to such
+scores), the log-likelihood ratio and the decision. With --prior, the probability of the same speaker before listening,
+the decision makes the fewest errors. --false-alarm instead limits how often different speakers are accepted as the
+same.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def parse_options() -> Namespace:
 
 
 def find_threshold(options: Namespace, calibration: Calibration | None) -> float | None:
-    """Return the log-likelihood ratio from which on the speakers are said to be the same; None: nothing is said."""
+    """Return the log-likelihood ratio from which on to accept; None: no decision is made."""
     if calibration is None:
         if options.prior is not None or options.false_alarm is not None:
             raise VouchError("--prior and --false-alarm need --calibration: a cosine alone says nothing about either")
@@ -58,14 +58,14 @@ def find_threshold(options: Namespace, calibration: Calibration | None) -> float
 
 
 def load_centre(mean: str | None) -> Preparation:
-    """Read what `steps/score_trials.py --mean` read; that of its trials is not known here."""
+    """Read the mean that `steps/score_trials.py --mean` used; "data" is not possible for two recordings."""
     if mean == "data":
         raise VouchError("--mean data: two recordings have no mean to speak of; give the embedding.scp that was scored")
     return load_preparation(mean, None, "")
 
 
 def check_loudness(samples: np.ndarray, rate: int) -> list[str]:
-    """Refuse silence, and return what makes a comparison doubtful."""
+    """Raise an error for silence, and return the faults that make a comparison doubtful."""
     faults = judge_loudness(measure_loudness(samples, rate))
     if "silence" in faults:
         raise VouchError(f"{faults['silence']}; there is nobody to compare")
@@ -73,7 +73,7 @@ def check_loudness(samples: np.ndarray, rate: int) -> list[str]:
 
 
 def decimal(value: float) -> str:
-    """Return four decimals; what rounds to zero has no sign."""
+    """Format with four decimals, without a sign if the result is zero."""
     return f"{round(value, 4) + 0.0:.4f}"
 
 

@@ -1,4 +1,4 @@
-"""Unpack zip and tar archives, whole or in pieces, without a path that leaves the target."""
+"""Unpacks zip and tar archives, whole or split, and refuses paths that lead out of the target folder."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 BLOCK = 1 << 20
-# An archive that unpacks to more times its size holds no recordings.
+# Largest ratio of unpacked to packed size; no archive of recordings exceeds it.
 MAX_RATIO = 100
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-# What a member takes in a tar archive beside its content; millions of empty files are a bomb too.
+# Size of a tar header for each member; it counts, since millions of empty files fill a disk too.
 HEADER = 512
-# What LZMA needs to look back on is no longer than the content; its usual settings set aside up to 64 MiB, and some
-# round the length up to a power of two.
+# Largest LZMA dictionary that is always accepted. A dictionary need not be longer than the content, but usual settings
+# request up to 64 MiB, and some round up to a power of two.
 LARGEST_USUAL_DICTIONARY = 1 << 26
-# Bytes of a name or of attributes that stand before a member; file systems know names of 255, and paths of 4096.
+# Largest name or attributes of a member in bytes; file systems allow names of 255 and paths of 4096 bytes.
 LONGEST_NOTE = 1 << 16
 _NOTES = {
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
@@ -38,7 +38,7 @@ _NOTES = {
 
 
 class Member(NamedTuple):
-    """One entry of an archive: a file, or something else that is not unpacked.
+    """One entry of an archive: a regular file, or something that is not unpacked.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Member(NamedTuple):
     is_file : bool
         Whether it is a regular file.
     open : callable
-        Gives its content.
+        Function that opens its content.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Member(NamedTuple):
 
 
 class Pieces(io.RawIOBase):
-    """Several files read as one: an archive that was split does not have to be put together on the disk."""
+    """Reads several files as one, so that a split archive need not be joined on disk."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = list(paths)
@@ -110,20 +110,20 @@ class Pieces(io.RawIOBase):
 def unpack(
     name: str, pieces: Sequence[Path], target: Path, wanted: Callable[[str], bool] = lambda name: True
 ) -> list[str]:
-    """Unpack an archive; files that are there with the right size are kept, so that an interrupted call goes on.
+    """Unpack an archive; existing files of the right size are kept, so that an interrupted call can be continued.
 
-    Each file appears whole or not at all. Links and devices are not made.
+    Each file appears whole or not at all. Links and devices are not created.
 
     Parameters
     ----------
     name : str
-        Name of the archive; its suffix tells the format.
+        Name of the archive; its suffix determines the format.
     pieces : sequence of Path
-        The archive, or the parts that it was split into, in order.
+        The archive, or its parts in order.
     target : Path
-        Folder.
+        Folder to unpack into.
     wanted : callable
-        Which members to unpack, by their names.
+        Function that returns whether to unpack a member, by its name.
 
     Returns
     -------
@@ -133,8 +133,8 @@ def unpack(
     Raises
     ------
     VouchError
-        The archive is damaged, holds a name that leads out of the target, unpacks to more than 100 times its size, or
-        holds names of more than 64 KiB; the disk is full.
+        The archive is damaged, a member's name leads out of the target or is longer than 64 KiB, it unpacks to more
+        than 100 times its size, or the disk is full.
     """
     left_out, total, folders = [], 0, set()
     bound = MAX_RATIO * sum(path.stat().st_size for path in pieces)
@@ -167,7 +167,7 @@ def unpack(
             if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno is not None):
                 where = getattr(error, "filename", None) or target
                 raise VouchError(f"{where}: {reason(error)}; what is unpacked is kept") from None
-            # Damage makes the modules fail in a dozen ways, with TypeError and IndexError among them.
+            # On damaged archives the modules raise a dozen kinds of exceptions, TypeError and IndexError among them.
             text = f"{name}: the archive is damaged ({reason(error)}); remove {pieces[0]} to get it again"
             raise VouchError(text) from None
     return left_out
@@ -193,10 +193,10 @@ def _members(name: str, file: IO[bytes]) -> Iterator[Member]:
 
 
 def _check_dictionary(file: IO[bytes], info: zipfile.ZipInfo) -> None:
-    """Refuse a member whose LZMA header asks for a dictionary, and so for memory, far larger than its content.
+    """Raise an error for a member whose LZMA header requests a dictionary far larger than its content.
 
-    `zipfile` sets it aside unasked, and neither checksum nor directory covers the number. Where it stands: PKWARE's
-    APPNOTE.TXT, 4.3.7 (lengths of the name and of the extra field) and 5.8.8 (what comes before the data).
+    `zipfile` allocates it without a check, and no checksum covers the number. Its position is given in PKWARE's
+    APPNOTE.TXT, 4.3.7 (lengths of the name and of the extra field) and 5.8.8 (bytes before the data).
     """
     if info.compress_type != zipfile.ZIP_LZMA:
         return
@@ -209,10 +209,10 @@ def _check_dictionary(file: IO[bytes], info: zipfile.ZipInfo) -> None:
 
 
 class _Header(tarfile.TarInfo):
-    """A header of a tar archive whose stated sizes are checked, so that a damaged one does not read gigabytes.
+    """A tar header whose sizes are checked, so that a damaged archive does not fill the memory.
 
-    `tarfile` reads names and attributes whole, and lists of the pieces of a sparse file to their end: two megabytes
-    can unpack to gigabytes of either.
+    `tarfile` reads names, attributes and lists of the pieces of sparse files completely; two megabytes can unpack to
+    gigabytes of these.
     """
 
     @classmethod
@@ -225,7 +225,7 @@ class _Header(tarfile.TarInfo):
         return info
 
     def _proc_gnusparse_10(self, *_: object) -> NoReturn:
-        """Called by `tarfile` where the list of the pieces stands before the content of a sparse file."""
+        """Raise an error; `tarfile` calls this if a list of pieces precedes the content of a sparse file."""
         raise tarfile.HeaderError("a sparse file in many pieces")
 
 

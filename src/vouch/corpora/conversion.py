@@ -1,4 +1,4 @@
-"""Convert a tree of recordings to 16 kHz mono once, so that training need not decode them in every epoch."""
+"""Converts a tree of recordings to 16 kHz mono once, so that training need not decode them in every epoch."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ ENCODINGS = {"wav": "pcm_s16le", "flac": "flac"}
 def convert_tree(source: Path, target: Path, suffix: str, encoding: str, threads: int) -> dict[str, str]:
     """Convert each `<source>/.../<name><suffix>` to a 16 kHz mono, 16-bit `<target>/.../<name>.<encoding>`.
 
-    What is there is kept. `<target>.failed` lists the files that could not be converted, with the reasons; the next
-    call tries those again.
+    Existing files are kept. `<target>.failed` lists the files that could not be converted, with the reasons; the next
+    call tries them again.
 
     Parameters
     ----------
     source, target : Path
-        Folders.
+        The folders.
     suffix : str
         Ending of the recordings' names, such as ".m4a".
     encoding : "wav" or "flac"
     threads : int
-        Programs at a time.
+        Number of ffmpeg processes at a time.
 
     Returns
     -------
     dict of str to str
-        Reason for each file of the source, as a path below it, that could not be converted.
+        Reason for each file that could not be converted, by its path below the source.
 
     Raises
     ------
@@ -81,13 +81,13 @@ def _is_done(path: Path) -> bool:
 
 
 def _convert(source: Path, target: Path, encoding: str, name: str) -> str:
-    """Convert one file; returns the reason if it fails, in one line."""
+    """Convert one file; return the reason in one line if it fails, else an empty text."""
     path = _converted(target, name, encoding)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.partial")
-    # ffmpeg would write through a link of this name.
+    # Otherwise ffmpeg would write through a link of this name.
     unfinished.unlink(missing_ok=True)
-    # "file:" keeps ffmpeg from taking a name for an option or an address.
+    # "file:" keeps ffmpeg from taking a name for an option or a URL.
     command = ["ffmpeg", "-v", "error", "-nostdin", "-y", "-i", f"file:{source / name}", "-vn", "-ac", "1"]
     command += ["-ar", "16000", "-sample_fmt", "s16", "-c:a", ENCODINGS[encoding], "-f", encoding, f"file:{unfinished}"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""Passwords and access keys: from a file, from the environment or from the keyboard, never from a command line."""
+"""Reads passwords and access keys from a file, the environment or the terminal, never from a command line."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vouch.kaldi.tables import read_lines
 
 @dataclass
 class Credentials:
-    """The secrets of one server, asked for when they are first needed.
+    """Secrets for one server, read when they are first needed.
 
     Attributes
     ----------
     prefix : str
         Prefix of the environment variables <prefix>_KEY, <prefix>_USER and <prefix>_PASSWORD.
     file : Path, optional
-        One line, a key, or two, user and password; None for the environment or the keyboard.
+        File with one line (a key) or two (user and password); None: environment or terminal.
     ask : callable
-        Given what to ask for and whether it must not be seen, returns what somebody types; "" where nobody does.
+        Function of a prompt and whether to hide the input that returns what is typed; "" without a terminal.
     """
 
     prefix: str
@@ -31,16 +31,16 @@ class Credentials:
     _known: dict[str, str] = field(default_factory=dict, repr=False)
 
     def key(self) -> str:
-        """Return the access key; `VouchError` if it is in none of the places."""
+        """Return the access key; `VouchError` if it is not found."""
         return self._find("KEY", "an access key", line=0, lines=1)
 
     def login(self) -> tuple[str, str]:
-        """Return user and password; `VouchError` if they are in none of the places."""
+        """Return user and password; `VouchError` if they are not found."""
         user = self._find("USER", "a user", line=0, lines=2)
         return user, self._find("PASSWORD", "a password", line=1, lines=2)
 
     def advice(self) -> str:
-        """Say where the secrets are looked for."""
+        """Return a text on where to provide the secrets."""
         return f"{self.prefix}_KEY, or {self.prefix}_USER and {self.prefix}_PASSWORD, or --login FILE"
 
     def _find(self, what: str, words: str, line: int, lines: int) -> str:
@@ -60,6 +60,6 @@ class Credentials:
             return content[line]
         variable = f"{self.prefix}_{what}"
         if variable in os.environ:
-            # Taken out: programs that are started later need not inherit it.
+            # Removed from the environment, so that programs started later do not inherit it.
             return os.environ.pop(variable)
         return self.ask(f"{self.prefix} {words.partition(' ')[2]}", what != "USER")

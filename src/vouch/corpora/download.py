@@ -1,4 +1,4 @@
-"""Download large files: interrupted ones are gone on with, finished ones are checked, and mishaps are one line."""
+"""Downloads large files: continues interrupted downloads, checks finished ones, and reports errors in one line."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from vouch.base.errors import VouchError, one_line
 from vouch.base.files import open_exclusive, read_json, read_text, write_text
 from vouch.corpora.server import SECONDS, Server
 
-TRIES = 5  # in a row without a byte more
-FIRST_WAIT = 1.0  # seconds before the second try; twice as long before each further one
+TRIES = 5  # consecutive attempts that receive nothing
+FIRST_WAIT = 1.0  # seconds before the second attempt, doubled before each further one
 BLOCK = 1 << 18
-PASSING = {202, 408, 425, 429, 500, 502, 503, 504}  # statuses that may be others a moment later
+PASSING = {202, 408, 425, 429, 500, 502, 503, 504}  # HTTP statuses of temporary failures
 RECORD = ".verified.json"
-SIZE = "[0-9]{1,18}"  # of a file in bytes; Python refuses to read numbers of thousands of digits
+SIZE = "[0-9]{1,18}"  # size of a file in bytes; Python refuses to convert numbers of thousands of digits
 
 
 class _Passing(Exception):
@@ -34,27 +34,27 @@ class _Passing(Exception):
 
 
 def fetch(server: Server, name: str, path: Path, md5: str | None = None) -> None:
-    """Make `path` the file `name` of a server.
+    """Download the file `name` of a server to `path`.
 
-    What has arrived is in `<path>.part` until it is complete and has the right checksum; the next call goes on from
-    there. A file that is there already is checked once and kept.
+    Data are written to `<path>.part` until the file is complete and its checksum is right; the next call continues
+    there. An existing file is checked once and kept.
 
     Parameters
     ----------
     server : Server
-        Where to get it from.
+        Server to download from.
     name : str
         Name of the file on the server.
     path : Path
-        Where to put it.
+        Destination.
     md5 : str, optional
-        Its MD5 in hexadecimal; None when that is not known.
+        MD5 digest in hexadecimal; None if it is unknown.
 
     Raises
     ------
     VouchError
-        The server refuses, does not have the file, sends something else or cannot be reached; the disk is full; the
-        checksum is another. What has arrived is kept.
+        The server refuses, lacks the file, sends something else or cannot be reached, the disk is full, or the checksum
+        differs. Data received so far are kept.
     """
     if path.exists():
         if md5 is not None:
@@ -73,7 +73,7 @@ def fetch(server: Server, name: str, path: Path, md5: str | None = None) -> None
 
 
 def check_md5(path: Path, md5: str, advice: str) -> None:
-    """Compare a file with its MD5, unless that was done before and the file has not changed since."""
+    """Compare a file with its MD5 digest, unless this was done before and the file has not changed since."""
     known = _known(path.parent)
     status = path.stat()
     if known.get(path.name) == [md5, status.st_size, status.st_mtime_ns]:
@@ -98,7 +98,7 @@ def _known(folder: Path) -> dict[str, list]:
     try:
         known = read_json(folder / RECORD)
     except VouchError:
-        return {}  # then the checksums are computed again
+        return {}  # the checksums are then computed again
     return known if isinstance(known, dict) else {}
 
 
@@ -109,7 +109,7 @@ def _remember(path: Path, md5: str) -> None:
 
 
 def _fill(server: Server, name: str, part: Path, file: FileIO) -> None:
-    """Receive until the file is complete, repeating the request after temporary failures."""
+    """Receive data until the file is complete, repeating the request after temporary failures."""
     failures = 0
     while True:
         before = os.fstat(file.fileno()).st_size
@@ -160,7 +160,7 @@ def _receive(server: Server, name: str, part: Path, file: FileIO) -> None:
 
 
 def _open(server: Server, name: str, request: Request, have: int) -> HTTPResponse | None:
-    """Return the answer to a request; None if the server says that the partial file is complete already."""
+    """Return the answer to a request; None if the server says that the partial file is already complete."""
     shown = server.shown(name)
     try:
         response = server.open(request)
@@ -178,7 +178,7 @@ def _open(server: Server, name: str, request: Request, have: int) -> HTTPRespons
     except (HTTPException, OSError) as error:
         raise _Passing(f"cannot be reached ({_words(error)})") from None
     except Exception as error:
-        # Our own address was checked; a redirection's, or that of a proxy, may be of any kind.
+        # Our own address was checked; that of a redirection or a proxy may be malformed.
         raise VouchError(f"{shown}: leads to no address that can be followed ({_words(error)})") from None
     if response.status not in (200, 206):
         response.close()
@@ -192,7 +192,7 @@ def _open(server: Server, name: str, request: Request, have: int) -> HTTPRespons
 
 
 def _judge(error: HTTPError, shown: str, server: Server, have: int) -> Exception:
-    """Say what an error status means, as the exception to raise."""
+    """Return the exception to raise for an error status."""
     status = _status(error)
     if error.code in PASSING:
         return _Passing(f"the server answered {status}")
@@ -210,12 +210,12 @@ def _judge(error: HTTPError, shown: str, server: Server, have: int) -> Exception
 
 
 def _status(answer: HTTPResponse | HTTPError) -> str:
-    """Return number and words of an answer's first line."""
+    """Return the number and the words of an answer's status line."""
     return f"{answer.status} {one_line(answer.reason or '')}".strip()
 
 
 def _place(response: HTTPResponse, have: int) -> tuple[int, int | None]:
-    """Return the first byte's position and the size of the whole file, None when that is not known."""
+    """Return the position of the first byte sent, and the size of the whole file or None if it is unknown."""
     if response.status == 206:
         found = re.fullmatch(rf"bytes ({SIZE})-({SIZE})/({SIZE}|\*)", response.headers.get("Content-Range", "").strip())
         if found is None or not int(found[1]) <= int(found[2]):
@@ -224,7 +224,7 @@ def _place(response: HTTPResponse, have: int) -> tuple[int, int | None]:
         if total is not None and total <= int(found[2]):
             raise _Passing("it sent a part that lies behind the file's end")
         return int(found[1]), total
-    # A server that knows no ranges sends the whole file: it is laid over what is there.
+    # A server without support for ranges sends the whole file, which overwrites the existing part.
     length = response.headers.get("Content-Length", "").strip()
     if not length:
         return 0, None
@@ -240,7 +240,7 @@ def _version(response: HTTPResponse) -> str:
 
 
 def _begun_version(part: Path) -> str:
-    """Return the version of the file that was begun; empty when it is not known."""
+    """Return the version of the partial file, or an empty text if it is unknown."""
     try:
         version = read_text(_mark(part), most=BLOCK)
     except VouchError:
@@ -259,14 +259,14 @@ def _check_space(part: Path, needed: int) -> None:
 
 
 def _copy(response: HTTPResponse, file: FileIO, part: Path, total: int | None, progress: tqdm) -> int:
-    """Write what arrives at the file's position and return the position after it."""
+    """Write the received data at the file's position, and return the position after it."""
     position = file.tell()
-    # A server may hold the connection open after the last byte.
+    # Stop at the expected size, because a server may keep the connection open after the last byte.
     while total is None or position < total:
         try:
             block = response.read1(BLOCK if total is None else min(BLOCK, total - position))
         except Exception as error:
-            # Chunks whose sizes are no numbers are among it.
+            # This includes chunked transfers with malformed sizes.
             raise _Passing(f"the connection broke ({_words(error)})") from None
         if not block:
             break
@@ -287,7 +287,7 @@ def _write(file: FileIO, block: memoryview, part: Path) -> int:
 
 
 def _words(error: object) -> str:
-    """The words of a network error; never an address, which may hold a key."""
+    """Return the message of a network error, without any URL, which may contain a key."""
     if isinstance(error, TimeoutError):
         return f"nothing came for {SECONDS:.0f} seconds"
     return getattr(error, "strerror", None) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Durations of audio files, from their headers where those know them, else by decoding."""
+"""Determines the durations of audio files, from their headers if those are reliable, otherwise by decoding."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PROBE = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", "s
 
 
 def read_durations(paths: Sequence[str], threads: int) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Find out how long many files are, several at once.
+    """Determine the durations of many files, several at once.
 
     Returns
     -------
     durations : dict of str to float or None
-        Seconds of each file; None where only ffprobe could tell, and it is missing or does not know.
+        Seconds of each file; None if only ffprobe could tell and it is missing or does not know.
     failed : dict of str to str
         Reason for each file that is not readable as audio.
     """
@@ -39,7 +39,7 @@ def read_durations(paths: Sequence[str], threads: int) -> tuple[dict[str, float 
 
 
 def read_duration(path: str) -> float | None:
-    """Return the seconds of one file; None where they are not known. `VouchError` gives the reason without the path."""
+    """Return the seconds of one file; None if unknown. The message of a `VouchError` does not include the path."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -80,7 +80,7 @@ def _probe(path: str) -> float | None:
 
 
 def _parse_answer(content: bytes) -> float | None:
-    """Return the seconds that ffprobe's answer gives; None where it does not know them."""
+    """Return the seconds in ffprobe's answer; None if it does not know them."""
     try:
         found = json.loads(content)
         has_audio = bool(found.get("streams"))

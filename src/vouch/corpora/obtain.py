@@ -1,4 +1,4 @@
-"""The archives of a corpus: taken from the disk or downloaded, and unpacked once."""
+"""Provides the archives of a corpus, from disk or by download, and unpacks them once."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Archive(NamedTuple):
     Attributes
     ----------
     name : str
-        Such as "musan.tar.gz".
+        File name, such as "musan.tar.gz".
     md5 : str
-        In hexadecimal; of the whole, for one that comes in pieces.
+        MD5 digest in hexadecimal; for a split archive, that of the joined file.
     folder : str
-        What it unpacks to, below the root.
+        Folder that it contains, below the root.
     into : str
-        The folder below the root that it is unpacked in.
+        Folder to unpack into, below the root.
     pieces : mapping of str to str
-        File name to MD5 for an archive that comes split; empty otherwise.
+        File name to MD5 digest for the parts of a split archive; empty otherwise.
     """
 
     name: str
@@ -44,26 +44,26 @@ class Archive(NamedTuple):
 
 
 def obtain(archive: Archive, root: Path, server: Server, wanted: Callable[[str], bool] = lambda name: True) -> Path:
-    """Return the folder of an archive below `root`.
+    """Return the folder of an archive below `root`, unpacking the archive if necessary.
 
-    A folder that is there is used as it is, unless unpacking it was interrupted. Otherwise the archive is unpacked,
-    which is taken from `<root>/archives` or downloaded to there; afterwards it is not needed any more.
+    An existing folder is used as it is, unless unpacking it was interrupted. Otherwise the archive is taken from
+    `<root>/archives` or downloaded to there, and unpacked; it is not needed afterwards.
 
     Parameters
     ----------
     archive : Archive
-        Which.
+        The archive.
     root : Path
         Folder of the corpus.
     server : Server
-        Where its files are.
+        Server with its files.
     wanted : callable
-        Which members to unpack, by their names.
+        Function that returns whether to unpack a member, by its name.
 
     Raises
     ------
     VouchError
-        See `fetch` and `unpack`; or the archive does not hold the folder.
+        As from `fetch` and `unpack`, or the archive does not contain the folder.
     """
     folder, into = root / archive.folder, root / archive.into
     unfinished = into / f".{archive.name}.unpacking"

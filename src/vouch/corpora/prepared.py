@@ -1,4 +1,4 @@
-"""Data directories that an adapter makes: written, made anew, and told from those made by hand."""
+"""Writes and replaces the data directories of adapters, without touching directories made by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECORD = ".prepared.json"
 
 
 class DataSet(NamedTuple):
-    """What goes into one data directory.
+    """Content of one data directory.
 
     Attributes
     ----------
@@ -28,13 +28,13 @@ class DataSet(NamedTuple):
     utt2spk : mapping of str to str
         Utterance to speaker.
     utt2dur : mapping of str to float or None
-        Utterance to seconds; None when they are not known.
+        Utterance to duration in seconds; None if it is unknown.
     trials : mapping of str to Trials
         Trial lists by file name ("trials", "trials_easy", ...).
     segments : mapping of str to str
-        Utterance to "recording start end", in seconds; empty: each recording is an utterance.
+        Utterance to "recording start end", in seconds; empty: each recording is one utterance.
     enrol_map : mapping of str to str
-        Enrolment to "utterance ..."; empty: each enrolment is an utterance.
+        Enrolment to "utterance ..."; empty: each enrolment is one utterance.
     """
 
     wav_scp: Mapping[str, str]
@@ -46,7 +46,7 @@ class DataSet(NamedTuple):
 
 
 def check_free(data: Path, names: Collection[str]) -> set[str]:
-    """Return the sets that adapters made in `data`; `VouchError` if one of `names` is there and not of them."""
+    """Return the sets in `data` that adapters made; `VouchError` if one of `names` exists and is not one of them."""
     record = data / RECORD
     with about_file(record, "not a record of stage 0", "remove it and the sets beside it"):
         made = set(json.loads(read_text(record))["sets"]) if record.exists() else set()
@@ -60,21 +60,21 @@ def check_free(data: Path, names: Collection[str]) -> set[str]:
 
 
 def claim(data: Path, names: Collection[str]) -> None:
-    """Record that the folders `names` of `data` are an adapter's; `VouchError` if one is there and was not."""
+    """Record the folders `names` of `data` as made by an adapter; `VouchError` if one exists that was not."""
     made = check_free(data, names)
     write_text(data / RECORD, json.dumps({"sets": sorted(made | set(names))}) + "\n")
 
 
 def write_data_sets(data: Path, sets: Mapping[str, DataSet]) -> None:
-    """Write `<data>/<set>` for each set, in the place of what an earlier run made there.
+    """Write `<data>/<set>` for each set, replacing the output of an earlier run.
 
-    A set whose tables are as before keeps what later stages put beside them (features); of any other set the folder
-    is emptied first, since its features would belong to other audio. A set's `utt2spk` is there only when all else is.
+    If the tables of a set are unchanged, files of later stages beside them (features) are kept. Otherwise the folder is
+    emptied first, since features would belong to other audio. `utt2spk` of a set is written last.
 
     Raises
     ------
     VouchError
-        A folder is there that no adapter made.
+        A folder exists that no adapter made.
     """
     claim(data, sets)
     for name, new in sets.items():

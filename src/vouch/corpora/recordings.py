@@ -1,4 +1,4 @@
-"""What adapters do with the recordings that they found: leave out unusable ones, make data sets, report."""
+"""Shared steps of adapters after finding recordings: drops unusable ones, makes data sets, reports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def check_ffmpeg(paths: Sequence[str], root: Path) -> None:
-    """Raise `VouchError` if there are files that only ffmpeg reads and it is not installed, before anything is done."""
+    """Raise `VouchError` if some files need ffmpeg and it is not installed, before any work is done."""
     needed = [path for path in paths if needs_ffmpeg(path)]
     if needed and shutil.which("ffmpeg") is None:
         raise VouchError(
@@ -31,30 +31,30 @@ def check_ffmpeg(paths: Sequence[str], root: Path) -> None:
 def drop_unreadable(
     root: Path, recordings: Sequence[Recording], threads: int
 ) -> tuple[list[Recording], dict[str, float | None], dict[str, str]]:
-    """Leave out what is not readable as audio, and log a warning for each.
+    """Leave out recordings that are not readable as audio, and log a warning for each.
 
     Parameters
     ----------
     root : Path
-        Folder that the paths of the recordings are below.
+        Folder that the recordings' paths are relative to.
     recordings : sequence of Recording
-        All that were found.
+        All recordings found.
     threads : int
-        Headers read at a time.
+        Number of files read at a time.
 
     Returns
     -------
     usable : list of Recording
         The readable recordings.
     durations : dict of str to float or None
-        Utterance to seconds; None where they are not known.
+        Utterance to duration in seconds; None if it is unknown.
     left_out : dict of str to str
         Reason for each recording that is left out, by its path.
 
     Raises
     ------
     VouchError
-        ffmpeg is needed and missing; or more than 5 % are not readable.
+        ffmpeg is needed and missing, or more than 5 % of the recordings are not readable.
     """
     check_ffmpeg([recording.path for recording in recordings], root)
     full = {str(root / recording.path): recording for recording in recordings}
@@ -82,16 +82,16 @@ def make_set(
     durations: Mapping[str, float | None],
     trials: Mapping[str, Trials],
 ) -> DataSet:
-    """Make a data set of recordings.
+    """Make a data set from recordings.
 
     Parameters
     ----------
     recordings : sequence of Recording
-        Its utterances.
+        Recordings, one for each utterance.
     where : mapping of str to Path
         Utterance to file.
     durations : mapping of str to float or None
-        Utterance to seconds, of all sets; when one is not known no set has `utt2dur`, so that all are alike.
+        Utterance to seconds, for all sets; if one is unknown, no set gets `utt2dur`, so that all sets are alike.
     trials : mapping of str to Trials
         As in `DataSet`.
     """
@@ -103,14 +103,14 @@ def make_set(
 
 
 def write_sets(data: Path, sets: Mapping[str, DataSet]) -> None:
-    """Write data sets (`write_data_sets`) and log a line on each."""
+    """Write data sets with `write_data_sets`, and log a line on each."""
     write_data_sets(data, sets)
     for name, made in sets.items():
         _LOG.info(describe(data / name, made))
 
 
 def describe(folder: Path, made: DataSet) -> str:
-    """One line on what a set holds."""
+    """Return a line on the content of a set."""
     hours = f", {sum(made.utt2dur.values()) / 3600:.2f} h" if made.utt2dur else ""
     text = f"{folder}: {len(set(made.utt2spk.values()))} speakers, {len(made.utt2spk)} utterances{hours}"
     for name, trials in made.trials.items():

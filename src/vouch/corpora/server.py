@@ -1,4 +1,4 @@
-"""A server that files are fetched from: addresses, passwords, redirections."""
+"""Builds requests to a server of corpus files, with passwords and restricted redirections."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from vouch.base.errors import VouchError, reason
 from vouch.corpora.credentials import Credentials
 
-SECONDS = 60.0  # without a byte, after which a connection counts as broken
+SECONDS = 60.0  # time without data after which a connection counts as broken
 FIELDS = {"name", "key"}
 
 
 class Server:
-    """Where the files of a corpus are.
+    """The server of a corpus's files.
 
     Parameters
     ----------
     template : str
-        Address in which {name} stands for a file's name and {key}, if it is there, for the access key.
+        Address in which {name} stands for the name of a file and {key}, if present, for the access key.
     credentials : Credentials, optional
-        Where the key comes from, or user and password for a template without {key}; None for a server that wants
-        neither.
+        Source of the key, or of user and password for a template without {key}; None if the server needs neither.
     option : str
-        That the template comes from, for messages.
+        Command-line option with the template, for messages.
 
     Raises
     ------
     VouchError
-        The template is not an http address with {name}, or holds a user or password.
+        The template is not an http address with {name}, or contains a user or password.
     """
 
     def __init__(self, template: str, credentials: Credentials | None = None, option: str = "--url") -> None:
@@ -52,29 +51,29 @@ class Server:
         self._wants_key = "key" in fields
 
     def shown(self, name: str) -> str:
-        """Return the address as messages may show it: no key, no query."""
+        """Return the address for messages, without key and query."""
         path, question, _ = self._template.partition("?")
         return path.format(name=name, key="KEY") + ("?..." if question else "")
 
     def advice(self) -> str:
-        """Say what to do when the server refuses."""
+        """Return advice for the case that the server refuses access."""
         if self._credentials is None:
             return self.elsewhere()
         return f"the key or password may be wrong or expired; they come from {self._credentials.advice()}"
 
     def elsewhere(self) -> str:
-        """Say how to fetch from somewhere else."""
+        """Return advice on how to use another server."""
         return f"{self._option} gives another address"
 
     def request(self, name: str) -> Request:
-        """Make the request for a file, with the secrets that it takes; `VouchError` when those are nowhere."""
+        """Return the request for a file with its secrets; `VouchError` if they are not found."""
         key = self._credentials.key() if self._credentials is not None and self._wants_key else ""
         request = Request(self._template.format(name=quote(name), key=quote(key, safe="")))
         request.add_header("User-Agent", "vouch")
         request.add_header("Accept-Encoding", "identity")
         if self._credentials is not None and not self._wants_key:
             words = ":".join(self._credentials.login())
-            # Not redirected: another server must not see it.
+            # Not sent along on redirections, because another server must not see it.
             request.add_unredirected_header("Authorization", "Basic " + b64encode(words.encode()).decode())
         return request
 
@@ -84,7 +83,7 @@ class Server:
 
 
 class _Redirections(HTTPRedirectHandler):
-    """Follows redirections; a password goes along within the same server only."""
+    """Follows redirections, and sends the password along only within the same server."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -99,7 +98,7 @@ class _Redirections(HTTPRedirectHandler):
 
 
 def _fields(template: str) -> set[str]:
-    """Return the fields in braces of an address; format specifications are refused: {name:>9999999999} takes 10 GB."""
+    """Return the fields in braces; format specifications are refused, since {name:>9999999999} would take 10 GB."""
     try:
         parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
     except ValueError:

@@ -1,4 +1,4 @@
-"""Held-out speakers and generated trials, for corpora that come without a protocol of their own."""
+"""Selects held-out speakers and generates trials, for corpora without a protocol of their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vouch.kaldi.lists.trials import Trials
 def hold_out(speakers: Collection[str], share: float, minimum: int) -> list[str]:
     """Choose the speakers to keep out of the training set: round(share * speakers) of them, at least `minimum`.
 
-    Those are taken whose names have the smallest SHA-256 digests. The choice looks random, is the same everywhere, and
+    The speakers whose names have the smallest SHA-256 digests are chosen. The choice looks random, is reproducible, and
     hardly changes when speakers are added or removed.
 
     Parameters
@@ -23,9 +23,9 @@ def hold_out(speakers: Collection[str], share: float, minimum: int) -> list[str]
     speakers : collection of str
         Distinct names to choose from.
     share : float
-        Between 0 and 1; 0 asks for exactly `minimum`.
+        Share of the speakers, between 0 and 1; 0 chooses exactly `minimum`.
     minimum : int
-        Number of speakers.
+        Least number of speakers.
 
     Returns
     -------
@@ -52,32 +52,33 @@ def make_trials(
 ) -> Trials:
     """Make a trial list of utterance pairs, each at most once and in one direction.
 
-    A speaker with several sessions gives target pairs across sessions only: within one, the channel gives the speaker
-    away. Others give all their pairs. When there are more than `max_targets`, each speaker contributes the same number,
-    or all it has. Non-target pairs are drawn evenly from all pairs of different speakers.
+    A speaker with several sessions contributes target pairs across sessions only, because within a session the channel
+    would reveal the speaker; other speakers contribute all pairs. If there are more than `max_targets`, each speaker
+    contributes the same number, or all pairs. Non-target pairs are drawn uniformly from all pairs of different
+    speakers.
 
     Parameters
     ----------
     utt2spk : mapping of str to str
         Utterance to speaker.
     utt2session : mapping of str to str
-        Utterance to session, named within its speaker; a speaker's utterances that it lacks count as one session.
+        Utterance to session, named within its speaker; utterances that are missing count as one session.
     max_targets : int
         Largest number of target trials.
     nontargets_per_target : int
-        Non-target trials for each target trial, fewer when there are not so many.
+        Non-target trials per target trial; fewer if there are not enough.
     seed : int
         Seed of the random draws.
 
     Returns
     -------
     Trials
-        Sorted by ids.
+        Trials, sorted by ids.
 
     Raises
     ------
     VouchError
-        No target or no non-target pair exists.
+        There is no target or no non-target pair.
     """
     order = sorted(utt2spk, key=lambda utterance: (utt2spk[utterance], utt2session.get(utterance, ""), utterance))
     speaker_starts, speaker_stops = _runs(utt2spk[u] for u in order)
@@ -100,7 +101,7 @@ def make_trials(
             )
         ]
     )
-    # The partners of an utterance in non-target trials are all utterances of later speakers.
+    # Non-target trials pair an utterance with the utterances of later speakers.
     everyone = np.full(len(order), len(order))
     count = min(nontargets_per_target * len(targets), int((everyone - speaker_stops).sum()))
     nontargets = _draw_pairs(speaker_stops, everyone, count, rng)
@@ -110,14 +111,14 @@ def make_trials(
 
 
 def _runs(labels: Iterable[object]) -> tuple[np.ndarray, np.ndarray]:
-    """For each position, where the run of equal labels that it lies in starts and stops: two (labels,) int64."""
+    """Return the start and stop of the run of equal labels around each position: two (labels,) int64."""
     lengths = np.array([len(list(group)) for _, group in itertools.groupby(labels)], dtype=np.int64)
     stops = np.cumsum(lengths)
     return np.repeat(stops - lengths, lengths), np.repeat(stops, lengths)
 
 
 def _share_out(available: np.ndarray, total: int) -> np.ndarray:
-    """Split `total` into equal parts, none above its `available`; the others get what small ones leave."""
+    """Divide `total` equally, but none above its `available`; the others share the remainder."""
     quotas = np.zeros_like(available)
     for done, index in enumerate(np.argsort(available, kind="stable")):
         quotas[index] = min(available[index], (total - quotas.sum()) // (len(available) - done))
@@ -127,7 +128,7 @@ def _share_out(available: np.ndarray, total: int) -> np.ndarray:
 def _draw_pairs(starts: np.ndarray, stops: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Draw distinct pairs (i, j), starts[i] <= j < stops[i].
 
-    The pairs are numbered without being listed, since a large corpus has billions.
+    The pairs are numbered instead of listed, because a large corpus has billions.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Work on many items by several threads."""
+"""Applies a function to many items in several threads."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# Each item that waits takes a kilobyte, and a large corpus has a million.
+# Items that are submitted at a time: each waiting item takes a kilobyte, and a large corpus has a million.
 BATCH = 4096
 
 
 def in_threads(
     work: Callable[[Item], Result], items: Sequence[Item], threads: int, what: str
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield each item and what `work` makes of it, in order, with a progress bar named `what`.
+    """Yield each item with the result of `work`, in order, and show a progress bar named `what`.
 
-    When the caller stops early, or is interrupted, what has not begun is not begun.
+    If the caller stops early or is interrupted, no further items are begun.
     """
     pool = ThreadPoolExecutor(threads)
     try:

@@ -1,4 +1,4 @@
-"""The files of a tree `speaker/[session/...]utterance.wav` and the ids they get."""
+"""Finds the files of a tree `speaker/[session/...]utterance.wav`, and derives their ids."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Recording(NamedTuple):
     Attributes
     ----------
     path : str
-        Below the root, with '/'.
+        Path below the root, with '/'.
     folder : str
-        Name of its speaker's folder.
+        Name of the speaker's folder.
     speaker : str
-        Its speaker's id.
+        Speaker id.
     session : str
-        Name of the first folder below the speaker's, "" when there is none.
+        Name of the first folder below the speaker's folder; "" if there is none.
     utterance : str
-        Its id, `<speaker>[-<folder>...]-<stem>`.
+        Utterance id, `<speaker>[-<folder>...]-<stem>`.
     """
 
     path: str
@@ -38,13 +38,13 @@ class Recording(NamedTuple):
 def scan(root: Path) -> list[Recording]:
     """Find the audio files below `root`, sorted by utterance id.
 
-    Hidden files and folders are passed over, links are followed.
+    Hidden files and folders are skipped, links are followed.
 
     Raises
     ------
     VouchError
-        There is no such folder or no audio in it; a file has no speaker; a name cannot be written into a table; links
-        lead in a circle; two files or two speakers would have the same id.
+        The folder does not exist or has no audio, a file has no speaker, a name cannot be written to a table, links
+        form a circle, or two files or two speakers would have the same id.
     """
     if not root.is_dir():
         raise VouchError(f"{root}: no such folder; --root is the folder whose folders are the speakers")
@@ -61,7 +61,7 @@ def scan(root: Path) -> list[Recording]:
 
 
 def safe(name: str, keep: str) -> str:
-    """Replace all but letters, digits and the characters of `keep` by '_'."""
+    """Replace all characters but letters, digits and those in `keep` by '_'."""
     composed = unicodedata.normalize("NFC", name)
     return "".join(c if c in keep or unicodedata.category(c)[0] in "LMN" else "_" for c in composed)
 
@@ -76,8 +76,8 @@ def _describe(root: Path, path: str) -> Recording:
     *folders, name = PurePosixPath(path).parts
     if not folders:
         raise VouchError(f"{root}/{path}: has no speaker; move it into a folder that is named after its speaker")
-    # Kaldi's tools need the utterances in the order of their speakers. '-' sorts before all that a speaker id may
-    # hold, so the utterances of 'a' come before those of 'ab'; with 'a-b' they would not.
+    # Kaldi's tools need utterances in the order of their speakers. '-' sorts before all other characters of speaker
+    # ids, so the utterances of 'a' come before those of 'ab'. A speaker id must not contain '-', or this would fail.
     speaker = safe(folders[0], keep="_.")
     parts = [safe(part, keep="_.-") for part in (*folders[1:], PurePosixPath(name).stem)]
     session = folders[1] if len(folders) > 1 else ""

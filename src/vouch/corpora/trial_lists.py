@@ -1,4 +1,4 @@
-"""Trial lists as corpora ship them, by file name or by utterance id."""
+"""Reads trial lists as corpora provide them, with file names or utterance ids."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from vouch.kaldi.tables import read_lines
 
 
 class Names:
-    """Maps the names in a trial list, paths or utterance ids, to utterances.
+    """Maps names in a trial list, which are paths or utterance ids, to utterances.
 
     Parameters
     ----------
     utterances : mapping of str to str
         File (path below the root of the corpus, with '/') to utterance id.
     roots : collection of str
-        Spellings of the root that paths may begin with.
+        Forms of the root that paths may begin with.
     left_out : mapping of str to str
-        Reason for each file that is there and not used.
+        Reason for each existing file that is not used.
     """
 
     def __init__(self, utterances: Mapping[str, str], roots: Collection[str], left_out: Mapping[str, str]) -> None:
@@ -43,12 +43,12 @@ class Names:
         return next((self._known[spelling] for spelling in spellings if spelling in self._known), None)
 
     def complaint(self, name: str) -> str:
-        """Say why `find` returns None for `name`."""
+        """Return the reason why `find` returns None for `name`."""
         plain = posixpath.normpath(name)
         for path, reason in self._left_out.items():
             if plain == path or plain in {prefix + path for prefix in self._prefixes}:
                 return f"'{name}' was left out: {reason}"
-        # Only names of the same speaker are compared: comparing with all of a large corpus takes minutes.
+        # Only names of the same speaker are compared, because comparing all names of a large corpus takes minutes.
         speaker = re.split("[/-]", plain, maxsplit=1)[0]
         alike = [known for known in self._known if known.startswith(speaker)]
         if alike:
@@ -62,17 +62,17 @@ class Names:
 def read_trial_list(path: Path, names: Names) -> Trials:
     """Read a list of `1|0 <path> <path>` (voxceleb_trainer) or `<enrol-id> <test-id> target|nontarget` (Kaldi) lines.
 
-    Paths may hold blanks.
+    Paths may contain blanks.
 
     Returns
     -------
     Trials
-        Trials, one for each line, in utterance ids.
+        One trial for each line, with utterance ids.
 
     Raises
     ------
     VouchError
-        Naming file and line: it has neither form, or names something that is not in the corpus.
+        A line has neither form, or names something that is not in the corpus; the message names file and line.
     """
     enrol, test, is_target = [], [], []
     for number, line in enumerate(read_lines(path), start=1):
@@ -94,7 +94,7 @@ def _split_label(line: str, where: str) -> tuple[bool, str]:
 
 
 def _split_pair(pair: str, names: Names, where: str) -> tuple[str, str]:
-    """Split at the blank that leaves a known name on either side."""
+    """Split at a blank such that both parts are known names."""
     splits = [(pair[: blank.start()], pair[blank.end() :]) for blank in re.finditer(r"\s+", pair)]
     found = [(names.find(first), names.find(second)) for first, second in splits]
     whole = [(first, second) for first, second in found if first is not None and second is not None]

@@ -1,4 +1,4 @@
-"""Work on many items by several processes."""
+"""Applies a function to many items in several processes."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from vouch.base.lifetime import end_with
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-CHUNK = 4  # items that a process is sent at a time
+CHUNK = 4  # items that are sent to a process at a time
 
 
 def in_processes(work: Callable[[Item], Result], items: Sequence[Item], processes: int, what: str) -> Iterator[Result]:
-    """Yield what `work` makes of each item, in order, with a progress bar named `what`.
+    """Yield the result of `work` for each item, in order, and show a progress bar named `what`.
 
-    The processes end with this one, however it ends, and when the caller stops early.
+    The worker processes end when this process ends for any reason, or when the caller stops early.
 
     Parameters
     ----------
     work : callable
-        A function that other processes can be sent: of a module, or a `functools.partial` of one.
+        Function that can be sent to other processes: a function of a module, or a `functools.partial` of one.
     items : sequence of Item
-        What it is called with, one after the other.
+        Its arguments, one per call.
     processes : int
-        How many work at a time.
+        Number of processes.
     what : str
-        The items' name, for the progress bar and for messages.
+        Name of the items, for the progress bar and for messages.
 
     Raises
     ------
@@ -44,8 +44,8 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], processe
     """
     pool = ProcessPoolExecutor(processes, initializer=_begin, initargs=(os.getpid(),))
     try:
-        # Not pool.map: it cancels what is left when a process is killed, while the pool tells the same futures of it,
-        # and a pool that meets a future cancelled under its hands lets its other processes live for ever.
+        # pool.map is not used: it cancels the remaining futures when a process is killed, while the pool sets the error
+        # on the same futures; a pool that finds a future cancelled meanwhile never ends its other processes.
         parts = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
         futures = deque(pool.submit(_each, work, part) for part in parts)
         with tqdm(total=len(items), unit="file", desc=what, mininterval=1.0, disable=None) as bar:
@@ -59,7 +59,7 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], processe
             f" (--nj {max(1, processes // 2)}) need less"
         ) from None
     except BaseException:
-        # What they are at would be waited for otherwise.
+        # Otherwise the items that the processes are working on would be awaited.
         for child in multiprocessing.active_children():
             child.terminate()
         raise
@@ -72,7 +72,7 @@ def _each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]
 
 
 def _begin(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the parent gets it too and decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent gets it too, and decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if not end_with(parent, signal.SIGKILL)():
         os._exit(1)
