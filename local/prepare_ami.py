@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
-"""Make data directories of the meetings of AMI, the mix of their headsets, downloaded if they are not there.
+"""Make data directories of the AMI meetings (headset mix); missing recordings are downloaded.
 
     local/prepare_ami.py egs/ami/data
     local/prepare_ami.py egs/ami/data --sets dev,test --annotations /corpora/ami_public_manual_1.6.2
 
 The recordings are <root>/amicorpus/<meeting>/audio/<meeting>.Mix-Headset.wav. There are no verification trials: the
-sets are for embeddings over sliding windows. Without annotations <data>/<set> has the whole meetings, each as an
-utterance and a speaker of its own; with them it has `segments`, an utterance for each turn of each speaker, all the
-turns of a speaker in all meetings under one name. Annotations are the folder of AMI's manual ones, unpacked, whose
-segments are used, or one with RTTM files. Turns without length are left out; an end after that of the recording
-becomes that.
+sets are for embeddings over sliding windows. Without annotations, each utterance in <data>/<set> is a whole meeting
+with a speaker of its own. With annotations there is an utterance in `segments` for each turn of each speaker, and a
+speaker has one id in all meetings. --annotations names the unpacked folder of AMI's manual annotations, whose segments
+are used, or a folder with RTTM files. Turns of zero length are left out; turns that end after the recording are cut.
 """
 
 import sys
@@ -75,7 +74,7 @@ def cut(
     durations: Mapping[str, float | None],
     turns: Mapping[str, Sequence[Turn]],
 ) -> DataSet:
-    """Make a set with an utterance `<speaker>-<meeting>-<start>-<end>`, in milliseconds, for each turn."""
+    """Make a set with an utterance `<speaker>-<meeting>-<start>-<end>` (in milliseconds) for each turn."""
     segments: dict[str, str] = {}
     utt2spk: dict[str, str] = {}
     utt2dur: dict[str, float] = {}

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Make data directories of CN-Celeb1 and CN-Celeb2, downloaded if they are not there.
+"""Make data directories of CN-Celeb1 and CN-Celeb2; missing archives are downloaded.
 
     local/prepare_cnceleb.py egs/cnceleb/data
     local/prepare_cnceleb.py egs/cnceleb/data --root /corpora --train-on cnceleb1 --enrolment concatenated
 
-Below --root are CN-Celeb_flac and CN-Celeb2_flac as their archives unpack: data/<speaker>/<genre>-<session>-<number>,
-and in the first dev/dev.lst (the 800 training speakers, one a line), eval/enroll, eval/test and eval/lists. What is
-missing is downloaded to <root>/archives and unpacked. The lists may say .wav where the files are .flac. Of enroll.map
-there was no copy to look at: its lines are taken as '<speaker>-enroll <speaker>/<name>.wav ...', with paths below
-data, with or without '-enroll' and 'data/'.
+Below --root are CN-Celeb_flac and CN-Celeb2_flac as unpacked from their archives:
+data/<speaker>/<genre>-<session>-<number>, and in the first also dev/dev.lst (the 800 training speakers, one per line),
+eval/enroll, eval/test and eval/lists. Missing archives are downloaded to <root>/archives and unpacked. The lists may
+say .wav where the files are .flac. The format of enroll.map has not been checked against a real copy: lines are
+expected to be '<speaker>-enroll <speaker>/<name>.wav ...' with paths below data, with or without '-enroll' and 'data/'.
 
-Makes <data>/train and <data>/valid, which takes 2 % of the training speakers, and <data>/test with `trials`. With
---enrolment utterances, an enrolment is the mean over the utterances that enroll.map lists: <data>/test/enrol_map says
-which. With concatenated it is the one recording of eval/enroll. The two give different error rates; say which.
+Writes <data>/train and <data>/valid, which gets 2 % of the training speakers, and <data>/test with `trials`. With
+--enrolment utterances, an enrolment is the mean over the utterances in enroll.map (written to <data>/test/enrol_map);
+with concatenated it is the recording in eval/enroll. The two give different error rates, so report which one was used.
 """
 
 import sys
@@ -96,7 +96,7 @@ def parse_options() -> Namespace:
 
 
 def training_folders(options: Namespace, root: Path, server: Server) -> list[Path]:
-    """Return the folders whose folders are speakers."""
+    """Return the folders that contain the speakers' folders."""
     second = [obtain(CNCELEB2, options.root, server) / "data"] if options.train_on == "both" else []
     return [root / "data", *second]
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Make the demo corpus: speech of synthetic voices, recorded over random rooms, noises and microphones.
+"""Make the demo corpus: synthetic speech, recorded in simulated rooms with noise through various microphones.
 
     local/prepare_demo.py egs/demo/data --nj 2
 
-Writes 16 kHz recordings to <data>/wav/<speaker>/<session>/, the data directories <data>/{train,valid,test}, which share
-no speaker, trial lists for valid and test, whose two sides are never of one session, and a small folder of noises,
-music and speech in the layout of MUSAN, <data>/musan. The same seed gives the same samples, whatever --nj.
+Writes 16 kHz recordings to <data>/wav/<speaker>/<session>/, the data directories <data>/{train,valid,test} with
+disjoint speakers, trial lists for valid and test whose trials never compare recordings of one session, and a small
+folder of noise, music and speech in the layout of MUSAN, <data>/musan. The same seed gives the same samples, whatever
+--nj is.
 """
 
 import itertools
@@ -42,12 +43,12 @@ from vouch.kaldi.lists.trials import Trials
 SETS = ("train", "valid", "test")
 MUSAN_FILES = {"noise": 4, "music": 6, "speech": 8}  # per sub-folder
 MUSAN_SECONDS = 8.0
-# First word of the random seeds, so that no two kinds of draws share a stream.
+# First number of the random seeds, so that different kinds of draws are independent.
 SPEAKER, SESSION, UTTERANCE, TRIALS, MUSAN = range(5)
 
 
 class Utterance(NamedTuple):
-    """Where an utterance belongs; speakers, sessions and utterances are numbered from 1."""
+    """Numbers of an utterance, its session and its speaker, each counted from 1."""
 
     speaker: int
     session: int
@@ -74,7 +75,7 @@ def main() -> None:
     data = options.data.resolve()
     folders = (*SETS, "wav", "musan")
     claim(data, folders)
-    for folder in folders:  # features included: they would belong to other audio
+    for folder in folders:  # including features, which would belong to other audio
         shutil.rmtree(data / folder, ignore_errors=True)
     first, sets = 1, {}
     for name, speakers in zip(SETS, options.speakers, strict=True):
@@ -87,7 +88,7 @@ def main() -> None:
     noises = list(musan_files(data / "musan"))
     for _ in in_processes(partial(make_musan, options.seed), noises, options.nj, "noises"):
         pass
-    # Last: a run that was killed leaves no directory that a later stage would accept.
+    # Written last, so that no later stage accepts the directories of a killed run.
     made = {}
     for position, (name, utterances) in enumerate(sets.items()):
         rng = np.random.default_rng([options.seed, TRIALS, position])
@@ -118,7 +119,7 @@ def parse_options() -> Namespace:
 
 
 def make_utterance(data: Path, seed: int, utterance: Utterance) -> tuple[str, float]:
-    """Synthesise and record one utterance; returns its id and its length in seconds."""
+    """Synthesise and record one utterance; return its id and its length in seconds."""
     speaker_number, session_number, number = utterance
     speaker = draw_speaker(np.random.default_rng([seed, SPEAKER, speaker_number]), utterance.female)
     session = draw_session(np.random.default_rng([seed, SESSION, speaker_number, session_number]))
@@ -156,10 +157,10 @@ def write_wav(path: Path, samples: np.ndarray) -> None:
 
 
 def draw_trials(utterances: list[Utterance], rng: np.random.Generator) -> Trials:
-    """All target trials across sessions, and as many non-target trials, half of them within a gender if there are any.
+    """Draw all target trials across sessions, and as many non-target trials, half of them within a gender if possible.
 
-    A non-target trial compares sessions of different numbers too, so that it differs from a target trial in the
-    speaker alone.
+    Non-target trials, too, compare sessions with different numbers, so that they differ from target trials only in the
+    speaker.
     """
     pairs = [(a, b) for a, b in itertools.combinations(utterances, 2) if a.session != b.session]
     targets = [(a, b) for a, b in pairs if a.speaker == b.speaker]

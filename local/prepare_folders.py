@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Make data directories of a folder of recordings: speaker/utterance.wav or speaker/session/utterance.wav, or deeper.
+"""Make data directories from a folder of recordings: speaker/utterance.wav, speaker/session/utterance.wav, or deeper.
 
     local/prepare_folders.py egs/folders/data --root /data/speakers
     local/prepare_folders.py egs/folders/data --root /data/speakers --test-speakers test.txt --trials easy --trials hard
     local/prepare_folders.py egs/folders/data --root /data/another --test-only
 
-Writes <data>/train, <data>/valid and <data>/test, which share no speaker, with trial lists for valid and test. Nothing
-is converted: wav, flac, ogg, mp3 and (through ffmpeg) m4a files of any rate and number of channels stay where they are.
-An utterance is <speaker>-<folders>-<file name without suffix>; characters that Kaldi's tables do not allow become '_',
-'-' too in a speaker's name.
+Writes <data>/train, <data>/valid and <data>/test with disjoint speakers, and trial lists for valid and test. The
+recordings (wav, flac, ogg, mp3 and, through ffmpeg, m4a, at any rate and with any number of channels) are neither
+copied nor converted. Utterance ids are <speaker>-<folders>-<file name without suffix>; characters that Kaldi's tables
+do not allow, and '-' in a speaker's name, become '_'.
 
-Without --test-speakers or --trials a tenth of the speakers, at least 2, are the test speakers; in any case a tenth of
-the rest, at least 2, are held out for validation. Trial lists not given are made: up to 10,000 target trials, across
-sessions for speakers that have several (a session is a folder below the speaker's), and 10 non-target trials for each.
-The same folder gives the same sets and trials every time.
+Without --test-speakers or --trials, a tenth of the speakers, at least 2, are test speakers. A tenth of the others, at
+least 2, are held out for validation. If no trial list is given, one is made: up to 10,000 target trials, across
+sessions for speakers with several (a session is a folder below the speaker's), and 10 non-target trials for each. The
+same folder always gives the same sets and trials.
 """
 
 import os
@@ -103,7 +103,7 @@ def parse_options() -> Namespace:
 
 
 def own_trials(name: str, recordings: Sequence[Recording]) -> Mapping[str, Trials]:
-    """Make trials for a set that comes without any; a training set needs none."""
+    """Make trials for a set without a given list; a training set gets none."""
     if name == "train":
         return {}
     sessions = {recording.utterance: recording.session for recording in recordings}

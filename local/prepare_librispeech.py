@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Make data directories of LibriSpeech or Mini LibriSpeech, downloaded if they are not there.
+"""Make data directories of LibriSpeech or Mini LibriSpeech; missing parts are downloaded.
 
     local/prepare_librispeech.py egs/librispeech/data
     local/prepare_librispeech.py egs/librispeech_mini/data --subset mini
     local/prepare_librispeech.py egs/librispeech/data --root /corpora --subset clean100
 
-The recordings are <root>/LibriSpeech/<part>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac. A part that is
-missing is downloaded to <root>/archives and unpacked.
+The recordings are <root>/LibriSpeech/<part>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac. Missing parts are
+downloaded to <root>/archives and unpacked.
 
   subset    train                               valid                       test          test_other
   mini      train-clean-5, less valid           a tenth of its speakers     dev-clean-2
   clean100  train-clean-100                     dev-clean, dev-other        test-clean    test-other
   full      train-clean-100, -360, -other-500   dev-clean, dev-other        test-clean    test-other
 
-LibriSpeech has no verification protocol: trials are made, target trials across chapters where a speaker has several.
+LibriSpeech has no verification protocol. The trials are generated, with target trials across chapters if possible.
 """
 
 import sys
@@ -52,7 +52,7 @@ MD5 = {
 
 
 class Subset(NamedTuple):
-    """Parts of each set, and where they are; without parts for "valid", speakers of "train" are held out."""
+    """Parts of each set, and their server; without parts for "valid", speakers of "train" are held out."""
 
     url: str
     sets: Mapping[str, Sequence[str]]
@@ -103,7 +103,7 @@ def parse_options() -> Namespace:
 
 
 def name_utterance(folder: Path, recording: Recording) -> Recording:
-    """Give an utterance the name of its file, which has the speaker and the chapter."""
+    """Name an utterance by its file, whose name contains speaker and chapter."""
     stem = Path(recording.path).stem
     if not stem.startswith(f"{recording.speaker}-{recording.session}-"):
         raise VouchError(f"{folder / recording.path}: its name does not begin with its speaker and chapter")

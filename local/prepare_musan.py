@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Make the noises of MUSAN ready for augmentation, downloaded if they are not there.
+"""Prepare the noises of MUSAN for augmentation; a missing archive is downloaded.
 
     local/prepare_musan.py egs/musan/data
     ./run.sh --corpus voxceleb --musan egs/musan/data/musan
 
-The recordings are <root>/musan/{noise,music,speech}/<source>/<class>-<source>-<number>.wav, which is what --musan of
-stage 2 takes. If they are missing, musan.tar.gz (11 GB) is downloaded to <root>/archives and unpacked. Besides, the
-data directories <data>/{noise,music,speech} are made, each class as one speaker, for tools that read wav.scp.
+The recordings are <root>/musan/{noise,music,speech}/<source>/<class>-<source>-<number>.wav, and <root>/musan is the
+folder for --musan of stage 2. If they are missing, musan.tar.gz (11 GB) is downloaded to <root>/archives and unpacked.
+For tools that read wav.scp, data directories <data>/{noise,music,speech} are made, with each class as one speaker.
 """
 
 import sys
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def name_recording(recording: Recording) -> Recording:
-    """Give a recording the name of its file, if that begins with its class, as those of MUSAN do."""
+    """Name a recording by its file, if the file name begins with its class, as in MUSAN."""
     stem = Path(recording.path).stem
     return recording._replace(utterance=stem) if stem.startswith(f"{recording.speaker}-") else recording
 

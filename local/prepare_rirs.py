@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Make the room impulse responses of RIRS_NOISES ready for augmentation, downloaded if they are not there.
+"""Prepare the room impulse responses of RIRS_NOISES for augmentation; a missing archive is downloaded.
 
     local/prepare_rirs.py egs/rirs/data
     local/prepare_rirs.py egs/rirs/data --parts smallroom,mediumroom,real
 
 Below <root>/RIRS_NOISES are simulated_rirs/{smallroom,mediumroom,largeroom}/Room<n>/Room<n>-<number>.wav,
 real_rirs_isotropic_noises/*.wav with a table rir_list whose lines end in the path of a response, and
-pointsource_noises/*.wav. Parts that are missing are unpacked from rirs_noises.zip, which is downloaded to
-<root>/archives if it is not there. For each part the data directory <data>/<part> is made, all of it as one speaker;
-that of "real" has the responses of rir_list alone, without the isotropic noises, and they have several channels.
+pointsource_noises/*.wav. Missing parts are unpacked from rirs_noises.zip, which is downloaded to <root>/archives if
+necessary. For each part a data directory <data>/<part> is made, with all recordings as one speaker. That of "real" has
+only the responses in rir_list, which have several channels, without the isotropic noises.
 """
 
 import os
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def is_below(folder: str, name: str) -> bool:
-    """Whether a member of the archive lies in a folder."""
+    """Return whether a member of the archive lies in a folder."""
     return f"{folder}/" in name
 
 

@@ -1,23 +1,22 @@
 #!/usr/bin/env python3
-"""Make data directories of VoxCeleb1 and VoxCeleb2, downloaded if they are not there.
+"""Make data directories of VoxCeleb1 and VoxCeleb2; missing archives are downloaded.
 
     VOXCELEB_KEY=... local/prepare_voxceleb.py egs/voxceleb/data
     local/prepare_voxceleb.py egs/voxceleb/data --root /corpora --train-on vox2 --trials O,E,H
     local/prepare_voxceleb.py egs/voxceleb/data --train-list train_list.txt --trials veri_test.txt
 
-Below --root are voxceleb1/dev/wav, voxceleb1/test/wav and voxceleb2/dev/aac, each speaker/video/utterance. What is
-missing is downloaded to <root>/archives, whose files may also be put there by hand, checked and unpacked; an
-interrupted run goes on where it was, and once the folders are there the archives can be deleted. The m4a files of
-VoxCeleb2 are converted by ffmpeg into voxceleb2/dev/wav (or flac); failures are listed beside it.
+Below --root are voxceleb1/dev/wav, voxceleb1/test/wav and voxceleb2/dev/aac, each with speaker/video/utterance. Missing
+archives are downloaded to <root>/archives (or taken from there), checked and unpacked. An interrupted run continues
+where it stopped, and once the folders exist the archives can be deleted. ffmpeg converts the m4a files of VoxCeleb2
+into voxceleb2/dev/wav (or flac); failures are listed beside that folder.
 
-The server wants either an access key, for a --url with {key}, or a user and a password. They are read from
-VOXCELEB_KEY, or VOXCELEB_USER and VOXCELEB_PASSWORD, or from the file --login, or asked for; never from the command
-line.
+The server needs either an access key, for a --url with {key}, or user and password. They are read from VOXCELEB_KEY, or
+VOXCELEB_USER and VOXCELEB_PASSWORD, from the file --login, or from the terminal, but never from the command line.
 
-Makes <data>/train and <data>/valid, and <data>/test with all utterances that the trial lists name. Validation
-speakers are id11199 to id11239 of VoxCeleb1 (the protocol VoxCeleb1_X), or 41 speakers of VoxCeleb2 when that alone is
-trained on. Trial lists are O (cleaned), O-original and likewise E and H, which test on the development speakers of
-VoxCeleb1, or files of '1|0 path path' lines, which may name those speakers too where their folder is there.
+Writes <data>/train, <data>/valid, and <data>/test with all utterances in the trial lists. Validation speakers are
+id11199 to id11239 of VoxCeleb1 (the protocol VoxCeleb1_X), or 41 speakers of VoxCeleb2 if training uses only that.
+Trial lists are O (cleaned), O-original, and likewise E and H, which test on the development speakers of VoxCeleb1, or
+files of '1|0 path path' lines, which may also contain those speakers if their folder exists.
 """
 
 import sys
@@ -59,11 +58,11 @@ from voxceleb.protocol import (
 )
 
 SETS = ("train", "valid", "test")
-TRAINS = {"dev": "vox1", "vox2": "vox2"}  # the value of --train-on that trains on a folder
+TRAINS = {"dev": "vox1", "vox2": "vox2"}  # by folder, the value of --train-on that trains on it
 
 
 class Part(NamedTuple):
-    """A folder of speakers: its recordings, and the reason for each that is not usable."""
+    """Recordings in a folder of speakers, and the reason for each that is not usable."""
 
     folder: Path
     recordings: list[Recording]
@@ -76,7 +75,7 @@ def main() -> None:
     server = Server(options.url, Credentials("VOXCELEB", options.login, ask))
     files = find_lists(options.trials, options.root, Server(options.meta_url, option="--meta-url"))
     folders = {"test": obtain(VOX1_TEST, options.root, server)}
-    # Lists of one's own may be of either half of VoxCeleb1.
+    # Trial lists of the user may contain speakers of both halves of VoxCeleb1.
     has_dev = (options.root / VOX1_DEV.folder).is_dir() and not all(word in LISTS for word in options.trials.split(","))
     if options.train_on != "vox2" or takes_dev(options.trials) or has_dev:
         folders["dev"] = obtain(VOX1_DEV, options.root, server)
@@ -104,7 +103,7 @@ def parse_options() -> Namespace:
 
 
 def write(options: Namespace, files: dict[str, Path], folders: dict[str, Path]) -> None:
-    """Write the sets of the recordings in the folders "test", "dev" (VoxCeleb1) and "vox2"."""
+    """Write the sets from the recordings in the folders "test", "dev" (VoxCeleb1) and "vox2"."""
     parts: dict[str, Part] = {}
     durations: dict[str, float | None] = {}
     for name, folder in folders.items():
@@ -136,7 +135,7 @@ def write(options: Namespace, files: dict[str, Path], folders: dict[str, Path]) 
 
 
 def names_in(parts: Sequence[Part], root: Path) -> Names:
-    """Return what lists may call the recordings of some folders: by the path below one, or below the root."""
+    """Return the names that lists may use for recordings: paths below their folder or below the root."""
     spellings = ((p.folder, p.folder.resolve(), p.folder.relative_to(root)) for p in parts)
     roots = [spelling for three in spellings for spelling in three]
     left_out = {path: reason for part in parts for path, reason in part.left_out.items()}

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Stage 2: add noisy copies to a training set, as features.
 
-Reads the audio and the features of a data directory; writes another one that lists the utterances as they are and,
-for each, copies with noise, music or babble (many voices), whose ids end in the kind. utt2uniq names the original.
+Reads the audio and the features of a data directory. Writes another one with its utterances and noisy copies of each,
+with noise, music or babble (many voices); the kind is appended to the copy's id, and utt2uniq names the original.
 
     steps/augment_data.py egs/demo/data/train egs/demo/data/train_aug --musan egs/demo/data/musan
 """

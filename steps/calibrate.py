@@ -4,10 +4,11 @@
     steps/calibrate.py exp/calibration.json exp/scores/dev.txt --fit data/dev/trials
     steps/calibrate.py exp/calibration.json exp/scores/test.txt --apply exp/scores/test_calibrated.txt
 
-Several score files of the same trials are fused. Quality measures make the ratio depend on more than scores; give the
-same ones, and the same --top-n, in both calls: --durations for the logarithms of durations, --embeddings for the
-magnitudes of embeddings, --cohort for the mean cosines to a cohort. The fit is logistic regression that minimises Cllr
-at --prior; the trials must be others than those that are judged, with other speakers, and not from the training set.
+Several score files of the same trials are fused. Quality measures let the ratio depend on more than scores; give the
+same measures and the same --top-n in both calls: --durations for the logarithms of durations, --embeddings for the
+magnitudes of embeddings, --cohort for the mean cosines to a cohort. The fit is a logistic regression that minimises
+Cllr at --prior. The development trials must differ from the evaluated ones, with other speakers, and must not be from
+the training set.
 """
 
 import sys
@@ -59,7 +60,7 @@ def parse_options() -> Namespace:
 
 
 def load_qualities(options: Namespace) -> dict[str, Quality]:
-    """Read the quality measures that are asked for."""
+    """Read the requested quality measures."""
     if options.cohort is not None and options.embeddings is None:
         raise VouchError("--cohort needs --embeddings, those of the trials")
     if options.cohort is None and (options.cohort_utt2spk is not None or options.top_n is not None):
@@ -88,12 +89,12 @@ class Scored(NamedTuple):
 
 
 def load_scores(options: Namespace) -> Scored:
-    """Read the score files and bring them together."""
+    """Read the score files and match them."""
     files = [read_scores(path) for path in options.scores]
     if options.fit is not None:
         trials, listed_in = read_trials(options.fit), options.fit
     else:
-        # The first file says which trials there are; labels are not needed.
+        # The first file determines the trials; no labels are needed.
         trials = Trials(files[0].enrol, files[0].test, np.zeros(len(files[0].enrol), bool))
         listed_in = options.scores[0]
     pairs = list(zip(trials.enrol, trials.test, strict=True))
@@ -110,11 +111,11 @@ def load_scores(options: Namespace) -> Scored:
 
 
 def measure(quality: Quality, scored: Scored) -> np.ndarray:
-    """Return a measure of the scored trials, (scored trials, 2) float64."""
+    """Return a quality measure of the scored trials, (scored trials, 2) float64."""
     trials, kept, _, listed_in = scored
     sides = ((trials.enrol, quality.enrol, quality.enrol_source), (trials.test, quality.test, quality.test_source))
     for ids, known, source in sides:
-        # Among all trials, so that the message counts the lines of the file; others than the scored need no measure.
+        # Looked up for all trials, so that messages have line numbers of the file; trials without a score are ignored.
         check_rows(np.where(kept, rows_of(ids, known), 0), ids, listed_in, source)
     rows = np.flatnonzero(kept)
     return quality.of_trials([trials.enrol[row] for row in rows], [trials.test[row] for row in rows], listed_in)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Stage 7: judge scores: EER, minDCF and Cllr with bootstrap intervals, DET and histogram pictures, an HTML report.
+"""Stage 7: compute EER, minDCF and Cllr of scores with bootstrap intervals, DET and histogram plots, an HTML report.
 
-What it reads, writes and takes is in `src/vouch/cli/metrics.py`, which `vouch metrics` runs too.
+Inputs, outputs and options are described in `src/vouch/cli/metrics.py`, which `vouch metrics` runs too.
 """
 
 import sys

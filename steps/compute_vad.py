@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Optional step after stage 1: decide which frames are voiced, by their energy.
+"""Optional step after stage 1: decide by energy which frames are voiced.
 
 Reads feats.scp, whose first dimension must be the log energy; writes vad.scp and the archives it lists, a vector of
 ones and zeros for each utterance, as Kaldi's compute-vad does.
@@ -43,7 +43,7 @@ def main() -> None:
     if feature is not None:
         check_energy(feature, args.data / "feature.yaml")
     check_current(args.data / "feats.scp")
-    # Stage 1 run again may leave the same table above other features.
+    # The digest is needed because stage 1 may write other features under the same table.
     fingerprint = f"{options}{data.feats_scp}{digest_sources(data.feats_scp)}"
     shards = Shards(args.data / "vad", list(data.feats_scp), fingerprint, size=args.shard_size)
     outcome = run_shards(args, shards, args.data / "vad.scp", lambda: VoiceActivity(data, options))

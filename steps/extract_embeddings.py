@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Stage 4: extract an embedding of every utterance of a data directory or of a list of recordings.
 
-What it reads, writes and takes is in `src/vouch/cli/embed.py`, which `vouch embed` runs too.
+Inputs, outputs and options are described in `src/vouch/cli/embed.py`, which `vouch embed` runs too.
 """
 
 import sys

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Turn a checkpoint of another toolkit into a model for stage 4 on.
+"""Convert a checkpoint of another toolkit into a model for stage 4 and later stages.
 
-Front end, input amplitude and normalisation come with it, so that it takes audio. The file is read as data: nothing in
-it can run. What a file does not tell is an option; options left out have the published default, which is printed.
+The model includes front end, input amplitude and normalisation, so it takes audio. The file is read as data: no code in
+it can run. Options supply what the file does not contain; their defaults are the published values, which are printed.
 
     steps/import_checkpoint.py baseline_v2_ap.model --from voxceleb_trainer egs/voxceleb/exp/v2_ap/final.pt
     steps/extract_embeddings.py egs/voxceleb/data/test egs/voxceleb/exp/v2_ap/final.pt OUT --input wav

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Stage 1: compute the features of a data directory.
 
-Reads wav.scp (and segments), writes feats.scp, utt2num_frames, frame_shift and the archives; feature.yaml keeps the
-configuration. Silent recordings fail; short, quiet or clipped ones, and audio that another speaker or another set
-beside this one has too, are named and counted (utt2digest tells the audio apart).
+Reads wav.scp (and segments). Writes feats.scp, utt2num_frames, frame_shift, the archives, and the configuration as
+feature.yaml. Silent recordings fail. Short, quiet or clipped recordings, and audio that also occurs under another
+speaker or in a neighbouring set, are named and counted (utt2digest identifies equal audio).
 
     steps/make_fbank.py egs/demo/data/train --config conf/features/fbank40.yaml --nj 2
 """

@@ -4,13 +4,14 @@
     steps/normalize_scores.py exp/scores/trials.txt exp/embeddings/test/embedding.scp \\
         exp/embeddings/train/embedding.scp exp/scores/trials_asnorm.txt --cohort-utt2spk data/train/utt2spk
 
-A normalised score is (score - mean) / standard deviation, of the cohort scores of the enrolment side (znorm) or the
-test side (tnorm), or the mean of both (snorm). In asnorm, adaptive s-norm, only the highest cohort scores of each side
-count. The cohort must hold no utterance and no speaker of the trials; training speakers are the usual choice. Its
-utterances are compared with those of the trials, and with --cohort-utt2spk and --utt2spk the speakers too.
+A normalised score is (score - mean) / standard deviation, with the statistics of the cohort scores of the enrolment
+side (znorm) or the test side (tnorm), or the mean of both (snorm). Adaptive s-norm (asnorm) uses only the highest
+cohort scores of each side. The cohort must have no utterance and no speaker of the trials; training speakers are the
+usual choice. Its utterances are compared with those of the trials and, with --cohort-utt2spk and --utt2spk, the
+speakers too.
 
-The cohort is scored as the trials were: give the --backend and the other options that they were scored with. With plda
-the cohort members are test utterances for the enrolment side, one utterance each, and enrolments for the test side.
+The cohort is scored like the trials, so give the same --backend and other options. With plda, cohort members are single
+test utterances for the enrolment side, and enrolments for the test side.
 """
 
 import sys
@@ -44,19 +45,19 @@ from vouch.scoring.sides import check_rows, rows_of, score_sides
 from vouch.scoring.snorm import SCORE_NORMALIZATIONS, trial_statistics
 
 AUTO_TOP_N = 300
-# Trials whose scores are computed again, to see whether the options are those that they were scored with.
+# Number of trials that are scored again, to check that the options are those of stage 5.
 SAMPLE = 1000
 
 
 class TopN(NamedTuple):
-    """How many cohort scores count, and whether the whole cohort may stand in where it is smaller."""
+    """Number of cohort scores to use, and whether a smaller cohort may be used as a whole."""
 
     number: int
     at_most: bool
 
 
 def top_n(word: str) -> TopN:
-    """Read the value of --top-n: "400", "auto:400" or "auto"."""
+    """Parse the value of --top-n: "400", "auto:400" or "auto"."""
     number = word.removeprefix("auto:")
     if word == "auto":
         return TopN(AUTO_TOP_N, True)
@@ -99,7 +100,7 @@ def parse_options() -> Namespace:
 
 
 def check_scores(options: Namespace, given: np.ndarray, computed: np.ndarray) -> None:
-    """Refuse scores that these options do not give: `given` begins with the trials of `computed`."""
+    """Raise an error unless these options reproduce the scores: `given` begins with the trials of `computed`."""
     far = np.abs(given[: len(computed)] - computed) > 1e-3 * np.abs(computed).max()
     if far.any():
         row = int(np.argmax(far))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Stage 5: score trials by comparing the embeddings of their two sides.
 
-What it reads, writes and takes is in `src/vouch/cli/score.py`, which `vouch score` runs too.
+Inputs, outputs and options are described in `src/vouch/cli/score.py`, which `vouch score` runs too.
 """
 
 import sys

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Optional step after compute_vad.py: make a data directory with the voiced frames only.
 
-Reads feats.scp and vad.scp; writes feats.scp, the archives it lists, utt2num_frames, and those other tables and trial
-lists of the data directory that are not about recordings. With --cmvn features are normalised first, while all frames
-are there; train then with --normalization none. Utterances without a voiced frame are named and left out.
+Reads feats.scp and vad.scp. Writes feats.scp, the archives it lists, utt2num_frames, and the trial lists and all tables
+of the data directory that do not describe recordings. With --cmvn, features are normalised over all frames before the
+selection; train with --normalization none then. Utterances without a voiced frame are named and left out.
 
     steps/select_voiced_frames.py egs/demo/data/train egs/demo/data/train_voiced --cmvn sliding
 """
@@ -31,7 +31,7 @@ from vouch.kaldi.matrices.writing import COMPRESSION
 from vouch.kaldi.tables import read_table
 from vouch.work.voiced import CMVN, VoicedFrames
 
-# What stays true of an utterance of which frames are dropped.
+# Tables that remain valid when frames are dropped.
 TABLES = ("text", "utt2lang", "utt2uniq", "spk2gender")
 
 

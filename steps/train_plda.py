@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Train a PLDA back end: the mean of the embeddings, LDA, and PLDA on what these leave, scaled to unit length.
+"""Train a PLDA backend: the mean of the embeddings, LDA, and PLDA on the resulting vectors, scaled to unit length.
 
     steps/train_plda.py exp/embeddings/train/embedding.scp data/train/utt2spk exp/plda --lda-dim 150
 
-Writes mean.vec, transform.mat (with --lda-dim) and plda, files of Kaldi's, into the output folder; score with
+Writes mean.vec, transform.mat (with --lda-dim) and plda, in Kaldi's formats, into the output folder; score with
     steps/score_trials.py ... --backend plda --plda exp/plda/plda --mean exp/plda/mean.vec --lda exp/plda/transform.mat
-With --adapt, embeddings of another domain whose speakers need not be known, the model is adapted to it and mean.vec is
-the mean of these.
+With --adapt and embeddings of another domain, whose speakers may be unknown, the model is adapted to that domain, and
+mean.vec is the mean of these embeddings.
 """
 
 import sys
@@ -87,7 +87,7 @@ def main() -> None:
         mean = embeddings.mean(axis=0, dtype=np.float64)
         adapted = ready(embeddings, names, mean, lda)
         plda = adapt_plda(plda, adapted, options.within_scale, options.between_scale)
-    # One of an earlier run would not go with this one's files.
+    # A file of an earlier run would not belong to the new model.
     (options.out / "transform.mat").unlink(missing_ok=True)
     if lda is not None:
         write_single(options.out / "transform.mat", lda, options.text)
@@ -99,7 +99,7 @@ def main() -> None:
 
 
 def ready(embeddings: np.ndarray, names: list[str], mean: np.ndarray, lda: np.ndarray | None) -> np.ndarray:
-    """Prepare embeddings, to the length of the root of the dimension, at which PLDA's numbers are handy."""
+    """Prepare embeddings, scaled to the square root of the dimension, which is a convenient length for PLDA."""
     unit = Preparation(mean, lda)(embeddings.astype(np.float64), names)
     return unit * np.sqrt(unit.shape[1])
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Tell whether two recordings are of the same speaker.
+"""Decide whether two recordings are of the same speaker.
 
-What it reads, writes and takes is in `src/vouch/cli/verify.py`, which `vouch verify` runs too.
+Inputs, outputs and options are described in `src/vouch/cli/verify.py`, which `vouch verify` runs too.
 """
 
 import sys

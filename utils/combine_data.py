@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Write the union of data directories; the directory to write comes first.
+"""Write the union of data directories; the first argument is the directory to write.
 
     utils/combine_data.py egs/demo/data/train_combined egs/demo/data/train egs/demo/data/train_noise
 
-A table is carried over if all sources have it.
+A table is copied if all sources have it.
 """
 
 import sys
@@ -20,7 +20,7 @@ from vouch.kaldi.datadirs.combine import combine_data_dirs
 
 
 def main() -> None:
-    """Combine."""
+    """Combine data directories."""
     parser = Parser(__doc__)
     parser.add_argument("target", type=Path, help="data directory to write")
     parser.add_argument("sources", type=Path, nargs="+", help="data directories")

@@ -3,10 +3,10 @@
 
     utils/compare_scores.py exp/a/scores/test_trials.txt exp/b/scores/test_trials.txt data/test/trials
 
-A positive difference means that the first file has more errors. Both are judged on the same trials, resampled again and
-again. It is speakers that are resampled, as utt2spk beside the trial list (or --utt2spk) knows them; trials only where
-nobody knows them, which makes differences look surer than they are.
-The p-value is how often so large a difference would come about by chance between systems that are equally good.
+A positive difference means that the first file has more errors. The bootstrap evaluates both files on the same
+resampled lists. It resamples speakers, using utt2spk beside the trial list (or --utt2spk), and trials only if the
+speakers are unknown, which makes differences look more significant than they are. The p-value is the probability of a
+difference of at least this size by chance between equally good systems.
 """
 
 import json

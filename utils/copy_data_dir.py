@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Copy a data directory, with other ids if asked for.
+"""Copy a data directory, optionally with other ids.
 
     utils/copy_data_dir.py --utt-suffix -noise egs/demo/data/train egs/demo/data/train_noise
 
-The copy is checked as utils/validate_data_dir.py does before it appears; what the source has not is not asked of it.
+Before it appears, the copy is checked as by utils/validate_data_dir.py, except for tables that the source lacks.
 """
 
 import shlex
@@ -25,7 +25,7 @@ AFFIXES = ("utt-prefix", "utt-suffix", "spk-prefix", "spk-suffix")
 
 
 def attach_values(words: Sequence[str]) -> list[str]:
-    """Write `--option value` as `--option=value`: values such as -noise look like options otherwise."""
+    """Write `--option value` as `--option=value`, because values such as -noise look like options."""
     attached: list[str] = []
     rest = iter(words)
     for word in rest:
@@ -36,7 +36,7 @@ def attach_values(words: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """Copy."""
+    """Copy a data directory."""
     parser = Parser(__doc__)
     parser.add_argument("source", type=Path, help="data directory")
     parser.add_argument("target", type=Path, help="data directory to write")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Copy matrices, vectors or numbers from one of Kaldi's formats to another, as copy-feats and copy-vector do.
 
-What it reads, writes and takes is in `src/vouch/cli/copy_feats.py`, which `vouch copy-feats` runs too.
+Inputs, outputs and options are described in `src/vouch/cli/copy_feats.py`, which `vouch copy-feats` runs too.
 """
 
 import sys

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Become another program, which gets SIGTERM when the process that started it ends: run.sh runs its stages so.
+"""Run a program that gets SIGTERM when the process that started it ends; run.sh runs its stages with this.
 
     utils/end_with_parent.py PARENT COMMAND...
 
-PARENT is the process id of the caller. Should it have ended already, nothing is started. (Linux; elsewhere the command
-is run as it is.) Needs nothing but Python's standard library.
+PARENT is the process id of the caller. If it has already ended, nothing is started. On other systems than Linux the
+command is just run. Uses only Python's standard library.
 """
 
 import os

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Make the Python environment of Vouch, once, however many jobs ask for it at the same time.
+"""Create the Python environment of Vouch; several jobs may call this at the same time.
 
-    utils/environment.py .venv       make or complete it
-    utils/environment.py --check     exit with 0 if this Python has all packages, else say what is wrong with it
-    utils/environment.py --check-python     the same of this Python alone, whether it could have them
+    utils/environment.py .venv       create or complete it
+    utils/environment.py --check     exit with 0 if this Python has all packages, else say what is wrong
+    utils/environment.py --check-python     check only whether this Python is supported
 
-A package may be newer than requirements.txt says, up to the next major version, but not older. Needs nothing but
-Python's standard library, and can be read by Pythons that are too old for the rest.
+A package may be newer than in requirements.txt, up to the next major version, but not older. Uses only Python's
+standard library, with syntax that Pythons too old for the rest can read.
 """
 
 import os

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Sort the tables of a data directory and remove what does not fit together; the originals go to DIR/.backup/.
+"""Sort the tables of a data directory and remove entries without a match; the originals are kept in DIR/.backup/.
 
     utils/fix_data_dir.py egs/demo/data/train
 
-An utterance stays if it is in utt2spk and in those of feats.scp, text, segments, utt2lang, utt2dur, utt2num_frames and
-wav.scp that there are, and its features have a frame. Byte order marks and carriage returns are removed, from trial
-lists and enrol_map too. Where all fits nothing is touched.
+An utterance is kept if it is in utt2spk and in each of feats.scp, text, segments, utt2lang, utt2dur, utt2num_frames and
+wav.scp that exists, and its features are not empty. Byte order marks and carriage returns are removed, also in trial
+lists and enrol_map. If nothing is wrong, nothing is written.
 """
 
 import sys
@@ -22,7 +22,7 @@ from vouch.kaldi.datadirs.repair import repair_data_dir
 
 
 def main() -> None:
-    """Fix."""
+    """Fix a data directory."""
     parser = Parser(__doc__)
     parser.add_argument("dir", type=Path, help="data directory")
     parser.add_argument("--utt-extra-files", default="", help="further tables with utterances as keys, 'a b'")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Print what a network costs and sees: parameters, multiply-accumulates, receptive field, shortest input.
+"""Print the size and cost of a network: parameters, multiply-accumulates, receptive field, shortest input.
 
-What it reads, writes and takes is in `src/vouch/cli/model_info.py`, which `vouch model-info` runs too.
+Inputs, outputs and options are described in `src/vouch/cli/model_info.py`, which `vouch model-info` runs too.
 """
 
 import sys

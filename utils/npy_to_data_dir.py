@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Make a data directory of features that are there already: one .npy file an utterance, in a folder for each speaker.
+"""Make a data directory from existing features: one .npy file per utterance, in a folder for each speaker.
 
     utils/npy_to_data_dir.py features/train egs/mine/data/train
     utils/npy_to_data_dir.py --bins-first pase/train egs/mine/data/train
 
 ROOT/<speaker>/<utterance>.npy becomes utterance <speaker>-<utterance>. The files hold (frames, dimensions) float32 or
-float64 numbers, of any one number of dimensions, and stay where they are: feats.scp names them. Files that hold
-(dimensions, frames) or (1, dimensions, frames), as the feature extractors for GE2E and PASE+ write them, are turned and
-copied into one archive beside feats.scp.
+float64 numbers, all with the same number of dimensions, and feats.scp refers to them. Files with (dimensions, frames)
+or (1, dimensions, frames), as the feature extractors for GE2E and PASE+ write them, are transposed and copied into one
+archive beside feats.scp.
 """
 
 import sys

@@ -4,9 +4,9 @@
     utils/results.py egs/voxceleb/exp
     utils/results.py exp/ecapa exp/resnet --format markdown
 
-Each argument is an experiment, a folder with results/*.json as stage 7 writes them, or a folder of experiments. What
-run.sh --protocol NAME evaluated is in results_NAME/*.json there. --format json gives numbers with all their digits, and
-null where an experiment has no such figure.
+Each argument is an experiment, a folder with results/*.json from stage 7, or a folder of experiments. Results of
+run.sh --protocol NAME are in results_NAME/*.json there. --format json prints all digits, and null for figures that an
+experiment lacks.
 """
 
 import json
@@ -48,12 +48,12 @@ def main() -> None:
     print({"text": format_text, "markdown": format_markdown}[options.format](rows), end="")
     named = [replace(entry.result, system=f"{entry.experiment}, {entry.result.system}", groups=()) for entry in found]
     for number, note in enumerate(notes_of(named, every_figure=True)):
-        # A list in Markdown, after a line that ends the table.
+        # Markdown needs a blank line between the table and the list of notes.
         print(note if options.format == "text" else f"{'' if number else chr(10)}- {note.replace('*', chr(92) + '*')}")
 
 
 class Found(NamedTuple):
-    """A result, and the names of the experiment and the protocol that it is of."""
+    """A result, with the names of its experiment and protocol."""
 
     experiment: str
     protocol: str
@@ -65,7 +65,7 @@ def results_of(path: Path) -> list[Found]:
     if not path.is_dir():
         raise VouchError(f"{path}: no such folder")
     children = [child for child in sorted(path.iterdir()) if child.is_dir()]
-    # A folder of experiments may have one called results_something; an experiment has no experiments in it.
+    # A folder of experiments may contain one named results_something; an experiment contains no experiments.
     experiments = [child for child in children if result_folders(child)] or [path]
     found = [
         Found(experiment.resolve().name, protocol, result)
@@ -79,7 +79,7 @@ def results_of(path: Path) -> list[Found]:
 
 
 def result_folders(experiment: Path) -> list[tuple[str, Path]]:
-    """Return protocols and their folders of results, the default one first."""
+    """Return the protocols and their folders of results, with the default protocol first."""
     folders = [("default", experiment / "results")]
     folders += [(folder.name.removeprefix("results_"), folder) for folder in sorted(experiment.glob("results_*"))]
     return [(protocol, folder) for protocol, folder in folders if folder.is_dir() and any(folder.glob("*.json"))]

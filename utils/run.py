@@ -5,13 +5,13 @@
   utils/run.py --max-jobs-run 2 JOB=1:8 exp/log/work.JOB.log my_program --part JOB
 
 Every occurrence of NAME in the log name and in the command is replaced by the job's number. Bash runs the command, so
-that '|', '>' and ';' may be given as quoted words; words with blanks stay whole. The exit status is 0 when all jobs
-succeed, 1 when one fails and 255 when the line cannot be understood.
+quoted words such as '|', '>' and ';' keep their meaning, and words with blanks stay whole. The exit status is 0 if all
+jobs succeed, 1 if one fails, and 255 if the arguments are invalid.
 
-  --max-jobs-run N   how many jobs run at once (default: those for which there are processors, or GPUs with --gpu)
+  --max-jobs-run N   number of jobs at a time (default: as many as the processors, or with --gpu the GPUs, allow)
   --num-threads N    processors that each job uses (default: 1)
   --gpu N            GPUs that each job uses (default: 0)
-  --mem, --time      taken and ignored: they mean something on a cluster only
+  --mem, --time      accepted and ignored, since they concern clusters
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ GRACE = 5.0  # seconds between asking a job to stop and killing it
 
 
 class Job(NamedTuple):
-    """A running job; its process leads a group of its own, so that all it starts can be stopped with it."""
+    """A running job; its process leads a process group, so that all its children can be stopped with it."""
 
     process: subprocess.Popen
     log: IO[bytes]
@@ -67,14 +67,14 @@ def main() -> None:
 
 
 def count_at_once(array: JobArray) -> int:
-    """Return how many jobs of `array` run at the same time."""
+    """Return the number of jobs of `array` to run at the same time."""
     threads, gpus = array.number("--num-threads", 1), array.number("--gpu", 0, least=0)
     fitting = count_gpus() // gpus if gpus else count_processors() // threads
     return array.number("--max-jobs-run", max(1, fitting))
 
 
 def run_all(array: JobArray, at_once: int) -> int:
-    """Run all tasks, at most `at_once` at a time, and return how many failed; stops them when it is interrupted."""
+    """Run all tasks, at most `at_once` at a time, and return how many failed; an interruption stops them."""
     waiting = list(reversed(array.tasks))
     running: dict[int, Job] = {}
     failed = 0
@@ -95,11 +95,11 @@ def run_all(array: JobArray, at_once: int) -> int:
 
 
 def start(array: JobArray, task: int) -> Job:
-    """Start one task; its log begins with the command and the time."""
+    """Start one task with a log that begins with the command and the time."""
     path, line = Path(array.log_of(task)), array.line_of(task)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Appending: the job's processes and the last lines, written here, share the end of the file.
+        # In append mode, because the job's processes and this one, which writes the last lines, share the file.
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         log = open(os.open(path, flags, 0o666), "ab", buffering=0)  # noqa: SIM115 - closed by close_log
         log.write(os.fsencode(f"# {line}\n# Started at {time.ctime()}\n#\n"))
@@ -117,7 +117,7 @@ def start(array: JobArray, task: int) -> Job:
 
 
 def stop(array: JobArray, running: dict[int, Job]) -> None:
-    """Ask the running jobs to stop, kill what is left after a while, and finish their logs."""
+    """Ask the running jobs to stop, kill those left after a while, and finish their logs."""
     for pid in running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGTERM)
@@ -125,7 +125,7 @@ def stop(array: JobArray, running: dict[int, Job]) -> None:
     for pid, job in running.items():
         with contextlib.suppress(subprocess.TimeoutExpired):
             job.process.wait(max(0.0, deadline - time.monotonic()))
-        # Also when the leader ended in time: members of its group may not have.
+        # Even if the group's leader has ended in time, other members may still run.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
         job.process.wait()
@@ -133,7 +133,7 @@ def stop(array: JobArray, running: dict[int, Job]) -> None:
 
 
 def close_log(array: JobArray, job: Job) -> None:
-    """Write how the job ended."""
+    """Write to the log how the job ended."""
     seconds, code = round(time.time() - job.started), job.process.returncode
     status = f"code {code}" if code >= 0 else f"code 0; signal {-code}"
     threads = array.number("--num-threads", 1)

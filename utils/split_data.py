@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Cut a data directory into parts for as many jobs: DIR/split8/1 ... DIR/split8/8.
+"""Split a data directory into parts for several jobs: DIR/split8/1 ... DIR/split8/8.
 
     utils/split_data.py egs/demo/data/train 8
     utils/split_data.py --per-utt egs/demo/data/train 8
 
-All utterances of a speaker are in one part, unless --per-utt is given; the parts are then in DIR/split8utt. Parts that
-are there and no older than the tables are left as they are.
+All utterances of a speaker are in one part, unless --per-utt is given; the parts are then in DIR/split8utt. Existing
+parts that are not older than the tables are kept.
 """
 
 import sys
@@ -24,7 +24,7 @@ from vouch.kaldi.datadirs.split import split_data_dir
 
 
 def main() -> None:
-    """Split."""
+    """Split a data directory."""
     parser = Parser(__doc__)
     parser.add_argument("dir", type=Path, help="data directory")
     parser.add_argument("parts", type=int, help="number of parts")

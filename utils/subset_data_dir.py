@@ -4,7 +4,7 @@
     utils/subset_data_dir.py [--first|--last|--per-spk|--shortest|--speakers] SOURCE COUNT TARGET
     utils/subset_data_dir.py [--utt-list FILE|--spk-list FILE] SOURCE TARGET
 
-Without an option the utterances are spread evenly over the source.
+Without an option, the chosen utterances are spread evenly over the source.
 """
 
 import sys
@@ -30,7 +30,7 @@ WAYS = {
 
 
 def main() -> None:
-    """Choose and write."""
+    """Select utterances and write the subset."""
     parser = Parser(__doc__)
     parser.add_argument(
         "words", nargs="+", metavar="SOURCE [COUNT] TARGET", help="directories, and how many utterances"

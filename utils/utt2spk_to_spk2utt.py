@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Turn utt2spk, a file or the standard input, into spk2utt on the standard output.
+"""Convert utt2spk, from a file or the standard input, to spk2utt on the standard output.
 
     utils/utt2spk_to_spk2utt.py egs/demo/data/train/utt2spk > egs/demo/data/train/spk2utt
 
-Speakers come in the order in which they appear, their utterances in the order of the input.
+Speakers are in order of first appearance, their utterances in the order of the input.
 """
 
 import sys
@@ -22,7 +22,7 @@ from vouch.kaldi.tables import decode_lines, read_lines
 
 
 def main() -> None:
-    """Convert."""
+    """Convert utt2spk to spk2utt."""
     parser = Parser(__doc__)
     parser.add_argument("utt2spk", nargs="?", default="-", help="file; - is the standard input")
     name = parser.parse_args().utt2spk

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Check a data directory: Kaldi's rules for its tables and, with --audio, all its recordings and trials.
+"""Check a data directory: the tables against Kaldi's rules and, with --audio, all recordings and trials.
 
-What it reads, writes and takes is in `src/vouch/cli/validate_data_dir.py`, which `vouch validate-data-dir` runs too.
+Inputs, outputs and options are described in `src/vouch/cli/validate_data_dir.py`, which `vouch validate-data-dir` runs
+too.
 """
 
 import sys

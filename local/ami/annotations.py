@@ -1,4 +1,4 @@
-"""Who speaks when in a meeting: from RTTM files, or from AMI's manual annotations as they are published."""
+"""Reads who speaks when in a meeting, from RTTM files or from AMI's manual annotations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vouch.kaldi.tables import read_lines
 
 
 class Turn(NamedTuple):
-    """One stretch of one speaker, from `start` to `end` seconds."""
+    """A turn of one speaker, from `start` to `end` seconds."""
 
     speaker: str
     start: float
@@ -21,18 +21,20 @@ class Turn(NamedTuple):
 
 
 def read_turns(folder: Path, meetings: list[str]) -> dict[str, list[Turn]]:
-    """Read the turns of meetings, in the order of time.
+    """Read the turns of meetings, in order of time.
 
     Parameters
     ----------
-    folder
-        holds *.rttm files, at any depth, or AMI's manual annotations: `corpusResources/meetings.xml` and
-        `segments/<meeting>.<agent>.segments.xml`
-    meetings : which
+    folder : Path
+        Holds *.rttm files, at any depth, or AMI's manual annotations: `corpusResources/meetings.xml` and
+        `segments/<meeting>.<agent>.segments.xml`.
+    meetings : list of str
+        Names of the meetings.
 
     Raises
     ------
-    VouchError : the folder holds neither, lacks a meeting, or a file is not what it should be
+    VouchError
+        The folder holds neither, lacks a meeting, or a file is malformed.
     """
     if not folder.is_dir():
         raise VouchError(f"{folder}: no such folder of annotations")

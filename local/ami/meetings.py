@@ -1,4 +1,4 @@
-"""The meetings of AMI in the partition that its authors suggest for the full corpus ("Full-corpus")."""
+"""Lists the meetings of AMI in the partition that its authors suggest for the full corpus ("Full-corpus")."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 def _expand(groups: str) -> Iterator[str]:
-    """Yield ES2002a, ES2002b of "ES2002ab"; a meeting without a letter stands alone."""
+    """Yield ES2002a, ES2002b for "ES2002ab"; a name without letters stands for itself."""
     for group in groups.split():
         name = group.rstrip("abcde")
         yield from (name + letter for letter in group[len(name) :]) if group != name else (name,)

@@ -1,4 +1,4 @@
-"""The evaluation of CN-Celeb1: enrolments, test recordings and trials, as its lists say."""
+"""Reads the evaluation protocol of CN-Celeb1: enrolments, test recordings and trials."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def find_recordings(root: Path, folder: str) -> dict[str, Recording]:
 
 
 def find_enrolments(root: Path) -> dict[str, list[Recording]]:
-    """Read `eval/lists/enroll.map`: enrolment to the utterances that it consists of.
+    """Read `eval/lists/enroll.map`: enrolment to its utterances.
 
-    The utterances are those below `data`; their ids are `<speaker>-enroll-<name>`, apart from those of the test.
+    The utterances are below `data`; their ids are `<speaker>-enroll-<name>`, to differ from those of the test.
     """
     path = root / "eval" / "lists" / "enroll.map"
     enrolments: dict[str, list[Recording]] = {}
@@ -59,13 +59,17 @@ def read_trials(root: Path, enrolments: Collection[str], tests: Mapping[str, Rec
 
     Parameters
     ----------
-    root : folder of CN-Celeb1
-    enrolments : the known ones
-    tests : test recordings by their names without suffix
+    root : Path
+        Folder of CN-Celeb1.
+    enrolments : collection of str
+        Known enrolments.
+    tests : mapping of str to Recording
+        Test recordings by their names without suffix.
 
     Raises
     ------
-    VouchError : naming file and line: it has another form, or names what is not there
+    VouchError
+        A line has another form or names something unknown; the message names file and line.
     """
     path = root / "eval" / "lists" / "trials.lst"
     labels = {"1": True, "0": False, **LABELS}

@@ -1,4 +1,4 @@
-"""Sounds of the demo corpus that are no voice: noises and music, in the classes of MUSAN."""
+"""Synthesises the noises and the music of the demo corpus, in the classes of MUSAN."""
 
 import numpy as np
 from scipy.fft import next_fast_len
@@ -12,7 +12,7 @@ def _unit(signal: np.ndarray) -> np.ndarray:
 
 
 def coloured(samples: int, exponent: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise with a power spectrum of 1/f**exponent above 40 Hz: (samples,) float64 of unit power."""
+    """Return noise with power spectrum 1/f**exponent above 40 Hz: (samples,) float64 of unit power."""
     size = next_fast_len(samples, real=True)
     spectrum = np.fft.rfft(rng.normal(size=size))
     frequency = np.maximum(np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE), 40.0)
@@ -20,7 +20,7 @@ def coloured(samples: int, exponent: float, rng: np.random.Generator) -> np.ndar
 
 
 def machine(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A motor: harmonics of a slightly unsteady hum, beating, over coloured noise; (samples,) float64, unit power."""
+    """Return the sound of a motor: a beating, unsteady hum over coloured noise; (samples,) float64 of unit power."""
     seconds = np.arange(samples) / SAMPLE_RATE
     hum = rng.uniform(45.0, 160.0)
     drift = 0.01 * np.sin(2.0 * np.pi * rng.uniform(0.1, 0.6) * seconds)
@@ -34,7 +34,7 @@ def machine(samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def impulsive(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Knocks and clatter: decaying resonances struck at random times; (samples,) float64 of unit power."""
+    """Return knocks and clatter: resonances excited at random times; (samples,) float64 of unit power."""
     decay = np.arange(SAMPLE_RATE // 5) / SAMPLE_RATE
     sound = 0.02 * coloured(samples, 1.0, rng)
     for _ in range(3):
@@ -55,7 +55,7 @@ NOISES = {
 
 
 def music(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A melody over chords from a pentatonic scale, notes of decaying harmonics; (samples,) float64, unit power."""
+    """Return a melody over chords on a pentatonic scale, with decaying harmonics; (samples,) float64, unit power."""
     scale = np.array([0, 2, 4, 7, 9, 12, 14, 16, 19, 21, 24])
     tonic, beat = rng.uniform(100.0, 180.0), rng.uniform(0.2, 0.5)
     brightness, decay = rng.uniform(0.7, 1.8), rng.uniform(0.25, 1.2)

@@ -1,4 +1,4 @@
-"""Articulatory targets of the demo corpus's phones, and random phrases of syllables made of them.
+"""Defines articulatory targets for the phones of the demo corpus, and draws random phrases of syllables.
 
 A phone is one or more states held one after the other; a plosive, say, is a closure, a burst and an aspiration.
 Formant targets are those of an average adult male tract and lie near the measurements of Peterson and Barney,
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class State(NamedTuple):
-    """What the tract aims at during one stretch of a phone.
+    """Targets of the vocal tract during one part of a phone.
 
     Durations are milliseconds at a speaking rate of 1, frequencies hertz, `voice`, `breath` and `friction` the
     amplitudes of voicing, of noise made at the glottis and of noise made at the constriction, relative to a vowel.
@@ -95,7 +95,7 @@ PHONE_INDEX = {name: index for index, name in enumerate(PHONES)}
 
 
 class Syllable(NamedTuple):
-    """One syllable: the names of its phones and whether it bears an accent."""
+    """One syllable: the names of its phones and whether it is accented."""
 
     phones: tuple[str, ...]
     accented: bool
@@ -118,7 +118,7 @@ def draw_phrase(rng: np.random.Generator, consonant_weights: np.ndarray, syllabl
         onset = [rng.choice(consonants, p=consonant_weights)] if rng.random() < 0.9 else []
         coda = [rng.choice(consonants, p=consonant_weights)] if rng.random() < 0.3 else []
         accented = bool(position == 0 or rng.random() < 0.4)
-        # A reduced vowel never bears the accent.
+        # A reduced vowel is never accented.
         nucleus = vowels[rng.integers(len(vowels) - 1 if accented else len(vowels))]
         phrase.append(Syllable((*onset, nucleus, *coda), accented))
     return phrase

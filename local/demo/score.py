@@ -1,4 +1,4 @@
-"""What a speaker of the demo corpus says: phones, pauses and intonation laid out as smooth articulatory tracks."""
+"""Plans an utterance of the demo corpus: phones, pauses and intonation as smooth articulatory tracks."""
 
 from dataclasses import dataclass
 
@@ -8,24 +8,24 @@ from demo.phones import PHONE_INDEX, PHONES, VOWELS, Syllable, draw_phrase
 from demo.speaker import Manner, Speaker
 
 SAMPLE_RATE = 16000
-HOP = 80  # samples: the tract moves every 5 ms
+HOP = 80  # samples: the articulatory parameters change every 5 ms
 _UPPER_FORMANTS = np.array([3500.0, 4500.0, 5500.0, 6500.0, 7500.0])
 
 
 @dataclass(frozen=True)
 class Score:
-    """What the articulators do in one utterance, a row every 5 ms.
+    """Articulatory parameters of one utterance, with a row for every 5 ms.
 
     Attributes
     ----------
     pitch : (frames,) float64
-        Fundamental frequency, Hz.
+        Fundamental frequency in Hz.
     formants : (frames, 8) float64
-        Hz.
+        Formant frequencies in Hz.
     voice, breath, friction, nasal : (frames,) float64
         Amplitudes, and the opening of the nasal tract.
     friction_hz, friction_bandwidth : (frames,) float64
-        Hz.
+        Centre frequency and bandwidth of friction noise in Hz.
     """
 
     pitch: np.ndarray
@@ -39,7 +39,7 @@ class Score:
 
 
 def _smooth(track: np.ndarray, milliseconds: float) -> np.ndarray:
-    """Moving average of (frames, ...) tracks with a Hann window that keeps their length."""
+    """Return the moving average of (frames, ...) tracks with a Hann window, with the same length."""
     window = np.hanning(2 * max(1, round(milliseconds / 10.0)) + 3)[1:-1]
     half = len(window) // 2
     padded = np.concatenate([track[:1].repeat(half, 0), track, track[-1:].repeat(half, 0)])
@@ -48,7 +48,7 @@ def _smooth(track: np.ndarray, milliseconds: float) -> np.ndarray:
 
 
 class _ScoreWriter:
-    """Lays phones and pauses one after the other and turns them into smooth tracks."""
+    """Concatenates phones and pauses, and turns them into smooth tracks."""
 
     def __init__(self, speaker: Speaker, manner: Manner, rng: np.random.Generator) -> None:
         self.speaker, self.manner, self.rng = speaker, manner, rng
@@ -65,7 +65,7 @@ class _ScoreWriter:
         self.counts.append(max(1, round(seconds * SAMPLE_RATE / HOP)))
 
     def pause(self, seconds: float) -> None:
-        # The tract waits in the position of the last phone, the source is silent.
+        # The tract stays in the position of the last phone, and the source is silent.
         row = self.rows[-1].copy() if self.rows else np.array([500.0, 1500, 2500, 0, 0, 0, 4000, 1500, 0])
         row[3:6] = 0.0
         self._hold(row, seconds)
@@ -85,7 +85,7 @@ class _ScoreWriter:
         speaker, rng = self.speaker, self.rng
         stretch = speaker.vowel_stretch * (1.15 if accented else 0.85) if name in VOWELS else 1.0
         rate = speaker.rate * self.manner.rate
-        # Nobody hits a target twice in the same way.
+        # Targets vary randomly with each realisation of a phone.
         offset = speaker.phone_offsets[PHONE_INDEX[name]] * 2.0 ** rng.normal(0.0, 0.03, 3)
         for state in PHONES[name]:
             seconds = state.ms * 1e-3 * stretch / rate * 2.0 ** rng.normal(0.0, 0.2)
@@ -104,9 +104,9 @@ class _ScoreWriter:
         speaker = self.speaker
         tracks = np.repeat(np.array(self.rows), self.counts, axis=0)
         moving, gains = _smooth(tracks[:, :3], speaker.glide_ms), _smooth(tracks[:, 3:6], 20.0)
-        # A burst is over within two frames: smoothing would wash it out.
+        # Bursts are not smoothed, because they last two frames only.
         friction = np.maximum(gains[:, 2], np.where(tracks[:, 5] > 0.6, tracks[:, 5], 0.0))
-        # The upper formants follow the third at a distance.
+        # The upper formants follow the third one partially.
         upper = _UPPER_FORMANTS * (moving[:, 2:3] / 2500.0) ** 0.15
         formants = np.concatenate([moving, upper], axis=1) * speaker.formant_scale
         formants[:, 0] *= 2.0 ** (0.08 * self.manner.effort)

@@ -1,4 +1,4 @@
-"""Where and how a speaker of the demo corpus is recorded: manner of the day, room, noise, microphone and level."""
+"""Simulates a recording session of the demo corpus: manner of speaking, room, noise, microphone and level."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from demo.speaker import Manner
 
 @dataclass(frozen=True)
 class Session:
-    """What the utterances of one recording share.
+    """Properties that the utterances of one recording session share.
 
     Attributes
     ----------
@@ -41,10 +41,10 @@ class Session:
 
 
 def draw_room(rng: np.random.Generator) -> np.ndarray:
-    """Impulse response of a random small room.
+    """Draw the impulse response of a random small room.
 
-    A direct path, a few early reflections and noise that decays by 60 dB in 0.15 to 0.6 s; (taps,) float64 of unit
-    energy.
+    It has a direct path, a few early reflections and noise that decays by 60 dB in 0.15 to 0.6 s; (taps,) float64 of
+    unit energy.
     """
     t60 = rng.uniform(0.15, 0.6)
     seconds = np.arange(int(t60 * SAMPLE_RATE)) / SAMPLE_RATE
@@ -60,7 +60,7 @@ def draw_room(rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_session(rng: np.random.Generator) -> Session:
-    """Draw the circumstances of a recording, independently of who speaks."""
+    """Draw the properties of a session, independently of the speaker."""
     telephone = rng.random() < 0.08
     return Session(
         manner=Manner(pitch_shift=rng.normal(0.0, 0.9), effort=rng.normal(0.0, 0.25), rate=2.0 ** rng.normal(0.0, 0.1)),
@@ -75,12 +75,12 @@ def draw_session(rng: np.random.Generator) -> Session:
 
 
 def _microphone(session: Session, bins: int) -> np.ndarray:
-    """(bins,) float64: gain at equally spaced frequencies from 0 Hz to the Nyquist frequency."""
+    """Return the gain at equally spaced frequencies from 0 Hz to the Nyquist frequency: (bins,) float64."""
     frequency = np.linspace(0.0, SAMPLE_RATE / 2.0, bins)
     mel = np.log1p(frequency / 700.0) / np.log1p(SAMPLE_RATE / 2.0 / 700.0)
     orders = np.arange(1, len(session.tone_db) + 1)
     tone = 10.0 ** (np.cos(np.pi * np.outer(mel, orders)) @ session.tone_db / 20.0)
-    # Butterworth magnitudes of fourth order: phase does not matter here.
+    # Magnitudes of fourth-order Butterworth filters; the phase does not matter here.
     with np.errstate(divide="ignore"):
         highpass = 1.0 / np.sqrt(1.0 + (session.low_hz / frequency) ** 8)
     lowpass = 1.0 / np.sqrt(1.0 + (frequency / session.high_hz) ** 16)
@@ -88,20 +88,20 @@ def _microphone(session: Session, bins: int) -> np.ndarray:
 
 
 def record(speech: np.ndarray, session: Session, rng: np.random.Generator) -> np.ndarray:
-    """Record dry speech in a session.
+    """Apply room, noise, microphone and level of a session to dry speech.
 
     Parameters
     ----------
     speech : (samples,) float64
-        At 16 kHz, of any level.
+        Dry speech at 16 kHz, at any level.
     session : Session
     rng : numpy.random.Generator
-        For the noise, which never repeats.
+        Draws the noise, which is never the same.
 
     Returns
     -------
     (samples,) int16
-        Never clipped: a recording that would clip is made quieter.
+        Never clipped: the level is reduced where necessary.
     """
     samples = len(speech)
     sound = fftconvolve(speech, session.room)[:samples]
@@ -114,7 +114,7 @@ def record(speech: np.ndarray, session: Session, rng: np.random.Generator) -> np
 
 
 def to_int16(sound: np.ndarray, level_db: float, rng: np.random.Generator) -> np.ndarray:
-    """Scale (samples,) to a level in dB re full scale (rms), or less where it would clip, and round with dither."""
+    """Scale (samples,) to a level in dB of full scale (rms), or less to avoid clipping, and round with dither."""
     scale = 10.0 ** (level_db / 20.0) / np.sqrt(np.mean(sound**2))
     scale = min(scale, 0.95 / np.max(np.abs(sound)))
     dither = rng.uniform(-0.5, 0.5, len(sound)) + rng.uniform(-0.5, 0.5, len(sound))

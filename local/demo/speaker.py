@@ -1,4 +1,4 @@
-"""Who speaks in the demo corpus: the parts of a voice that make a person, and those that change from day to day."""
+"""Draws the speakers of the demo corpus: properties of a voice that are constant, and those that vary by day."""
 
 from dataclasses import dataclass
 
@@ -9,36 +9,36 @@ from demo.phones import CONSONANTS, PHONES
 
 @dataclass(frozen=True)
 class Speaker:
-    """What stays the same whenever a person speaks.
+    """Constant properties of a speaker.
 
     Attributes
     ----------
     f0 : float
-        Median fundamental frequency, Hz.
+        Median fundamental frequency in Hz.
     f0_range, declination : float
         Height of an accent in semitones; fall of the pitch within a phrase in semitones per second.
     formant_scale : (8,) float64
-        Factor on each formant of the average male tract: the inverse of the tract's length and its own shape.
+        Factors on the formants of the average male tract, from the length and the shape of the speaker's tract.
     phone_offsets : (phones, 3) float64
-        Factor on the first three formants of each phone: the speaker's accent.
+        Factors on the first three formants of each phone: the speaker's accent.
     bandwidth_scale : (8,) float64
         Factor on each formant's bandwidth.
     open_quotient, asymmetry : float
         Share of the period in which the glottis is open; share of the open time in which it is opening.
     tilt_hz : float
-        Corner of the one-pole low-pass of the voice source, Hz: low for a soft voice.
+        Cut-off frequency in Hz of the one-pole low-pass of the voice source: low for a soft voice.
     breath, jitter, shimmer : float
         Aspiration noise, and relative standard deviations of the length and amplitude of the periods.
     nasal_hz, nasal_zero_hz, nasality : float
-        Nasal pole and zero, Hz; how open the nasal tract stays outside nasal consonants, 0 to 1.
+        Nasal pole and zero in Hz; opening of the nasal tract outside of nasal consonants, 0 to 1.
     sinus_hz, sinus_bandwidth : float
         Zero of the piriform sinus, Hz.
     friction_scale, friction_level : float
         Factors on the spectral peak and on the amplitude of fricatives and bursts.
     consonant_weights : (consonants,) float64
-        How often the speaker uses each consonant; sums to 1.
+        Relative frequency of each consonant; sums to 1.
     rate, vowel_stretch, glide_ms : float
-        Speaking rate, relative length of vowels, and time the tract takes from target to target, ms.
+        Speaking rate, relative length of vowels, and transition time from target to target in ms.
     """
 
     f0: float
@@ -68,7 +68,7 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Manner:
-    """How a speaker speaks on one day: pitch shift in semitones, vocal effort (octaves of source tilt), rate."""
+    """Properties of a speaker on one day: pitch shift in semitones, vocal effort (octaves of source tilt), rate."""
 
     pitch_shift: float = 0.0
     effort: float = 0.0
@@ -80,7 +80,7 @@ def _lognormal(rng: np.random.Generator, median: float, octaves: float) -> float
 
 
 def draw_speaker(rng: np.random.Generator, female: bool) -> Speaker:
-    """Draw a person; every attribute varies independently within the range of adult voices."""
+    """Draw a speaker; every attribute varies independently within the range of adult voices."""
     length_scale = _lognormal(rng, 1.16 if female else 1.0, 0.09)
     return Speaker(
         f0=_lognormal(rng, 205.0 if female else 118.0, 0.24),

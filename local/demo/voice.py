@@ -1,4 +1,4 @@
-"""The demo corpus's voices: a source-filter synthesiser whose every part differs from speaker to speaker.
+"""Synthesises the voices of the demo corpus with a source-filter model whose parameters differ between speakers.
 
 A glottal pulse train (Rosenberg, "Effect of glottal pulse shape on the quality of natural vowels", JASA 49 (1971),
 with jitter, shimmer and breath noise) excites a cascade of formant resonators with a nasal pole-zero pair; noise made
@@ -13,14 +13,14 @@ from scipy.signal import lfilter
 from demo.score import HOP, SAMPLE_RATE, Score, write_score
 from demo.speaker import Manner, Speaker
 
-_FFT = 512  # a windowed frame of 10 ms and 22 ms for the resonators to ring out
+_FFT = 512  # a windowed frame of 10 ms, and 22 ms for the decay of the resonators
 _BANDWIDTHS = np.array([60.0, 80.0, 120.0, 170.0, 230.0, 300.0, 380.0, 460.0])
 
 
 def _voice_source(
     score: Score, speaker: Speaker, manner: Manner, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Differentiated glottal flow with breath noise, and the glottis's opening 0 to 1; both (samples,) float64."""
+    """Return differentiated glottal flow with breath noise, and glottal opening 0 to 1; both (samples,) float64."""
     samples = len(score.pitch) * HOP
     pitch = np.interp(np.arange(samples) / HOP, np.arange(len(score.pitch)), score.pitch)
     cycles = np.cumsum(pitch) / SAMPLE_RATE
@@ -33,19 +33,19 @@ def _voice_source(
     closing = np.cos(0.5 * np.pi * (phase - speaker.asymmetry) / (1.0 - speaker.asymmetry))
     flow = np.where(phase < speaker.asymmetry, opening, np.where(phase < 1.0, closing, 0.0))
     shimmer = np.clip(1.0 + speaker.shimmer * rng.normal(size=periods), 0.5, 1.5)
-    # Differencing the flow averages its slope over a sample, which keeps the sharp closure from aliasing.
+    # Differencing averages the slope of the flow over a sample, which reduces aliasing of the sharp closure.
     pulses = np.diff(flow, prepend=flow[0]) * shimmer[index]
     corner = np.exp(-2.0 * np.pi * speaker.tilt_hz * 2.0**manner.effort / SAMPLE_RATE)
     pulses = lfilter([1.0 - corner], [1.0, -corner], pulses)
     noise = lfilter([1.0, -0.7], [1.0], rng.normal(size=samples))
     voice, breath = (np.repeat(track, HOP) for track in (score.voice, score.breath))
-    # Air rushes while the glottis is open: breath noise comes in puffs.
+    # Breath noise is modulated by the opening of the glottis.
     puffs = speaker.breath * 2.0 ** (-0.5 * manner.effort) * voice * (0.3 + flow)
     return pulses * voice + noise * (puffs + 0.05 * breath), flow
 
 
 def _section(frequency: np.ndarray, bandwidth: np.ndarray) -> np.ndarray:
-    """(...,) Hz -> (..., 3): second-order polynomial in z^-1 with a zero pair there and unit gain at 0 Hz."""
+    """Return (..., 3) second-order polynomials in z^-1 with a zero pair at (...,) Hz and unit gain at 0 Hz."""
     radius = np.exp(-np.pi * np.asarray(bandwidth) / SAMPLE_RATE)
     cosine = np.cos(2.0 * np.pi * np.asarray(frequency) / SAMPLE_RATE)
     section = np.stack(np.broadcast_arrays(1.0, -2.0 * radius * cosine, radius**2), axis=-1)
@@ -53,7 +53,7 @@ def _section(frequency: np.ndarray, bandwidth: np.ndarray) -> np.ndarray:
 
 
 def _response(sections: list[np.ndarray]) -> np.ndarray:
-    """List of (frames or 1, 3) polynomials -> (frames, bins): frequency response of their product."""
+    """Return the (frames, bins) frequency response of the product of (frames or 1, 3) polynomials."""
     product = np.ones((1, 1))
     for section in sections:
         longer = np.zeros((max(len(product), len(section)), product.shape[1] + 2))
@@ -64,15 +64,15 @@ def _response(sections: list[np.ndarray]) -> np.ndarray:
 
 
 def _tract(score: Score, speaker: Speaker) -> np.ndarray:
-    """(frames, bins) complex128: the cascade of formants with the nasal and the sinus branch."""
+    """Return the response of the formant cascade with the nasal and the sinus branch: (frames, bins) complex128."""
     bandwidths = _BANDWIDTHS * speaker.bandwidth_scale * np.ones_like(score.formants)
-    # Short tracts have fewer formants below the Nyquist frequency: those pressed against it must not ring.
+    # Short tracts have fewer formants below the Nyquist frequency; formants close to it are damped.
     bandwidths += 5.0 * np.maximum(score.formants - 6800.0, 0.0)
-    # An open nasal tract takes energy from the first formant.
+    # An open nasal tract damps the first formant.
     bandwidths[:, 0] *= 1.0 + 2.0 * score.nasal
     poles = [_section(score.formants[:, k], bandwidths[:, k]) for k in range(score.formants.shape[1])]
     poles.append(_section(np.array([speaker.nasal_hz]), np.array([80.0])))
-    # With a closed velum the nasal zero lies on the nasal pole and the two cancel.
+    # With a closed velum, the nasal zero and pole coincide and cancel.
     zero_hz = speaker.nasal_hz + score.nasal * (speaker.nasal_zero_hz - speaker.nasal_hz)
     zeros = [_section(zero_hz, np.full(len(zero_hz), 80.0) + 100.0 * score.nasal)]
     zeros.append(_section(np.array([speaker.sinus_hz]), np.array([speaker.sinus_bandwidth])))
@@ -80,7 +80,7 @@ def _tract(score: Score, speaker: Speaker) -> np.ndarray:
 
 
 def _constriction(score: Score) -> np.ndarray:
-    """(frames, bins) complex128: the front cavity of fricatives and bursts, of unit power for white noise."""
+    """Return the response of the front cavity, of unit power for white noise: (frames, bins) complex128."""
     peak = _section(score.friction_hz, score.friction_bandwidth)
     ripple = _section(np.minimum(1.45 * score.friction_hz, 7800.0), 1.5 * score.friction_bandwidth)
     highpass = fft.rfft(np.array([[1.0, -0.9]]), _FFT)
@@ -89,14 +89,14 @@ def _constriction(score: Score) -> np.ndarray:
 
 
 def _spectra(signal: np.ndarray) -> np.ndarray:
-    """(samples,) -> (frames, bins): spectra of 10 ms Hann frames, one every 5 ms, that add up to the signal."""
+    """Return the (frames, bins) spectra of (samples,): 10 ms Hann frames every 5 ms, which add up to the signal."""
     padded = np.concatenate([signal, np.zeros(HOP)])
     frames = np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP)[::HOP]
     return fft.rfft(frames * np.hanning(2 * HOP + 1)[:-1], _FFT)
 
 
 def _overlap_add(spectra: np.ndarray) -> np.ndarray:
-    """Inverse of `_spectra`, letting the filters ring: (frames, bins) -> (frames * HOP,) float64."""
+    """Invert `_spectra`, including the decay of the filters: (frames, bins) -> (frames * HOP,) float64."""
     pieces = -(-_FFT // HOP)
     frames = fft.irfft(spectra, _FFT)
     frames = np.pad(frames, ((0, 0), (0, pieces * HOP - _FFT))).reshape(len(frames), pieces, HOP)
@@ -107,14 +107,14 @@ def _overlap_add(spectra: np.ndarray) -> np.ndarray:
 
 
 def synthesise(speaker: Speaker, manner: Manner, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """Let a speaker say something new.
+    """Synthesise an utterance of random phrases by a speaker.
 
     Parameters
     ----------
     speaker : Speaker
     manner : Manner
     seconds : float
-        Wanted length; the utterance ends with a phrase, within about half a second of it.
+        Target length; the actual one differs by up to about half a second, since the utterance ends with a phrase.
     rng : numpy.random.Generator
 
     Returns
@@ -127,7 +127,7 @@ def synthesise(speaker: Speaker, manner: Manner, seconds: float, rng: np.random.
     voiced = _spectra(source) * _tract(score, speaker)
     speech = _overlap_add(voiced)
     loudness = np.sqrt(np.mean(speech**2)) / np.sqrt(np.mean(score.voice**2))
-    # Voiced fricatives hiss in the rhythm of the glottis.
+    # The noise of voiced fricatives is modulated by the glottis.
     gain = np.repeat(score.friction, HOP) * (1.0 - np.repeat(np.minimum(score.voice, 1.0), HOP) * (1.0 - flow))
     speech += loudness * _overlap_add(_spectra(gain * rng.normal(size=len(gain))) * _constriction(score))
     return speech / np.sqrt(np.mean(speech**2))

@@ -1,4 +1,4 @@
-"""Which speakers go where, and the lists that say so."""
+"""Divides speakers into training, validation and test sets, and reads lists of speakers and trials."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vouch.corpora.tree import Recording
 from vouch.kaldi.lists.trials import Trials, list_name
 from vouch.kaldi.tables import read_lines
 
-SHARE = 0.1  # of the speakers for test, and of the rest for validation
-LEAST = 2  # speakers of a set: one alone has no non-target trial
+SHARE = 0.1  # of the speakers for test, and of the others for validation
+LEAST = 2  # speakers per set, since one speaker has no non-target trial
 
 
 def choose_speakers(
@@ -25,18 +25,23 @@ def choose_speakers(
 
     Parameters
     ----------
-    root : for the message
-    recordings : all that are usable
-    test : the test speakers; None to hold out a share
-    valid_speakers : how many; None for a share of those that are not test speakers
+    root : Path
+        Folder of the corpus, for the message.
+    recordings : sequence of Recording
+        All usable recordings.
+    test : set of str or None
+        Test speakers; None to hold out a share of the speakers.
+    valid_speakers : int or None
+        Number of validation speakers; None for a share of those that are not test speakers.
 
     Raises
     ------
-    VouchError : there are too few speakers, or too few of them have two utterances
+    VouchError
+        There are too few speakers, or too few speakers with two utterances.
     """
     counts = Counter(recording.speaker for recording in recordings)
     rest = counts.keys() - (test or set())
-    # One utterance makes no target trial.
+    # Target trials need speakers with two utterances.
     able = {speaker for speaker in rest if counts[speaker] >= 2}
     valid_least = LEAST if valid_speakers is None else valid_speakers
     held = valid_least + (LEAST if test is None else 0)
@@ -55,7 +60,7 @@ def choose_speakers(
 
 
 def read_speakers(path: Path, root: Path, recordings: Sequence[Recording]) -> set[str]:
-    """Read a list of speakers, one a line, folder names or ids; return the ids."""
+    """Read a list of speakers (folder names or ids, one per line), and return the ids."""
     known = {recording.speaker: recording.speaker for recording in recordings}
     known |= {unicodedata.normalize("NFC", recording.folder): recording.speaker for recording in recordings}
     chosen = set()
@@ -69,7 +74,7 @@ def read_speakers(path: Path, root: Path, recordings: Sequence[Recording]) -> se
 
 
 def name_lists(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name the trial lists in the data directory: "trials" when there is one, else "trials_<stem>"."""
+    """Return the trial lists by their names in the data directory: "trials" for one list, else "trials_<stem>"."""
     if len(paths) == 1:
         return {"trials": paths[0]}
     named: dict[str, Path] = {}
@@ -82,11 +87,12 @@ def name_lists(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def check_list(path: Path, trials: Trials, utt2spk: Mapping[str, str], test_speakers: set[str]) -> int:
-    """Refuse trials of speakers that are trained on.
+    """Raise an error for trials of speakers that are in the training or validation set.
 
     Returns
     -------
-    Number of trials that are not "target" for two files of one speaker and "nontarget" for others.
+    int
+        Number of trials whose label contradicts the speakers' folders.
     """
     disagreeing = 0
     for number, (enrol, test, is_target) in enumerate(zip(*trials, strict=True), start=1):

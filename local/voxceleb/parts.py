@@ -1,7 +1,7 @@
-"""The archives of VoxCeleb, their checksums, and the folders that they become.
+"""Lists the archives of VoxCeleb with their checksums, and the folders that they unpack to.
 
-The folders are those of voxceleb_trainer, so that a corpus made by it, or for it, is used as it is:
-`voxceleb1/dev/wav`, `voxceleb1/test/wav`, `voxceleb2/dev/aac` (as it comes, m4a) and `voxceleb2/dev/wav` (converted).
+The folders are those of voxceleb_trainer, so that a corpus prepared by or for it can be used:
+`voxceleb1/dev/wav`, `voxceleb1/test/wav`, `voxceleb2/dev/aac` (the original m4a files) and `voxceleb2/dev/wav`.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ VOX2_DEV = Archive(
 
 
 def vox2_folder(root: Path, server: Server, encoding: str, threads: int) -> Path:
-    """Return the folder of VoxCeleb2's development set in one of `ENCODINGS`; obtain and convert what is missing.
+    """Return the folder of VoxCeleb2's development set in one of `ENCODINGS`; download and convert it if missing.
 
-    Recordings that cannot be converted are listed in `<folder>.failed`. A converted folder without the m4a files that
-    it was made of is used as it is.
+    Recordings that cannot be converted are listed in `<folder>.failed`. A converted folder is used even if the m4a
+    files have been deleted.
     """
     converted = root / CONVERTED / encoding
     if encoding != "m4a" and converted.is_dir() and not (root / AAC).is_dir():
         return converted
     if encoding != "m4a" and not (root / AAC).is_dir() and shutil.which("ffmpeg") is None:
-        # Before hours of downloading; how many files there are is known after it.
+        # Checked before hours of downloading; the number of files is known only afterwards.
         raise VouchError(f"{root}: VoxCeleb2 comes as m4a files, and ffmpeg, which converts them, is not installed")
     aac = obtain(VOX2_DEV, root, server)
     if encoding == "m4a":

@@ -1,4 +1,4 @@
-"""Which speakers of VoxCeleb are trained on, validated on and tested on, and by which trials."""
+"""Defines the training, validation and test speakers of VoxCeleb, and its trial lists."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from vouch.kaldi.lists.trials import Trials, list_name
 from vouch.kaldi.tables import read_lines
 
 TRAIN_ON = ("vox1", "vox2", "both")
-# The development speakers of the protocol VoxCeleb1_X: those whose names begin with U, V or W.
+# Development speakers held out by the protocol VoxCeleb1_X: those whose names begin with U, V or W.
 VALID_SPEAKERS = frozenset(f"id{number}" for number in range(11199, 11240))
-# Of trials made for validation, as in VoxCeleb1_X; as many are non-target.
+# Number of target trials for validation, as in VoxCeleb1_X; there are as many non-target trials.
 VALID_TARGETS = 20_500
 META_URL = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta/{name}"
 
 
 class TrialList(NamedTuple):
-    """A published list: its file, its number of trials, and whether it takes the development speakers of VoxCeleb1."""
+    """A published list: its file, its number of trials, and whether it uses the development speakers of VoxCeleb1."""
 
     file: str
     trials: int
@@ -43,13 +43,14 @@ LISTS = {
 
 
 def find_lists(words: str, root: Path, server: Server) -> dict[str, Path]:
-    """Return file by name in the data directory (`trials_O`, ...) of comma-separated names of `LISTS` or files.
+    """Return the files of comma-separated names of `LISTS` or paths, by their names in the data directory (`trials_O`).
 
-    A published list is taken from `<root>/meta`, or downloaded to there.
+    Published lists are taken from `<root>/meta`, or downloaded to there.
 
     Raises
     ------
-    VouchError : a word is neither a name nor a file, or two give the same name; see also `fetch`
+    VouchError
+        A word is neither a name nor a file, or two words give the same name; or as from `fetch`.
     """
     found: dict[str, Path] = {}
     for word in words.split(","):
@@ -73,12 +74,12 @@ def _check_count(path: Path, published: TrialList) -> None:
 
 
 def takes_dev(words: str) -> bool:
-    """Tell whether trial lists take the development speakers of VoxCeleb1; of own files that is not known."""
+    """Return whether trial lists use the development speakers of VoxCeleb1; False for files, where it is unknown."""
     return any(LISTS[word].takes_dev for word in words.split(",") if word in LISTS)
 
 
 def make_names(recordings: Sequence[Recording], roots: Collection[Path], left_out: Mapping[str, str]) -> Names:
-    """Return what the paths of lists, which end in .wav whatever the files are, may mean."""
+    """Return the names of recordings in lists, whose paths always end in .wav."""
     known = {_as_listed(recording.path): recording.utterance for recording in recordings}
     return Names(known, [str(root) for root in roots], {_as_listed(path): why for path, why in left_out.items()})
 
@@ -93,8 +94,8 @@ def read_train_list(path: Path, names: Names, recordings: Sequence[Recording]) -
     Raises
     ------
     VouchError
-        naming file and line: it has another form, names a file that is not there or is there twice, or gives another
-        speaker than the folder does
+        A line has another form, names a file that does not exist or occurs twice, or gives another speaker than the
+        folder; the message names file and line.
     """
     by_id = {recording.utterance: recording for recording in recordings}
     chosen: dict[str, Recording] = {}
@@ -117,12 +118,13 @@ def read_train_list(path: Path, names: Names, recordings: Sequence[Recording]) -
 def valid_speakers(train_on: str, speakers: Collection[str]) -> set[str]:
     """Return the speakers to validate on.
 
-    With VoxCeleb1 in the training set they are those of VoxCeleb1_X; with VoxCeleb2 alone as many of its speakers, so
-    that none of the speakers of the lists E and H is looked at before the test.
+    If VoxCeleb1 is in the training set, they are those of VoxCeleb1_X; for VoxCeleb2 alone, the same number of its
+    speakers, so that none of the speakers in the lists E and H is used before the test.
 
     Raises
     ------
-    VouchError : there are none, or too few
+    VouchError
+        There are no such speakers, or too few.
     """
     if train_on == "vox2":
         return set(hold_out(speakers, 0.0, min(len(VALID_SPEAKERS), max(2, len(speakers) // 10))))
@@ -136,7 +138,7 @@ def valid_speakers(train_on: str, speakers: Collection[str]) -> set[str]:
 
 
 def check_apart(lists: Mapping[str, Trials], utt2spk: Mapping[str, str], trained: Set[str]) -> None:
-    """Refuse trials of speakers that are trained or validated on, and warn of labels that contradict the folders."""
+    """Raise an error for trials of training or validation speakers, and warn of labels that contradict the folders."""
     for name, trials in lists.items():
         speakers = [(utt2spk[enrol], utt2spk[test]) for enrol, test in zip(trials.enrol, trials.test, strict=True)]
         for number, pair in enumerate(speakers, start=1):
