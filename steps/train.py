@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
 """Stage 3: train an encoder.
 
-Reads the features (or for a network that takes waveforms the audio) of the training set and, for the EER on held-out
-speakers, of the validation set with its trials; writes config.yaml, train.log, checkpoints/, tensorboard/, final.pt,
-provenance.json, which says what made it, and training.png, which shows how it learnt.
-An interrupted run is continued by the same command; an experiment of another configuration or other data in the same
-folder is moved aside.
+Reads the features (or audio, if the network takes waveforms) of the training set and, for the EER on held-out speakers,
+of the validation set with its trials. Writes config.yaml, train.log, checkpoints/, tensorboard/, final.pt,
+provenance.json (how the model was made) and training.png (the training curves). The same command continues an
+interrupted run. An experiment with another configuration or other data in the same folder is moved aside.
 
     steps/train.py egs/demo/data/train egs/demo/exp/mine --valid egs/demo/data/valid --config conf/recipes/demo.yaml
 
-Any option of the configuration can be set on the command line: --train.epochs 3 --loss.margin 0.3. With --model NAME,
---loss NAME or --config FILE beside it, --help lists the options of these.
+Any option of the configuration can be set on the command line: --train.epochs 3 --loss.margin 0.3. After --model NAME,
+--loss NAME or --config FILE, --help lists their options.
 """
 
 import sys
@@ -87,7 +86,7 @@ def main() -> None:
 
 
 def run(experiment: Experiment, device: torch.device) -> None:
-    """Train with a progress bar, and signals that stop after the batch in hand."""
+    """Train with a progress bar; signals stop the training after the current batch."""
     signals: list[int] = []
     catch_stops(signals.append)
     with ProgressBar("batches") as bar:
@@ -102,7 +101,7 @@ def run(experiment: Experiment, device: torch.device) -> None:
 
 
 def describe_options(words: list[str], overrides: dict[str, str]) -> str:
-    """Return what --help says of the options of the recipe that the command line chooses."""
+    """Return the part of --help on the options of the recipe that the command line selects."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)
     chosen = parser.parse_known_args(words)[0].config
@@ -110,7 +109,7 @@ def describe_options(words: list[str], overrides: dict[str, str]) -> str:
 
 
 def read_recipe(path: Path | None) -> tuple[dict[str, object], object]:
-    """Return a configuration, and the front end that its features must have; an experiment's config.yaml says it."""
+    """Return a configuration and the front end that its features must have, which an experiment's config.yaml has."""
     file = read_yaml(path) if path else {}
     return file, file.pop("feature", None)
 

@@ -1,4 +1,4 @@
-"""An encoder: front end, normalisation and network as one thing, built from its configuration, saved and loaded."""
+"""The encoder, which combines front end, normalisation and network: built from a configuration, saved and loaded."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from vouch.layers.inputs import length_mask
 from vouch.models.config import NetworkConfig
 
 FORMAT = "vouch-encoder-1"
-# What the configuration in a file holds, see `EncoderConfig.as_dict`.
+# Keys of the configuration in a file, see `EncoderConfig.as_dict`.
 KEYS = ("model", "num_bins", "normalization", "feature")
-# Added to the variance before its root is taken, as instance normalisation does.
+# Added to the variance before its square root, as in instance normalisation.
 VARIANCE_FLOOR = 1e-5
 
 
@@ -39,13 +39,13 @@ def _sliding_mean(centred: torch.Tensor, mask: torch.Tensor | None) -> torch.Ten
     return sliding_cmvn(centred, None if mask is None else mask.sum(dim=(1, 2)))
 
 
-# What follows after the mean of each dimension over the utterance has been subtracted.
+# Second step of each normalisation, after subtracting the mean of each dimension over the utterance.
 NORMALIZATIONS = {"mean": _mean_only, "meanvar": _unit_variance, "sliding": _sliding_mean}
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """What an encoder is built from.
+    """Configuration of an encoder.
 
     Attributes
     ----------
@@ -54,15 +54,15 @@ class EncoderConfig:
         Dimensions of the features; 1 for a network that takes waveforms.
     normalization : str
         "mean": subtract each dimension's mean over the utterance; "meanvar": divide by its standard deviation too;
-        "sliding": subtract its mean over the 300 frames around each frame; "none", as waveforms must have it.
+        "sliding": subtract its mean over the 300 frames around each frame; "none", the only choice for waveforms.
     front_end : FrontEndConfig, optional
-        What made the features; None when it is not known, as for archives from elsewhere: such an encoder takes
-        features only. That of waveforms follows from the network.
+        Front end of the features; None if unknown, as for archives of other programs, in which case the encoder takes
+        features only. For waveforms it follows from the network.
 
     Raises
     ------
     VouchError
-        A front end or a normalization that the network cannot have.
+        The network does not support the front end or the normalisation.
     """
 
     network: NetworkConfig
@@ -85,17 +85,17 @@ class EncoderConfig:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> EncoderConfig:
-        """Read what checkpoints hold: "model", "num_bins", "normalization" and "feature".
+        """Read a configuration from a checkpoint: "model", "num_bins", "normalization" and "feature".
 
-        "normalization" may be left out where it is what is usual: "mean" for features; and "feature" where the front
-        end is not known, or is that of waveforms.
+        "normalization" may be missing if it is the default, which is "mean" for features, and "feature" if the front
+        end is unknown or is that of waveforms.
 
         Raises
         ------
         VouchError
-            See the classes; or another key.
+            As from the classes, or there is another key.
         KeyError
-            There is no "model", or no "num_bins".
+            "model" or "num_bins" is missing.
         """
         for key in config:
             if key not in KEYS:
@@ -117,7 +117,7 @@ class EncoderConfig:
 
 
 class Encoder(nn.Module):
-    """From features (or waveforms) to embeddings.
+    """Maps features (or waveforms) to embeddings.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class Encoder(nn.Module):
     Raises
     ------
     VouchError
-        An impossible value of an option, or a front end that gives other dimensions than the network takes.
+        An option has an impossible value, or the front end gives other dimensions than the network takes.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -140,7 +140,7 @@ class Encoder(nn.Module):
 
     @property
     def channel(self) -> int | str:
-        """Channel of a recording that the front end was given in training, see `vouch.audio.reading.read_audio`."""
+        """Channel of recordings that the front end got in training, see `vouch.audio.reading.read_audio`."""
         front_end = self.config.front_end
         return MEAN if front_end is None else front_end.channel
 
@@ -156,12 +156,12 @@ class Encoder(nn.Module):
 
     @property
     def clock(self) -> Clock:
-        """What the input counts time in."""
+        """Time unit of the input."""
         return clock_of(self.config.front_end)
 
     @property
     def step_shape(self) -> tuple[int, ...]:
-        """Shape of one step of the input: (num_bins,) of a frame, () of a sample."""
+        """Shape of one step of the input: (num_bins,) for a frame, () for a sample."""
         return () if self.takes_waveforms else (self.config.num_bins,)
 
     def forward(self, inputs: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
@@ -170,9 +170,9 @@ class Encoder(nn.Module):
         Parameters
         ----------
         inputs : (batch, frames, num_bins) or (batch, samples) float32
-            As the network takes them.
+            Features or waveforms, whichever the network takes.
         lengths : (batch,) int64, optional
-            Real frames (or samples) of each utterance where shorter ones are padded.
+            Number of real frames (or samples) of each utterance, if shorter ones are padded.
 
         Returns
         -------
@@ -185,14 +185,14 @@ class Encoder(nn.Module):
         return self.model(inputs, lengths)
 
     def state(self) -> dict[str, object]:
-        """Return what `Encoder.from_state` needs: configuration and weights."""
+        """Return configuration and weights, for `Encoder.from_state`."""
         return {"format": FORMAT, "config": self.config.as_dict(), "weights": self.model.state_dict()}
 
     @classmethod
     def from_state(cls, state: object, where: str | Path) -> Encoder:
-        """Rebuild an encoder from what `load_torch` gave; `VouchError` naming `where` when it is none.
+        """Rebuild an encoder from the result of `load_torch`; `VouchError` naming `where` if it is not one.
 
-        What is built takes no more memory than the weights that are there: see `NetworkConfig.build_without_memory`.
+        The network takes no more memory than the weights in the file: see `NetworkConfig.build_without_memory`.
         """
         if not isinstance(state, Mapping) or state.get("format") != FORMAT:
             raise VouchError(f"{where}: not a model of Vouch ({FORMAT})")
@@ -204,7 +204,7 @@ class Encoder(nn.Module):
             check_tensors(weights)
             resolved = EncoderConfig.from_dict(config)
             with warnings.catch_warnings():
-                # That copying into a tensor without memory does nothing is what is wanted.
+                # torch warns that copying into a tensor without memory does nothing, which is intended here.
                 warnings.simplefilter("ignore")
                 resolved.network.build_without_memory(resolved.num_bins).load_state_dict(weights)
             encoder = cls(resolved)
@@ -221,12 +221,12 @@ class Encoder(nn.Module):
 
 
 def usual_normalization(network: NetworkConfig) -> str:
-    """Return the normalization that a network's input has unless another is asked for."""
+    """Return the default normalisation of a network's input."""
     return "none" if network.takes_waveforms else "mean"
 
 
 def check_normalization(normalization: str, network: NetworkConfig) -> None:
-    """Raise `VouchError` for an unknown normalization, or one of waveforms."""
+    """Raise `VouchError` for an unknown normalisation, or one that is applied to waveforms."""
     pick({**NORMALIZATIONS, "none": None}, normalization, "normalization")
     if network.takes_waveforms and normalization != "none":
         raise VouchError(
@@ -253,7 +253,7 @@ def load_encoder(path: str | Path, device: str | torch.device = "cpu") -> Encode
 
 
 def _mean(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean over time of `(batch, frames, bins)`, over real frames where there is a `(batch, frames, 1)` mask."""
+    """Mean over time of `(batch, frames, bins)`; with a `(batch, frames, 1)` mask, over real frames only."""
     if mask is None:
         return x.mean(dim=1, keepdim=True)
     return (x * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Embeddings of utterances, whole or in parts, in batches of similar length."""
+"""Computes embeddings of utterances, whole or in parts, in batches of similar length."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from vouch.features.base import FrontEnd
 from vouch.features.compute import compute
 from vouch.stores.waves import Store
 
-# Seconds in a batch, padding included. On a CPU small batches are faster: they stay in its caches.
+# Audio in a batch in seconds, including padding. On a CPU small batches are faster, since they fit into the caches.
 BATCH_SECONDS = {"cpu": 20.0, "cuda": 1000.0}
-# Batches are padded to a multiple of so many seconds: on a CPU a convolution is set up anew for each size of its input,
-# which all in all takes milliseconds.
+# Batches are padded to a multiple of this many seconds, because on a CPU the set-up of convolutions for each new input
+# size takes milliseconds in all.
 PADDING_SECONDS = 0.16
 
 
 def check_max_seconds(encoder: Encoder, max_seconds: float) -> None:
-    """Raise `VouchError` when pieces of longer recordings could be shorter than the network's minimum."""
+    """Raise `VouchError` if pieces of longer recordings could be shorter than the network's minimum."""
     least = encoder.clock.seconds(2 * encoder.min_length)
     if not least <= max_seconds < math.inf:
         raise VouchError(
@@ -40,9 +40,9 @@ def _batch_length(encoder: Encoder) -> int:
 def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_seconds: float = MAX_SECONDS) -> np.ndarray:
     """Embed a few utterances.
 
-    An utterance shorter than the network's minimum is repeated up to it. One longer than `max_seconds` is cut into
-    pieces of equal length (within a frame), whose embeddings are averaged with their lengths as weights.
-    Neither the other utterances nor their order changes an embedding, beyond rounding.
+    An utterance shorter than the network's minimum is repeated up to it. An utterance longer than `max_seconds` is cut
+    into pieces of equal length (within a frame), whose embeddings are averaged with their lengths as weights. Up to
+    rounding, an embedding does not depend on the other utterances or their order.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_seconds
     matrices : sequence of ndarray
         Each (frames, bins) float32; waveforms are (samples,).
     max_seconds : float
-        Longest piece.
+        Length of the longest piece.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_seconds
     Raises
     ------
     VouchError
-        `max_seconds` is so low that a piece could be shorter than the network's minimum.
+        `max_seconds` is so small that a piece could be shorter than the network's minimum.
     """
     check_max_seconds(encoder, max_seconds)
     longest = encoder.clock.count(max_seconds)
@@ -79,7 +79,7 @@ def embed_matrices(encoder: Encoder, matrices: Sequence[np.ndarray], max_seconds
 
 
 def embed_parts(encoder: Encoder, pieces: Sequence[np.ndarray], cut: Cut) -> np.ndarray:
-    """Embed the pieces of one utterance and combine their embeddings as `cut`, which made them, says.
+    """Embed the pieces of one utterance, and combine their embeddings with `cut`, which made the pieces.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def embed_parts(encoder: Encoder, pieces: Sequence[np.ndarray], cut: Cut) -> np.
     Returns
     -------
     ndarray
-        (crops, embedding_dim) float32 of crops, (embedding_dim,) float32 of windows.
+        (crops, embedding_dim) float32 for crops, (embedding_dim,) float32 for windows.
     """
     return cut.combine(_embed_pieces(encoder, [_lengthen(encoder, piece) for piece in pieces]))
 
@@ -106,23 +106,23 @@ def _lengthen(encoder: Encoder, matrix: np.ndarray) -> np.ndarray:
 
 
 def _embed_pieces(encoder: Encoder, pieces: Sequence[np.ndarray]) -> np.ndarray:
-    """Embed matrices, or waveforms, that are long enough, in batches: `(len(pieces), embedding_dim)`."""
+    """Embed matrices or waveforms of sufficient length, in batches: `(len(pieces), embedding_dim)`."""
     lengths = np.array([len(piece) for piece in pieces])
     embeddings = np.empty((len(pieces), encoder.embedding_dim), np.float32)
     device = next(encoder.parameters()).device
-    # The pieces of one long recording may be many more than fit into the memory at once.
+    # One long recording may have more pieces than fit into the memory at once.
     for batch in batches_by_length(lengths, _batch_length(encoder)):
         embeddings[batch] = _embed_padded(encoder, [pieces[row] for row in batch], device)
-    # The gates of an LSTM make ordinary numbers of infinite ones.
+    # The result is set to NaN because the gates of an LSTM turn infinite values into ordinary numbers.
     embeddings[[not np.isfinite(piece).all() for piece in pieces]] = np.nan
     return embeddings
 
 
 def _embed_padded(encoder: Encoder, pieces: Sequence[np.ndarray], device: torch.device) -> np.ndarray:
-    """Embed matrices, or waveforms, as one batch, padded to one length: `(len(pieces), embedding_dim)`."""
+    """Embed matrices or waveforms as one batch, padded to the same length: `(len(pieces), embedding_dim)`."""
     lengths = torch.tensor([len(piece) for piece in pieces])
     longest = int(lengths.max())
-    # Several of one length are crops or windows: there are more of the same.
+    # Several pieces of equal length are crops or windows, and other batches will have the same length.
     if len(pieces) == 1 or bool((lengths < longest).any()):
         step = max(1, encoder.clock.count(PADDING_SECONDS))
         longest = -(-longest // step) * step
@@ -135,19 +135,19 @@ def _embed_padded(encoder: Encoder, pieces: Sequence[np.ndarray], device: torch.
 
 
 def batches_by_length(lengths: np.ndarray, batch_length: int) -> Iterator[np.ndarray]:
-    """Group utterances of similar length: yields index arrays whose padded batches hold at most `batch_length`.
+    """Group utterances of similar length: yields index arrays whose padded batches have at most `batch_length`.
 
     Parameters
     ----------
     lengths : (utterances,) int64
-        In frames or samples.
+        Length of each utterance, in frames or samples.
     batch_length : int
-        Most in a batch, padding included; a single longer utterance is a batch of its own.
+        Largest total length of a batch, including padding; a longer utterance is a batch of its own.
     """
     order = np.argsort(lengths, kind="stable")
     start = 0
     for position in range(1, len(order) + 1):
-        # The utterance at `position` would be the longest, to which all others are padded.
+        # The utterance at `position` would be the longest, and all others would be padded to it.
         if position == len(order) or (position + 1 - start) * lengths[order[position]] > batch_length:
             yield order[start:position]
             start = position
@@ -161,21 +161,21 @@ def embed_store(encoder: Encoder, store: Store, indices: np.ndarray, max_seconds
     encoder : Encoder
         In evaluation mode.
     store : Store
-        Features or waveforms, as the network takes them.
+        Features or waveforms, whichever the network takes.
     indices : ndarray
-        (n,) utterances of the store.
+        (n,) indices of utterances in the store.
     max_seconds : float
         See `embed_matrices`.
 
     Returns
     -------
     (n, embedding_dim) float32
-        In the order of `indices`.
+        Embeddings in the order of `indices`.
 
     Raises
     ------
     VouchError
-        Features of another dimension than the encoder's, or see `embed_matrices`.
+        The features have another dimension than the encoder's, or as from `embed_matrices`.
     """
     check_dim(encoder, store)
     out = np.empty((len(indices), encoder.embedding_dim), np.float32)
@@ -185,7 +185,7 @@ def embed_store(encoder: Encoder, store: Store, indices: np.ndarray, max_seconds
 
 
 def check_dim(encoder: Encoder, store: Store) -> None:
-    """Raise `VouchError` when a store holds no features of the dimension that the encoder takes."""
+    """Raise `VouchError` if the features of a store have another dimension than the encoder takes."""
     if store.dim != encoder.config.num_bins:
         raise VouchError(f"{store.path}: {store.dim} dimensions, the model takes {encoder.config.num_bins}")
 
@@ -207,7 +207,7 @@ def embed_samples(encoder: Encoder, samples: np.ndarray) -> np.ndarray:
     Raises
     ------
     VouchError
-        The encoder's front end is not known, or the recording is too short for one frame.
+        The encoder's front end is unknown, or the recording is shorter than one frame.
     """
     return embed_matrices(encoder, [compute(front_end_of(encoder), samples)])[0]
 

@@ -1,4 +1,4 @@
-"""Ways to embed an utterance in parts: evenly spaced crops that stay apart, and sliding windows that are averaged."""
+"""Cuts utterances into evenly spaced crops, which keep their own embeddings, or sliding windows, which are averaged."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from vouch.base.errors import VouchError, pick
 from vouch.encoder import Encoder
 from vouch.features.clock import Clock
 
-# A crop of audio is so much longer that frames of 25 ms every 10 ms fill its seconds.
+# Additional seconds of a crop of audio, so that frames of 25 ms with a shift of 10 ms cover its nominal length.
 _CROP_EXTRA = 0.015
-# Longer recordings are embedded in pieces (Kaldi's x-vector recipes use the same length): memory stays bounded.
+# Longest piece of a recording in seconds, which bounds the memory; the same as in Kaldi's x-vector recipes.
 MAX_SECONDS = 100.0
-# What becomes of the embeddings of windows: their mean, or the mean of these scaled to length 1.
+# Ways to average the embeddings of windows: their mean, or the mean scaled to length 1 after scaling each to length 1.
 WINDOW_AVERAGES = ("mean", "unit-mean")
 
 
 class Crops(NamedTuple):
-    """Crops of equal length, from the first to the last that fits, as voxceleb_trainer evaluates.
+    """Evenly spaced crops of equal length, from the start to the end of an utterance, as in voxceleb_trainer.
 
     Attributes
     ----------
     number : int
         Number of crops, at least 1.
     seconds : float
-        Length of each.
+        Length of each crop.
     """
 
     number: int
@@ -37,11 +37,11 @@ class Crops(NamedTuple):
         return self._cut(samples, round(sample_rate * (self.seconds + _CROP_EXTRA)))
 
     def of_inputs(self, matrix: np.ndarray, clock: Clock) -> list[np.ndarray]:
-        """Cut the input of a network, (frames, bins) or (samples,), like `of_samples`."""
+        """Cut the input of a network, (frames, bins) or (samples,), in the same way as `of_samples`."""
         return self._cut(matrix, clock.count(self.seconds))
 
     def combine(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return (crops, dim) embeddings as they are."""
+        """Return the (crops, dim) embeddings unchanged."""
         return embeddings
 
     def _cut(self, x: np.ndarray, length: int) -> list[np.ndarray]:
@@ -53,17 +53,17 @@ class Crops(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """Sliding windows of equal length, and one more at the end if they do not reach it.
+    """Sliding windows of equal length; a further one at the end covers what is left.
 
-    With a step of 0.25 and the mean these are pyannote.audio's; with 1.6 s, a step of 0.5 and the unit mean those
-    of Wan et al., "Generalized end-to-end loss for speaker verification", 2018.
+    A step of 0.25 and the mean are those of pyannote.audio; 1.6 s, a step of 0.5 and the unit mean those of Wan et al.,
+    "Generalized end-to-end loss for speaker verification", 2018.
 
     Attributes
     ----------
     seconds : float
-        Length of each.
+        Length of each window.
     step : float
-        From one to the next, in lengths.
+        Shift from one window to the next, relative to its length.
     average : str
         One of `WINDOW_AVERAGES`.
     """
@@ -73,11 +73,11 @@ class Windows(NamedTuple):
     average: str
 
     def of_inputs(self, matrix: np.ndarray, clock: Clock) -> list[np.ndarray]:
-        """Cut the input of a network, (frames, bins) or (samples,); what is shorter is one window."""
+        """Cut the input of a network, (frames, bins) or (samples,); an input shorter than a window is one window."""
         length = clock.count(self.seconds)
         if len(matrix) <= length:
             return [matrix]
-        # Windows of features lie a whole number of frames apart, those of waveforms where their times fall.
+        # The step is a whole number of frames for features; for waveforms it may be fractional.
         step = max(1.0, self.step * length if clock.unit == "samples" else round(self.step * length))
         count = int((len(matrix) - length) / step) + 1
         starts = [round(index * step) for index in range(count)]
@@ -86,9 +86,9 @@ class Windows(NamedTuple):
         return [matrix[start : start + length] for start in starts]
 
     def combine(self, embeddings: np.ndarray) -> np.ndarray:
-        """Average (windows, dim) embeddings: (dim,) of the same type."""
+        """Average (windows, dim) embeddings to (dim,), of the same type."""
         if self.average == "unit-mean":
-            # An embedding of zero has no direction and adds nothing.
+            # A zero embedding has no direction and contributes nothing.
             length = np.linalg.norm(embeddings, axis=1, keepdims=True)
             embeddings = embeddings / np.where(length > 0, length, 1)
         return embeddings.mean(axis=0)
@@ -98,7 +98,7 @@ Cut = Crops | Windows
 
 
 def check_cut(cut: Cut, encoder: Encoder) -> None:
-    """Raise `VouchError` unless the numbers of a cut make sense and its pieces are long enough for the network."""
+    """Raise `VouchError` unless the parameters of a cut are valid and its pieces long enough for the network."""
     if isinstance(cut, Crops) and cut.number < 1:
         raise VouchError(f"{cut.number} crops of an utterance: at least 1 is needed")
     if isinstance(cut, Windows):

@@ -1,8 +1,8 @@
-"""Front ends: waveforms to features. Adding one is a file here and a line in `FEATURES`.
+"""Front ends, which compute features of waveforms. A new front end is a file here and a line in `FEATURES`.
 
 A front end is a module from `(batch, samples) float in [-1, 1]` to `(batch, frames, dim)` with `dim`, `sample_rate`
-(Hz) and `output_length(samples)`. Its options have defaults, `sample_rate` among them, and `frame_shift` (ms) where its
-frames do not come every 10 ms; those that make it small for tests its class declares in `tiny`.
+(Hz) and `output_length(samples)`. Its options have defaults. They include `sample_rate`, and `frame_shift` (ms) unless
+that is 10 ms. The attribute `tiny` of its class declares options that make it small for tests.
 """
 
 from vouch.features.base import FrontEnd

@@ -8,16 +8,16 @@ from torch import nn
 
 
 class FrontEnd(nn.Module, ABC):
-    """A module that makes features of waveforms: `(batch, samples) float in [-1, 1] -> (batch, frames, dim)`.
+    """A module that computes features of waveforms: `(batch, samples) float in [-1, 1] -> (batch, frames, dim)`.
 
-    The front end `Waveform` gives `(batch, samples)` for networks that learn their own filters.
+    The front end `Waveform` returns `(batch, samples)`, for networks that learn their own filters.
 
     Attributes
     ----------
     sample_rate : int
-        In Hz.
+        Sampling rate in Hz.
     dim : int
-        Dimensions of a frame; 1 where the waveform itself comes out.
+        Dimensions of a frame; 1 if the output is the waveform itself.
     """
 
     sample_rate: int
@@ -25,14 +25,14 @@ class FrontEnd(nn.Module, ABC):
 
     @property
     def dither(self) -> float:
-        """Standard deviation of the noise that is added to the samples; features are random where it is not 0."""
+        """Standard deviation of the noise that is added to the samples; unless it is 0, features are random."""
         return 0.0
 
     @property
     def step_shape(self) -> tuple[int, ...]:
-        """Shape of one step of what it gives: (dim,) of a frame; () where that is a sample."""
+        """Shape of one step of the output: (dim,) for a frame, () for a sample."""
         return (self.dim,)
 
     @abstractmethod
     def output_length(self, samples: int) -> int:
-        """Return the number of frames (of waveforms, samples) that `samples` samples give."""
+        """Return the number of frames (for waveforms, samples) for `samples` input samples."""

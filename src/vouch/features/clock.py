@@ -1,4 +1,4 @@
-"""What the input of a network counts time in: frames of a front end, or samples of a waveform."""
+"""Defines the time unit of a network's input: frames of a front end, or samples of a waveform."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from vouch.features.config import FrontEndConfig
 
-# Milliseconds from one frame to the next, unless a front end has an option that says otherwise.
+# Milliseconds from one frame to the next, for front ends without an option for it.
 USUAL_FRAME_SHIFT = 10.0
 
 
@@ -16,25 +16,25 @@ class Clock(NamedTuple):
     Attributes
     ----------
     unit : "frames" or "samples"
-        What a step is.
+        Kind of step.
     per_second : float
-        Steps in a second of audio.
+        Number of steps per second of audio.
     """
 
     unit: str
     per_second: float
 
     def count(self, seconds: float) -> int:
-        """Return how many steps so many seconds are, to the nearest."""
+        """Return the number of steps nearest to a duration."""
         return round(seconds * self.per_second)
 
     def seconds(self, steps: int) -> float:
-        """Return how many seconds so many steps are."""
+        """Return the duration of a number of steps in seconds."""
         return steps / self.per_second
 
 
 def clock_of(front_end: FrontEndConfig | None) -> Clock:
-    """Return the clock of what a front end gives; None stands for features of an unknown front end."""
+    """Return the clock of a front end's output; None stands for features of an unknown front end."""
     if front_end is not None and front_end.gives_waveforms:
         return Clock("samples", float(front_end.sample_rate))
     options = {} if front_end is None else front_end.options

@@ -1,4 +1,4 @@
-"""Cepstral mean and variance normalisation: over a sliding window, and from statistics of an utterance or a speaker."""
+"""Cepstral mean and variance normalisation, over a sliding window or by statistics of an utterance or a speaker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from vouch.base.errors import VouchError
 
-# Kaldi's floors of the variance: in a window, and of the statistics.
+# Kaldi's floors of the variance, for sliding windows and for statistics.
 WINDOW_VARIANCE_FLOOR = 1e-10
 VARIANCE_FLOOR = 1e-20
 
@@ -20,34 +20,34 @@ def sliding_cmvn(
     center: bool = True,
     norm_vars: bool = False,
 ) -> torch.Tensor:
-    """Subtract the mean of each dimension over a window of frames that slides along (apply-cmvn-sliding).
+    """Subtract the mean of each dimension over a sliding window of frames (apply-cmvn-sliding).
 
-    A centred window holds `window` frames wherever the utterance has as many: at its ends the window stays inside.
-    Others hold a frame and the `window` ones before it, and near the beginning at least the first `min_window` frames.
+    A centred window has `window` frames if the utterance is long enough; near the ends it is shifted inside. Other
+    windows have a frame and the `window` frames before it, and near the beginning at least the first `min_window` ones.
 
     Parameters
     ----------
     features : (batch, frames, dim) float
     lengths : (batch,) int64, optional
-        Real frames of each utterance where shorter ones are padded; the padding stays meaningless.
+        Number of real frames of each utterance, if shorter ones are padded; padded output is meaningless.
     window : int
-        In frames.
+        Window length in frames.
     min_window : int
-        In frames, of windows that are not centred.
+        Least number of frames, for windows that are not centred.
     center : bool
-        The window reaches as far after the frame as before it.
+        Whether the window is centred on the frame.
     norm_vars : bool
-        Divide by the standard deviation over the window too; of a single frame the result is 0.
+        Whether to divide by the standard deviation over the window too; a single frame then gives 0.
 
     Returns
     -------
     (batch, frames, dim)
-        Has the type of `features`; computed in double precision.
+        Computed in double precision, returned in the type of `features`.
 
     Raises
     ------
     VouchError
-        A window without frames.
+        A window has no frames.
     """
     if window < 1 or min_window < 1:
         raise VouchError(f"sliding normalisation needs windows of at least one frame, not {window} and {min_window}")
@@ -59,7 +59,7 @@ def sliding_cmvn(
     mean = _window_sums(features.double(), first, last) / count
     out = features - mean
     if norm_vars:
-        # From values near zero: the square of a large mean would hide the variance.
+        # One frame is subtracted first, because the square of a large mean would swamp the variance.
         centre = features[:, :1].double()
         square = _window_sums((features - centre).square(), first, last) / count
         variance = (square - (mean - centre).square()).clamp(min=WINDOW_VARIANCE_FLOOR)
@@ -70,7 +70,7 @@ def sliding_cmvn(
 def _window_bounds(
     position: torch.Tensor, end: torch.Tensor, window: int, min_window: int, center: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """First and last (exclusive) frames of windows, (batch, frames), from (frames,) positions and (batch, 1) ends."""
+    """Return first and last (exclusive) frames of windows, (batch, frames), from (frames,) and (batch, 1) ends."""
     if center:
         last = torch.minimum((position - window // 2).clamp(min=0) + window, end)
         return (last - window).clamp(min=0), last
@@ -80,14 +80,14 @@ def _window_bounds(
 
 
 def _window_sums(features: torch.Tensor, first: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-    """Sums over windows, `(batch, frames, dim)`: differences of the sums from the beginning on."""
+    """Return sums over windows, `(batch, frames, dim)`, as differences of cumulative sums."""
     sums = torch.nn.functional.pad(features.cumsum(dim=1), (0, 0, 1, 0))
     wide = (-1, -1, features.shape[2])
     return sums.gather(1, last[..., None].expand(wide)) - sums.gather(1, first[..., None].expand(wide))
 
 
 def cmvn_stats(matrix: np.ndarray) -> np.ndarray:
-    """Return the statistics of an utterance (compute-cmvn-stats); those of a speaker are the sum of their utterances'.
+    """Return the statistics of an utterance (compute-cmvn-stats); those of a speaker are the sum over its utterances.
 
     Parameters
     ----------
@@ -96,14 +96,14 @@ def cmvn_stats(matrix: np.ndarray) -> np.ndarray:
     Returns
     -------
     (2, dim + 1) float64 ndarray
-        Sums and number of frames; sums of squares and 0.
+        First row: sums and number of frames; second row: sums of squares and 0.
     """
     values = matrix.astype(np.float64)
     return np.stack([np.append(values.sum(axis=0), len(values)), np.append((values * values).sum(axis=0), 0.0)])
 
 
 def apply_cmvn(matrix: np.ndarray, stats: np.ndarray, norm_vars: bool = False) -> np.ndarray:
-    """Normalise a matrix by the mean, and standard deviation if wanted, that statistics hold (apply-cmvn).
+    """Normalise a matrix by the mean, and optionally the standard deviation, of statistics (apply-cmvn).
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def apply_cmvn(matrix: np.ndarray, stats: np.ndarray, norm_vars: bool = False) -
     stats : (2, dim + 1) float64 ndarray
         See `cmvn_stats`.
     norm_vars : bool
-        Divide by the standard deviation too.
+        Whether to divide by the standard deviation too.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def apply_cmvn(matrix: np.ndarray, stats: np.ndarray, norm_vars: bool = False) -
     Raises
     ------
     VouchError
-        The statistics are of other dimensions, or of no frames.
+        The statistics have another dimension, or no frames.
     """
     if stats.shape != (2, matrix.shape[1] + 1):
         raise VouchError(f"statistics of shape {stats.shape} are not for features of {matrix.shape[1]} dimensions")

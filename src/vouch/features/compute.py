@@ -1,4 +1,4 @@
-"""Features of one utterance."""
+"""Computes the features of one utterance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from vouch.base.errors import VouchError
 from vouch.features.base import FrontEnd
 
-# Samples at the beginning of a recording that its dither follows from.
+# Number of samples at the beginning of a recording from which the seed of its dither is computed.
 SEED_SAMPLES = 16000
 
 
@@ -26,17 +26,17 @@ def compute(feature: FrontEnd, samples: np.ndarray) -> np.ndarray:
     Returns
     -------
     (frames, dim) float32
-        Waveforms are (samples,).
+        (samples,) for the front end "waveform".
 
     Raises
     ------
     VouchError
-        Shorter than one frame.
+        The utterance is shorter than one frame.
     """
     waves = torch.from_numpy(samples)[None]
     with torch.inference_mode():
         if feature.dither:
-            # A sequence of its own: the noise depends neither on jobs nor on what was computed before.
+            # A generator for each utterance, so that the dither depends neither on jobs nor on earlier utterances.
             seed = zlib.crc32(np.ascontiguousarray(samples[:SEED_SAMPLES]).data)
             matrix = feature(waves, torch.Generator().manual_seed(seed))[0].numpy()
         else:

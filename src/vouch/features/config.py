@@ -1,4 +1,4 @@
-"""Which front end, with which options: checked once, built from there, and written to files as plain values."""
+"""Configuration of a front end: checks its type and options, builds it, converts to plain values."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from vouch.features.base import FrontEnd
 
 @dataclass(frozen=True)
 class FrontEndConfig:
-    """A front end by its type, the value of each of its options, and the channel that it is given.
+    """The type and the options of a front end, and the channel of recordings that it gets.
 
     Attributes
     ----------
     type : str
         A name in `vouch.features.FEATURES`.
     options : mapping
-        Options of that front end, as its constructor names them; those that are not given get their defaults.
+        Options of that front end, as its constructor names them; missing ones get their defaults.
     channel : "mean" or int
-        Which channel of a recording it is given: the mean of all, or one by its number from 0.
+        Channel of recordings: the mean of all, or a channel number from 0.
 
     Raises
     ------
     VouchError
-        An unknown type or option, naming the nearest, a value of the wrong type, or no channel.
+        A type or option is unknown (the message names the nearest), a value has the wrong type, or there is no channel.
     """
 
     type: str
@@ -44,7 +44,7 @@ class FrontEndConfig:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> FrontEndConfig:
-        """Read what YAML and checkpoints hold: "type", the options, and "channel" unless it is "mean"."""
+        """Read a configuration from YAML or a checkpoint: "type", the options, and "channel" unless it is "mean"."""
         if "type" not in config:
             raise VouchError(f"a feature configuration needs 'type', one of: {', '.join(FEATURES)}")
         options = {name: value for name, value in config.items() if name not in ("type", "channel")}
@@ -56,44 +56,44 @@ class FrontEndConfig:
 
     @property
     def sample_rate(self) -> int:
-        """Sampling rate of the waveforms that it takes, in Hz."""
+        """Sampling rate of its input in Hz."""
         return self.options["sample_rate"]
 
     @property
     def gives_waveforms(self) -> bool:
-        """Whether what it gives is the waveform itself, for networks that take that."""
+        """Whether its output is the waveform itself, for networks that take waveforms."""
         return self.type == "waveform"
 
     def build(self) -> FrontEnd:
         """Return the front end, a module without weights.
 
-        Whoever reads a recording chooses the channel: what it takes has one.
+        The reader of a recording applies the channel, since the input of a front end has only one.
 
         Raises
         ------
         VouchError
-            An impossible value.
+            An option has an impossible value.
         """
         return FEATURES[self.type](**plain_values(self.options))
 
 
 def read_feature(data: str | Path) -> FrontEndConfig | None:
-    """Return the front end that the features of a data directory were made with; None where it is not known."""
+    """Return the front end of the features in a data directory; None if it is unknown."""
     path = Path(data) / "feature.yaml"
     return FrontEndConfig.from_dict(read_yaml(path)) if path.exists() else None
 
 
 def check_same_feature(wanted: FrontEndConfig | None, found: FrontEndConfig | None, where: str) -> None:
-    """Raise `VouchError` naming the first option in which features differ from those that a model was trained with.
+    """Raise `VouchError` with the first option in which features differ from those that a model was trained on.
 
     Parameters
     ----------
     wanted : FrontEndConfig or None
-        The model's front end; None: not known.
+        The model's front end; None: unknown.
     found : FrontEndConfig or None
-        The front end of the features; None: not known.
+        The front end of the features; None: unknown.
     where : str
-        File that says how the features were made, for the message.
+        File with the configuration of the features, for the message.
     """
     if wanted is None or found is None:
         return

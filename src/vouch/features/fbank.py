@@ -14,60 +14,62 @@ from vouch.features.mel import BandSums, check_edges, check_sizes
 
 
 class Fbank(FrontEnd):
-    """Log mel filterbank energies as Kaldi's compute-fbank-feats gives them (feature-fbank.cc).
+    """Log mel filterbank energies, the same as those of Kaldi's compute-fbank-feats (feature-fbank.cc).
 
-    Every frame has its mean removed, is pre-emphasised and windowed; the power spectrum is summed under
-    triangles that are linear in mel(f) = 1127 ln(1 + f / 700), and the natural logarithm is taken.
+    From each frame the mean is subtracted; pre-emphasis and a window are applied. The power spectrum is summed under
+    triangles that are linear in mel(f) = 1127 ln(1 + f / 700), followed by the natural logarithm.
 
     Parameters
     ----------
     sample_rate : int
-        In Hz.
+        Sampling rate in Hz.
     num_mel_bins : int
         Number of triangles.
     low_freq : float
-        Lower edge of the first triangle, Hz.
+        Lower edge of the first triangle in Hz.
     high_freq : float
-        Upper edge of the last triangle, Hz; 0 or less is counted down from half the sampling rate.
+        Upper edge of the last triangle in Hz; 0 or less is relative to half the sampling rate.
     frame_length, frame_shift : float
-        In milliseconds.
+        Length and shift of the frames in milliseconds.
     window_type : "povey", "hamming", "hanning", "blackman", "sine" or "rectangular"
     blackman_coeff : float
-        The constant term of the Blackman window.
+        Constant term of the Blackman window.
     preemphasis : float
         Coefficient of the previous sample.
     remove_dc_offset : bool
-        Subtract each frame's mean.
+        Whether to subtract each frame's mean.
     round_to_power_of_two : bool
-        Pad frames with zeros to the next power of two before the Fourier transform.
+        Whether to pad frames with zeros to the next power of two before the Fourier transform.
     snip_edges : bool
-        Only frames that lie wholly inside the signal; otherwise one a frame shift, mirrored at the ends.
+        Whether to use only frames that lie completely inside the signal; otherwise there is a frame for each shift, and
+        the signal is mirrored at its ends.
     dither : float
-        Standard deviation of the Gaussian noise that is added to the scaled samples, so that by default 1 is the step
-        of 16-bit integers. A sample gets one number, where Kaldi draws one for each of the frames that share it: the
-        noise in a frame is distributed alike.
+        Standard deviation of the Gaussian noise that is added to the scaled samples; by default, 1 is one step of
+        16-bit integers. Each sample gets one random number, while Kaldi draws one for each frame that contains the
+        sample; the noise within a frame has the same distribution.
     use_power : bool
-        The power spectrum; otherwise its root.
+        Whether to use the power spectrum; otherwise its square root.
     use_log_fbank : bool
-        Take the logarithm.
+        Whether to take the logarithm.
     use_energy : bool
-        One more dimension, the first, with the logarithm of the frame's energy.
+        Whether to add a dimension, the first, with the log energy of the frame.
     raw_energy : bool
-        That of the frame before pre-emphasis and window; otherwise after them.
+        Whether that energy is computed before pre-emphasis and window; otherwise after them.
     energy_floor : float
-        Energies of the scaled samples are at least this.
+        Floor of the energies of the scaled samples.
     htk_compat : bool
-        The energy is the last dimension instead of the first.
+        Whether the energy is the last dimension instead of the first.
     subtract_mean : bool
-        Subtract each dimension's mean over the utterance.
+        Whether to subtract each dimension's mean over the utterance.
     input_scale : float
-        Factor of the samples before anything else: 32768, as Kaldi reads 16-bit integers, or 1, as programs that give
-        torchaudio samples in [-1, 1]. It shifts logarithms, and moves the floor (1.2e-7) that quiet bands rest on.
+        Factor on the samples before everything else: 32768, as Kaldi reads 16-bit integers, or 1, as in programs that
+        pass samples in [-1, 1] to torchaudio. It shifts the logarithms, and with them the floor (1.2e-7) of quiet
+        bands.
 
     Raises
     ------
     VouchError
-        An option out of range, or more triangles than the spectrum resolves.
+        An option is out of range, or there are more triangles than the spectrum resolves.
     """
 
     tiny: ClassVar = {"sample_rate": 8000, "num_mel_bins": 8}
@@ -117,31 +119,31 @@ class Fbank(FrontEnd):
         )
         self.use_power, self.use_log_fbank, self.subtract_mean = use_power, use_log_fbank, subtract_mean
         self.use_energy = use_energy
-        # Where the energy and the triangles are among the dimensions.
+        # Positions of the energy and of the triangles among the dimensions.
         self._energy = slice(num_mel_bins, None) if htk_compat else slice(0, 1)
         self._bins = slice(0, num_mel_bins) if htk_compat or not use_energy else slice(1, None)
         top = high_freq if high_freq > 0 else sample_rate / 2 + high_freq
         weights = mel_weights(num_mel_bins, self.frames.fft_size, sample_rate, low_freq, top)
-        # Squares of real and imaginary parts are summed by the triangles: each weight stands there twice.
+        # The triangles sum squares of real and imaginary parts, so each weight occurs twice.
         self.bands = BandSums(weights.repeat_interleave(2, dim=0) if use_power else weights)
 
     @property
     def dither(self) -> float:
-        """Standard deviation of the noise; features are random where it is not 0."""
+        """Standard deviation of the noise; unless it is 0, features are random."""
         return self.frames.dither
 
     def output_length(self, samples: int) -> int:
-        """Return the number of frames that `samples` samples give."""
+        """Return the number of frames for `samples` input samples."""
         return self.frames.num_frames(samples)
 
     def forward(self, samples: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Compute the features of a batch of waveforms of one length.
+        """Compute the features of a batch of waveforms of equal length.
 
         Parameters
         ----------
         samples : (batch, samples) float32 in [-1, 1]
         generator : torch.Generator, optional
-            Draws the dither; it is on the device of the samples. None: PyTorch's global generator.
+            Draws the dither, on the device of the samples. None: PyTorch's global generator.
 
         Returns
         -------
@@ -150,7 +152,7 @@ class Fbank(FrontEnd):
         out = samples.new_empty(len(samples), self.output_length(samples.shape[-1]), self.dim)
         for block in self.frames.blocks(samples, self.use_energy, generator):
             spectrum = torch.fft.rfft(block.windowed)
-            # As pairs of numbers, real and imaginary, they are squared four times as fast as one after the other.
+            # Squaring interleaved real and imaginary parts is four times as fast as squaring one after the other.
             bins = self.bands(torch.view_as_real(spectrum).square_().flatten(-2) if self.use_power else spectrum.abs())
             rows = out[:, block.first : block.last]
             rows[..., self._bins] = bins.clamp_(min=EPSILON).log_() if self.use_log_fbank else bins
@@ -160,7 +162,7 @@ class Fbank(FrontEnd):
 
 
 def mel_weights(bins: int, fft_size: int, sample_rate: float, low: float, high: float) -> torch.Tensor:
-    """Return Kaldi's triangular mel weights (mel-computations.cc); the bin at half the sampling rate is unused.
+    """Return Kaldi's triangular mel weights (mel-computations.cc); the bin at half the sampling rate has weight 0.
 
     Parameters
     ----------
@@ -169,7 +171,7 @@ def mel_weights(bins: int, fft_size: int, sample_rate: float, low: float, high: 
     fft_size : int
         Points of the Fourier transform.
     sample_rate, low, high : float
-        In Hz.
+        Sampling rate, lowest and highest edge in Hz.
 
     Returns
     -------

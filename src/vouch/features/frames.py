@@ -1,4 +1,4 @@
-"""The frames of a waveform as Kaldi cuts them: dither, mean removal, pre-emphasis, window, and their energies."""
+"""Cuts waveforms into frames as Kaldi does: dither, mean removal, pre-emphasis, window, and energies."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from torch import nn
 from vouch.base.errors import VouchError, pick
 from vouch.features.mel import BLOCK_FRAMES, blocks_of, check_sizes
 
-# Kaldi floors energies at float32's epsilon.
+# Floor of energies, float32's epsilon as in Kaldi.
 EPSILON = torch.finfo(torch.float32).eps
-# Frames whose samples are worked on at once, before they are cut into blocks: an hour of audio needs no more memory.
+# Number of frames whose samples are prepared at once, before they are cut into blocks, which bounds the memory.
 STRETCH_FRAMES = 8000
 
 
 class FrameBlock(NamedTuple):
-    """Some consecutive frames.
+    """A block of consecutive frames.
 
     Attributes
     ----------
     first, last : int
-        Which ones; `last` is exclusive.
+        Indices of the first frame and of the frame after the last.
     windowed : (batch, last - first, fft_size) float32
-        Times `input_scale` and padded with zeros; overwritten by the next block.
+        Windowed frames, times `input_scale` and padded with zeros; the next block overwrites them.
     log_energy : (batch, last - first, 1) float32 or None
-        None if it was not asked for.
+        None if it was not requested.
     """
 
     first: int
@@ -38,14 +38,14 @@ class FrameBlock(NamedTuple):
 
 
 class _Cut(NamedTuple):
-    """The frames of a signal, as views of it.
+    """The frames of a signal, as views.
 
     Attributes
     ----------
     plain, emphasised : (batch, frames, window_size) float32
-        Before and after pre-emphasis.
+        Frames before and after pre-emphasis.
     means : (batch, frames, 1) float32
-        What is to be subtracted from the plain ones.
+        Means to subtract from the plain frames.
     """
 
     plain: torch.Tensor
@@ -61,7 +61,7 @@ class Frames(nn.Module):
     Raises
     ------
     VouchError
-        An option out of range, or an unknown window.
+        An option is out of range, or the window is unknown.
     """
 
     window: torch.Tensor
@@ -99,11 +99,11 @@ class Frames(nn.Module):
         self.raw_energy, self.energy_floor, self.input_scale = raw_energy, energy_floor, input_scale
         window = pick(WINDOWS, window_type, "window_type")(self.window_size, blackman_coeff)
         self.starts_at_zero = bool(window[0] == 0)
-        # Fixed by the options: rebuilt, not stored with a model's weights.
+        # Computed from the options, so not stored with a model's weights.
         self.register_buffer("window", (window * input_scale).float(), persistent=False)
 
     def num_frames(self, samples: int) -> int:
-        """Return the number of frames that `samples` samples give."""
+        """Return the number of frames for `samples` input samples."""
         if self.snip_edges:
             return 0 if samples < self.window_size else 1 + (samples - self.window_size) // self.shift
         return (samples + self.shift // 2) // self.shift
@@ -111,7 +111,7 @@ class Frames(nn.Module):
     def blocks(
         self, samples: torch.Tensor, needs_energy: bool, generator: torch.Generator | None
     ) -> Iterator[FrameBlock]:
-        """Yield the frames block by block: what is made of a block stays in the cache.
+        """Yield the frames block by block, so that the data of a block stay in the cache.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class Frames(nn.Module):
         needs_energy : bool
             Whether to compute the energies of the frames.
         generator : torch.Generator or None
-            Draws the dither; it is on the device of the samples. None: PyTorch's global generator.
+            Draws the dither, on the device of the samples. None: PyTorch's global generator.
         """
         frames = self.num_frames(samples.shape[-1])
         padded = samples.new_empty(len(samples), min(frames, BLOCK_FRAMES), self.fft_size)
@@ -135,8 +135,8 @@ class Frames(nn.Module):
         """Cut a signal into frames.
 
         Pre-emphasis, mean removal and window are linear, so the signal is pre-emphasised once instead of in each
-        overlapping frame; what that leaves to correct in a frame is the pre-emphasised mean, and its first sample,
-        which has no predecessor.
+        overlapping frame. What remains to correct in a frame is the pre-emphasised mean, and the first sample, which
+        has no predecessor in the frame.
         """
         emphasised = torch.empty_like(signal)
         emphasised[:, :1] = signal[:, :1]
@@ -146,7 +146,7 @@ class Frames(nn.Module):
         return _Cut(plain, emphasised, means)
 
     def _fill(self, out: torch.Tensor, cut: _Cut, rows: slice, needs_energy: bool) -> torch.Tensor | None:
-        """Write some of the frames, windowed; return the logarithms of their energies, if somebody needs them."""
+        """Write some of the windowed frames to `out`; return the logarithms of their energies if requested."""
         plain, emphasised, means = (each[:, rows] for each in cut)
         keep = 1.0 - self.preemphasis
         torch.sub(emphasised, keep * means, out=out)
@@ -160,15 +160,14 @@ class Frames(nn.Module):
     def _stretch(self, samples: torch.Tensor, first: int, last: int) -> torch.Tensor:
         """Return the samples of frames `first` to `last`.
 
-        Where frames reach beyond the signal it is mirrored, x[-1 - i] = x[i]: frame t is centred on sample
-        (t + 1/2) shift.
+        Beyond its ends the signal is mirrored, x[-1 - i] = x[i]; frame t is centred on sample (t + 1/2) shift.
         """
         length = samples.shape[-1]
         start = first * self.shift - (0 if self.snip_edges else self.window_size // 2 - self.shift // 2)
         end = start + (last - first - 1) * self.shift + self.window_size
         before, after = max(0, -start), max(0, end - length)
         if max(before, after) > length:
-            # Shorter than its own margin: mirrored again and again, a walk of period 2 * length.
+            # The signal is shorter than the margin, so it is mirrored repeatedly, with period 2 * length.
             index = torch.arange(start, end, device=samples.device) % (2 * length)
             return samples[:, torch.where(index < length, index, 2 * length - 1 - index)]
         inside = samples[:, max(0, start) : min(end, length)]
@@ -188,7 +187,7 @@ class Frames(nn.Module):
         return energy.clamp_(min=max(EPSILON, self.energy_floor)).log_()
 
     def _frame_means(self, samples: torch.Tensor) -> torch.Tensor:
-        """Means of the frames, `(batch, frames, 1)`: each sum is made of blocks that overlapping frames share."""
+        """Return the means of the frames, `(batch, frames, 1)`, from sums of blocks that overlapping frames share."""
         block = math.gcd(self.window_size, self.shift)
         whole = samples.shape[-1] // block * block
         sums = samples[:, :whole].reshape(len(samples), -1, block).sum(dim=-1)
@@ -204,7 +203,7 @@ def _blackman(size: int, coeff: float) -> torch.Tensor:
     return coeff - 0.5 * _cosine(size) + (0.5 - coeff) * _cosine(size, 2)
 
 
-# From the number of samples and the coefficient, which only Blackman's has: (samples,) float64.
+# Windows as functions of the number of samples and the coefficient of the Blackman window: (samples,) float64.
 WINDOWS = {
     "povey": lambda size, _: (0.5 - 0.5 * _cosine(size)).clamp(min=0).pow(0.85),
     "hanning": lambda size, _: 0.5 - 0.5 * _cosine(size),

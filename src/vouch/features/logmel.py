@@ -1,4 +1,4 @@
-"""Log mel (or linear) spectra of a short-time Fourier transform, as networks in PyTorch and librosa were trained on."""
+"""Log mel (or linear) spectra of a short-time Fourier transform, as in PyTorch and librosa."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ from vouch.features.mel import BLOCK_FRAMES, BandSums, blocks_of, check_sizes, t
 
 
 class LogMel(FrontEnd):
-    """Short-time spectra, summed under mel triangles, on a logarithmic scale if wanted.
+    """Short-time spectra, optionally summed under mel triangles and on a logarithmic scale.
 
-    The defaults are the front end of voxceleb_trainer without pre-emphasis; other options give those of the GE2E
-    code bases, of Resemblyzer and of SpeechBrain (see `conf/features`). `vouch.features.fbank` is Kaldi's, which
-    differs in nearly everything.
+    The defaults are the front end of voxceleb_trainer without pre-emphasis; other options give those of the GE2E code
+    bases, of Resemblyzer and of SpeechBrain (see `conf/features`). Kaldi's front end differs in nearly everything; see
+    `vouch.features.fbank`.
 
     Parameters
     ----------
     sample_rate : int
-        In Hz.
+        Sampling rate in Hz.
     num_mel_bins : int or None
-        Number of triangles; None: the spectrum as it is, n_fft // 2 + 1 points.
+        Number of triangles; None: the linear spectrum of n_fft // 2 + 1 points.
     n_fft : int
         Points of the Fourier transform.
     low_freq : float
-        Lower edge of the first triangle, Hz.
+        Lower edge of the first triangle in Hz.
     high_freq : float
-        Upper edge of the last triangle, Hz; 0 or less is counted down from half the sampling rate.
+        Upper edge of the last triangle in Hz; 0 or less is relative to half the sampling rate.
     frame_length : float
-        Length of the window in milliseconds; it stands in the middle of the n_fft points.
+        Length of the window in milliseconds; it is centred within the n_fft points.
     frame_shift : float
-        In milliseconds.
+        Shift of the frames in milliseconds.
     window_type : str
         "hann" or "hamming", periodic.
     padding : str
-        How the signal goes on for n_fft // 2 samples beyond its ends, so that frame t is centred on sample t * shift:
-        "reflect" (x[-i] = x[i], again and again where the signal is shorter than that) or "zeros"; "none": only frames
-        of n_fft samples that lie wholly inside the signal.
+        Extension of the signal by n_fft // 2 samples at both ends, so that frame t is centred on sample t * shift:
+        "reflect" (x[-i] = x[i], repeatedly if the signal is shorter than that) or "zeros"; "none" uses only frames of
+        n_fft samples that lie completely inside the signal.
     preemphasis : float
-        Coefficient of the previous sample; that of the first sample is the second (reflection).
+        Coefficient of the previous sample; the first sample uses the second one (reflection).
     input_scale : float
-        Factor of the samples; 32768 for networks that were trained on 16-bit integers.
+        Factor on the samples; 32768 for networks that were trained on 16-bit integers.
     spectrum : "power" or "magnitude"
     mel_scale : "htk" or "slaney"
     mel_norm : str
         "none" or "area", see `vouch.features.mel.triangles`.
     mel_falling : str
-        "corner" or "mirror", see there.
+        "corner" or "mirror", see `vouch.features.mel.triangles`.
     log : "natural", "log10", "decibel" (10 log10) or "none"
     log_offset : float
-        Added before the logarithm; with 0, silence is kept finite.
+        Added before the logarithm; with 0, silence still gives finite values.
     log_floor : float
         Smallest value whose logarithm is taken.
     dynamic_range : float, optional
-        On the scale of the logarithm; what is further below the utterance's largest value is raised to that distance.
-        None: nothing is.
+        Largest distance below the utterance's maximum, on the scale of the logarithm; smaller values are raised to it.
+        None: no limit.
 
     Raises
     ------
     VouchError
-        An option out of range, or more triangles than the spectrum resolves.
+        An option is out of range, or there are more triangles than the spectrum resolves.
     """
 
     window: torch.Tensor
@@ -120,7 +120,7 @@ class LogMel(FrontEnd):
         window = torch.zeros(n_fft)
         start = (n_fft - window_size) // 2
         window[start : start + window_size] = pick(WINDOWS, window_type, "window_type")(window_size)
-        # Scaling the window spares a pass over the samples. Fixed by the options: rebuilt, not stored with a model.
+        # Scaling the window saves a pass over the samples. It follows from the options, so it is not stored.
         self.register_buffer("window", input_scale * window, persistent=False)
         self.dim, self.bands = n_fft // 2 + 1, nn.Identity()
         if num_mel_bins is not None:
@@ -129,12 +129,12 @@ class LogMel(FrontEnd):
             self.dim, self.bands = num_mel_bins, BandSums(weights)
 
     def output_length(self, samples: int) -> int:
-        """Return the number of frames that `samples` samples give."""
+        """Return the number of frames for `samples` input samples."""
         inside = samples + 2 * self.margin - self.n_fft
         return 0 if samples == 0 or inside < 0 else 1 + inside // self.shift
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """Compute the features of a batch of waveforms of one length.
+        """Compute the features of a batch of waveforms of equal length.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class LogMel(FrontEnd):
         return features
 
     def _block(self, samples: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """Features of frames `first` to `last`: `(batch, samples) -> (batch, last - first, dim)`."""
+        """Return the features of frames `first` to `last`: `(batch, samples) -> (batch, last - first, dim)`."""
         start = first * self.shift - self.margin
         signal = self._signal(samples, start, start + (last - first - 1) * self.shift + self.n_fft)
         transform = torch.fft.rfft(signal.unfold(-1, self.n_fft, self.shift) * self.window)
@@ -166,8 +166,8 @@ class LogMel(FrontEnd):
         return self.log((energies + self.log_offset).clamp_(min=self.log_floor))
 
     def _signal(self, samples: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """Samples `first` to `last` of the pre-emphasised signal, which goes on beyond its ends."""
-        # Sample 0 counts as beyond: its predecessor is a reflection.
+        """Return samples `first` to `last` of the pre-emphasised, extended signal."""
+        # Sample 0 belongs to the extension, because its predecessor is a reflected sample.
         inner, end = max(first, 1), min(last, samples.shape[-1])
         inside = self._emphasised(samples[:, inner:end], samples[:, inner - 1 : end - 1])
         if (inner, end) == (first, last):
@@ -175,7 +175,7 @@ class LogMel(FrontEnd):
         return torch.cat([self._beyond(samples, first, inner), inside, self._beyond(samples, end, last)], dim=-1)
 
     def _beyond(self, samples: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """Few samples `first` to `last` of the same signal, wherever they lie."""
+        """Return samples `first` to `last` of the same signal at any positions; meant for few samples."""
         length = samples.shape[-1]
         place = torch.arange(first, last, device=samples.device)
         source = _reflected(place, length)
@@ -187,13 +187,13 @@ class LogMel(FrontEnd):
 
 
 def _reflected(place: torch.Tensor, length: int) -> torch.Tensor:
-    """Places inside `length` samples for any places: a walk to and fro of period 2 (length - 1)."""
+    """Map any positions to positions inside `length` samples, by reflection with period 2 (length - 1)."""
     period = max(2 * (length - 1), 1)
     place = place % period
     return torch.where(place < length, place, period - place)
 
 
-# Samples that each end is extended by.
+# Number of samples by which each end is extended.
 PADDINGS = {"reflect": lambda n_fft: n_fft // 2, "zeros": lambda n_fft: n_fft // 2, "none": lambda n_fft: 0}
 WINDOWS = {
     "hann": lambda size: torch.hann_window(size, dtype=torch.float64).float(),

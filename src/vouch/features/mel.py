@@ -1,4 +1,4 @@
-"""What spectral front ends share: mel triangles, sums under them, and frames taken in blocks."""
+"""Shared parts of spectral front ends: mel triangles, sums under them, and blocks of frames."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import nn
 
 from vouch.base.errors import VouchError, pick
 
-# Frames whose spectra are computed at once: they fit a processor's cache, and calls cost little beside the work.
+# Number of frames whose spectra are computed at once: they fit into the cache, and the overhead per call is small.
 BLOCK_FRAMES = 1000
-# Neighbouring triangles summed by one product, over the small part of the spectrum that they cover. As many numbers as
-# a processor's vector holds: products with fewer, or a few more, columns take longer.
+# Number of neighbouring triangles that one matrix product sums, over the small part of the spectrum that they cover. It
+# equals the numbers in a vector register; products with fewer, or a few more, columns are slower.
 GROUP = 16
-# Far beyond what anybody computes features with. A configuration may come from a file that is not to be trusted, and
-# without limits a few digits would fill the memory.
+# Limits far above any useful size: a configuration may come from an untrusted file, in which a few digits could
+# otherwise fill the memory.
 MAX_RATE, MAX_SAMPLES, MAX_BINS = 10**6, 2**15, 1024
-# The scale of Slaney's Auditory Toolbox: linear below a corner, logarithmic above.
+# The mel scale of Slaney's Auditory Toolbox: linear below a corner, logarithmic above it.
 SLANEY_HZ_PER_MEL, SLANEY_CORNER_HZ, SLANEY_LOG_STEP = 200 / 3, 1000.0, math.log(6.4) / 27
 
 
@@ -29,20 +29,20 @@ def blocks_of(frames: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 class BandSums(nn.Module):
-    """Weighted sums of a spectrum, one a band.
+    """Weighted sums of a spectrum, one for each band.
 
-    Bands are narrow: neighbours in groups, each over the part of the spectrum that it covers, cost a third of one
-    product with the whole matrix.
+    Since bands are narrow, products of groups of neighbouring bands with the part of the spectrum that they cover take
+    a third of the time of one product with the whole matrix.
 
     Parameters
     ----------
     weights : (points, bands) float32
-        Fixed by options, so not stored with a model's weights.
+        Fixed by the options, so not stored with a model's weights.
     """
 
     def __init__(self, weights: torch.Tensor) -> None:
         super().__init__()
-        # The buffer that has the weights of a group, and the points that they are for.
+        # For each group of bands, the buffer with its weights and the points of the spectrum that they apply to.
         self._parts: list[tuple[str, slice]] = []
         self._bands = weights.shape[1]
         for first in range(0, self._bands, GROUP):
@@ -56,7 +56,7 @@ class BandSums(nn.Module):
     def forward(self, spectrum: torch.Tensor) -> torch.Tensor:
         """`(..., points) float32 -> (..., bands) float32`."""
         if torch.is_autocast_enabled(spectrum.device.type):
-            # The products would have three digits, in the middle of a training step that asks for speed.
+            # Under autocast the products would have only three digits.
             with torch.autocast(spectrum.device.type, enabled=False):
                 return self._sums(spectrum)
         return self._sums(spectrum)
@@ -67,16 +67,16 @@ class BandSums(nn.Module):
 
 
 def check_sizes(sample_rate: int, bins: int | None, **samples: float) -> None:
-    """Raise `VouchError` when a front end is of no size that is ever used, before anything is made of that size.
+    """Raise `VouchError` for sizes of a front end that are never used, before anything is allocated.
 
     Parameters
     ----------
     sample_rate : int
-        In Hz.
+        Sampling rate in Hz.
     bins : int or None
-        Number of triangles; None where there are none.
+        Number of triangles; None if there are none.
     samples : float
-        Lengths in samples, by the name of the option that they follow from.
+        Lengths in samples, by the name of the option that determines them.
     """
     if not 1 <= sample_rate <= MAX_RATE:
         raise VouchError(f"sample_rate must be from 1 to {MAX_RATE} Hz, not {sample_rate}")
@@ -88,7 +88,7 @@ def check_sizes(sample_rate: int, bins: int | None, **samples: float) -> None:
 
 
 def check_edges(low: float, high: float, sample_rate: float) -> None:
-    """Raise `VouchError` when mel bands cannot reach from `low` to `high` at this sampling rate (all in Hz)."""
+    """Raise `VouchError` unless mel bands can range from `low` to `high` at this sampling rate (all in Hz)."""
     if not 0 <= low < high <= sample_rate / 2:
         raise VouchError(
             f"mel bands need 0 <= low_freq < high_freq <= {sample_rate / 2:g} Hz, not {low:g} and {high:g}"
@@ -105,7 +105,7 @@ def triangles(
     norm: str = "none",
     falling: str = "corner",
 ) -> torch.Tensor:
-    """Return triangles whose corners are equally spaced in mel and whose sides are straight in Hz.
+    """Return triangles whose corners are equally spaced in mel and whose sides are straight lines in Hz.
 
     Parameters
     ----------
@@ -115,13 +115,13 @@ def triangles(
         Points of the Fourier transform.
     sample_rate : int
     low, high : float
-        Edges of the first and the last triangle; all in Hz.
+        Sampling rate, and edges of the first and the last triangle, in Hz.
     scale : str
-        "htk": mel = 2595 log10(1 + f / 700); "slaney": f / (200/3) up to 1000 Hz, then ln(6.4) / 27 a step.
+        "htk": mel = 2595 log10(1 + f / 700); "slaney": f / (200/3) up to 1000 Hz, then ln(6.4) / 27 per step.
     norm : str
-        "none": peaks of 1; "area": each triangle is divided by half its width in Hz.
+        "none": peaks have height 1; "area": each triangle is divided by half its width in Hz.
     falling : str
-        "corner": a triangle ends at the peak of the next one; "mirror": it falls as steeply as it rises.
+        "corner": a triangle ends at the peak of the next one; "mirror": its falling side mirrors its rising side.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def triangles(
     Raises
     ------
     VouchError
-        Unknown scale, norm or falling side, edges out of order, or a triangle that covers no point of the spectrum.
+        Scale, norm or falling side is unknown, edges are out of order, or a triangle covers no point of the spectrum.
     """
     to_mel, to_hz = pick(SCALES, scale, "mel_scale")
     pick(NORMS, norm, "mel_norm")
@@ -156,10 +156,10 @@ def _slaney_hz(mel: torch.Tensor) -> torch.Tensor:
     return mel.clamp(max=corner) * SLANEY_HZ_PER_MEL * ((mel - corner).clamp(min=0) * SLANEY_LOG_STEP).exp()
 
 
-# From Hz to mel and back.
+# Functions from Hz to mel and back.
 SCALES = {
     "htk": (lambda hz: 2595 * torch.log10(1 + hz / 700), lambda mel: 700 * (10 ** (mel / 2595) - 1)),
     "slaney": (_slaney_mel, _slaney_hz),
 }
-# Factor of a triangle from its width in Hz.
+# Factor on a triangle as a function of its width in Hz.
 NORMS = {"none": torch.ones_like, "area": lambda width: 2 / width}

@@ -14,9 +14,9 @@ from vouch.features.mel import check_sizes
 
 
 class Mfcc(FrontEnd):
-    """Mel-frequency cepstral coefficients as Kaldi's compute-mfcc-feats gives them (feature-mfcc.cc).
+    """Mel-frequency cepstral coefficients, the same as those of Kaldi's compute-mfcc-feats (feature-mfcc.cc).
 
-    The orthonormal discrete cosine transform (DCT-II) of the log mel filterbank energies, with liftered coefficients.
+    They are the orthonormal discrete cosine transform (DCT-II) of log mel filterbank energies, with liftering.
     Parameters that are not listed below are those of `vouch.features.fbank.Fbank`.
 
     Source: Davis and Mermelstein, "Comparison of parametric representations for monosyllabic word recognition in
@@ -27,20 +27,21 @@ class Mfcc(FrontEnd):
     num_mel_bins : int
         Number of triangles.
     num_ceps : int
-        Number of coefficients, the first included.
+        Number of coefficients, including the first.
     cepstral_lifter : float
-        Coefficient k is multiplied by 1 + L/2 sin(pi k / L); 0: it is not.
+        L in the factor 1 + L/2 sin(pi k / L) on coefficient k; 0: no liftering.
     use_energy : bool
-        The first coefficient is replaced by the logarithm of the frame's energy.
+        Whether to replace the first coefficient by the log energy of the frame.
     htk_compat : bool
-        The energy, or else the first coefficient times sqrt(2), is the last dimension instead of the first.
+        Whether the energy, or the first coefficient times sqrt(2), is the last dimension instead of the first.
     subtract_mean : bool
-        Subtract each dimension's mean over the utterance.
+        Whether to subtract each dimension's mean over the utterance.
 
     Raises
     ------
     VouchError
-        An option out of range, more triangles than the spectrum resolves, or more coefficients than triangles.
+        An option is out of range, or there are more triangles than the spectrum resolves or more coefficients than
+        triangles.
     """
 
     tiny: ClassVar = {"sample_rate": 8000, "num_mel_bins": 8, "num_ceps": 5}
@@ -97,33 +98,33 @@ class Mfcc(FrontEnd):
         matrix = dct_matrix(num_mel_bins, num_ceps) * lifter(num_ceps, cepstral_lifter)
         if htk_compat and not use_energy:
             matrix[:, 0] *= math.sqrt(2)
-        # Fixed by the options: rebuilt, not stored with a model's weights.
+        # Computed from the options, so not stored with a model's weights.
         self.register_buffer("dct", matrix.float(), persistent=False)
 
     @property
     def dither(self) -> float:
-        """Standard deviation of the noise; features are random where it is not 0."""
+        """Standard deviation of the noise; unless it is 0, features are random."""
         return self.fbank.dither
 
     def output_length(self, samples: int) -> int:
-        """Return the number of frames that `samples` samples give."""
+        """Return the number of frames for `samples` input samples."""
         return self.fbank.output_length(samples)
 
     def forward(self, samples: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Compute the features of a batch of waveforms of one length.
+        """Compute the features of a batch of waveforms of equal length.
 
         Parameters
         ----------
         samples : (batch, samples) float32 in [-1, 1]
         generator : torch.Generator, optional
-            Draws the dither; it is on the device of the samples. None: PyTorch's global generator.
+            Draws the dither, on the device of the samples. None: PyTorch's global generator.
 
         Returns
         -------
         (batch, frames, num_ceps) float32
         """
         bins = self.fbank(samples, generator)
-        # Under autocast the product would have three digits, in the middle of a training step that asks for speed.
+        # Under autocast the product would have only three digits.
         with torch.autocast(samples.device.type, enabled=False):
             cepstra = bins[..., int(self.use_energy) :] @ self.dct
         if self.use_energy:

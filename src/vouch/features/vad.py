@@ -1,4 +1,4 @@
-"""Voice activity from the energy of each frame, as Kaldi's compute-vad decides it (voice-activity-detection.cc)."""
+"""Energy-based voice activity detection, as in Kaldi's compute-vad (voice-activity-detection.cc)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def energy_vad(
     frames_context: int = 0,
     proportion_threshold: float = 0.6,
 ) -> np.ndarray:
-    """Decide which frames are voiced: those around which enough frames are loud.
+    """Decide which frames are voiced: those with enough loud frames around them.
 
-    A frame is loud when its log energy exceeds `energy_threshold` + `energy_mean_scale` times the utterance's mean. It
-    is voiced when at least a share `proportion_threshold` of the frames at most `frames_context` away are loud; near
-    the ends there are fewer of these.
+    A frame is loud if its log energy exceeds `energy_threshold` + `energy_mean_scale` times the utterance's mean. A
+    frame is voiced if at least a share `proportion_threshold` of the frames within `frames_context` of it are loud;
+    near the ends there are fewer such frames.
 
     Parameters
     ----------
     log_energy : (frames,) float32 ndarray
-        Natural logarithms of energies on the scale of 16-bit integers, which are the first dimension of MFCC, and of
-        filterbanks with use_energy.
+        Natural logarithms of energies on the scale of 16-bit integers; the first dimension of MFCC, or of filterbanks
+        with use_energy.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def energy_vad(
     Raises
     ------
     VouchError
-        An option out of range.
+        An option is out of range.
     """
     if energy_mean_scale < 0 or frames_context < 0 or not 0 < proportion_threshold < 1:
         raise VouchError(
@@ -44,7 +44,7 @@ def energy_vad(
         return np.zeros(0, bool)
     mean = log_energy.sum(dtype=np.float32) / np.float32(frames)
     threshold = np.float32(energy_threshold) + np.float32(energy_mean_scale) * mean
-    # Number of loud frames before each position: that in a window is a difference of two.
+    # Number of loud frames before each position; the number in a window is a difference of two.
     loud_before = np.concatenate([[0], np.cumsum(log_energy > threshold)])
     position = np.arange(frames)
     frames_context = min(frames_context, frames)

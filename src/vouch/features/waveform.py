@@ -1,4 +1,4 @@
-"""No front end: the samples themselves, for networks that learn their own filters."""
+"""The front end "waveform", which returns the samples for networks that learn their own filters."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from vouch.features.mel import check_sizes
 
 
 class Waveform(FrontEnd):
-    """The waveform as it is: nothing is computed, and what comes out counts time in samples.
+    """Returns the waveform unchanged; its time unit is the sample.
 
     Parameters
     ----------
     sample_rate : int
-        In Hz.
+        Sampling rate in Hz.
 
     Raises
     ------
     VouchError
-        A sample rate out of range.
+        The sampling rate is out of range.
     """
 
     dim = 1
@@ -38,9 +38,9 @@ class Waveform(FrontEnd):
         return ()
 
     def output_length(self, samples: int) -> int:
-        """Return the number of samples that `samples` samples give: as many."""
+        """Return `samples`, since the output is as long as the input."""
         return samples
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """Return `(batch, samples) float32 in [-1, 1]` as they are."""
+        """Return `(batch, samples) float32 in [-1, 1]` unchanged."""
         return samples

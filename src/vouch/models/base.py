@@ -1,4 +1,4 @@
-"""What all networks share: their contract, the check of their input, and the mask of its real frames."""
+"""Base class of the networks: their interface, the check of their input, and the mask of real frames."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from vouch.layers.inputs import length_mask
 
 
 class SpeakerNetwork(nn.Module, ABC):
-    """Base of the networks: a new one builds its layers, writes `embed`, and declares the attributes below.
+    """Base class of the networks: a subclass builds its layers, defines `embed`, and declares the attributes below.
 
-    A network for features is built with their `num_bins` as its first argument; one for waveforms has an option
-    `sample_rate`. All other arguments are options with defaults. In training mode batch normalisation averages over
-    padded frames too: train networks that have it on crops of one length.
+    A network for features takes their `num_bins` as its first argument; one for waveforms has an option `sample_rate`.
+    All other arguments are options with defaults. In training mode, batch normalisation includes padded frames: train
+    networks that have it on crops of equal length.
 
     Attributes
     ----------
     input_kind : "features" or "waveform"
-        What `forward` takes.
+        Kind of input.
     embedding_dim : int
     min_length : int
-        Shortest input in frames, or in samples of a waveform.
+        Shortest input in frames, or in samples for a waveform.
     num_bins : int
-        Frequency bins of the features, of a network that takes them.
+        Frequency bins of the features; only if the network takes features.
     sample_rate : int
-        Hz, of a network that takes waveforms.
+        Sampling rate in Hz; only if the network takes waveforms.
     tiny : mapping
-        Arguments that make the network as small as it works, `num_bins` among them: what tests build.
+        Arguments for a network as small as possible, including `num_bins`, used by tests.
     """
 
     input_kind: ClassVar[str] = "features"
@@ -48,11 +48,11 @@ class SpeakerNetwork(nn.Module, ABC):
         Parameters
         ----------
         inputs : (batch, frames, num_bins) or (batch, samples) float
-            Features, or waveforms in [-1, 1], as `input_kind` says.
+            Features, or waveforms in [-1, 1], according to `input_kind`.
         lengths : (batch,) int64, optional
-            Real frames (or samples) of each utterance, where shorter ones are padded. In evaluation mode padding does
-            not change an embedding, whatever it holds. The values are checked on the CPU only: on a GPU the check
-            would make the host wait for the device at every step.
+            Number of real frames (or samples) of each utterance, if shorter ones are padded. In evaluation mode, the
+            content of padding does not affect embeddings. The values are checked on the CPU only, because on a GPU the
+            check would make the host wait for the device at every step.
 
         Returns
         -------
@@ -61,7 +61,7 @@ class SpeakerNetwork(nn.Module, ABC):
         Raises
         ------
         VouchError
-            The shape is another, an utterance is shorter than `min_length`, or a length exceeds what the batch holds.
+            The shape is wrong, an utterance is shorter than `min_length`, or a length exceeds that of the batch.
         """
         self._check(inputs, lengths)
         mask = None if lengths is None else length_mask(lengths.to(inputs.device), inputs.shape[1])
@@ -74,9 +74,9 @@ class SpeakerNetwork(nn.Module, ABC):
         Parameters
         ----------
         inputs : (batch, frames, num_bins) or (batch, samples) float
-            Padded frames hold anything, even NaN.
+            Padded frames may hold anything, even NaN.
         mask : (batch, frames) or (batch, samples) bool, optional
-            True on what is real; None where all is.
+            True on real frames or samples; None if there is no padding.
 
         Returns
         -------

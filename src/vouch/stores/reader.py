@@ -1,4 +1,4 @@
-"""The waveforms of a data directory, utterance by utterance."""
+"""Reads the waveforms of a data directory, utterance by utterance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vouch.base.channels import MEAN
 from vouch.base.errors import VouchError, attempt
 from vouch.kaldi.datadirs.datadir import SEGMENT_OVERSHOOT, DataDir, sample_bounds
 
-# Seconds; Kaldi's extract-segments leaves shorter ones out.
+# Shortest segment in seconds; Kaldi's extract-segments leaves out shorter ones too.
 MIN_SEGMENT = 0.1
 
 
@@ -24,11 +24,11 @@ class Reading(NamedTuple):
     Attributes
     ----------
     utterance : str
-        Its id.
+        Utterance id.
     samples : (samples,) float32 in [-1, 1]
-        Or the reason why it cannot be read.
+        The samples, or the reason why they cannot be read.
     notes : Counter
-        What happened to its recording, see `WaveReader`.
+        Conversions of its recording, see `WaveReader`.
     """
 
     utterance: str
@@ -37,21 +37,21 @@ class Reading(NamedTuple):
 
 
 class WaveReader:
-    """Reads utterances of a data directory, cutting segments out of recordings.
+    """Reads utterances of a data directory, and cuts segments out of recordings.
 
     Parameters
     ----------
     data : DataDir
-        Loaded with "wav.scp".
+        Data directory, loaded with "wav.scp".
     sample_rate : int
-        In Hz; recordings at other rates are resampled.
+        Sampling rate in Hz; recordings at other rates are resampled.
     channel : int or str
-        Channel of recordings that have several, see `vouch.audio.reading.read_audio`.
+        Channel to use of recordings with several, see `vouch.audio.reading.read_audio`.
 
     Attributes
     ----------
     notes : Counter
-        How many recordings were resampled from which rate, or averaged over or taken out of how many channels.
+        Number of recordings that were resampled, by rate, or reduced to one channel, by number of channels.
     """
 
     def __init__(self, data: DataDir, sample_rate: int, channel: int | str = MEAN) -> None:
@@ -69,10 +69,10 @@ class WaveReader:
         Raises
         ------
         VouchError
-            The recording cannot be read (see `vouch.audio.reading.read_audio`), or ends before the segment does.
+            The recording cannot be read (see `vouch.audio.reading.read_audio`), or the segment lies outside of it.
         """
         segment = self._data.segments[utterance]
-        # Segments of one recording follow each other in the sorted table: it is decoded once.
+        # Segments of one recording are adjacent in the sorted table, so it is decoded once.
         if segment.recording != self._recording or self._audio is None:
             self._audio = None
             self._audio = read_audio(self._data.wav_scp[segment.recording], self._rate, self._channel)
@@ -97,10 +97,10 @@ class WaveReader:
         return samples
 
     def read_each(self, utterances: Sequence[str]) -> Iterator[Reading]:
-        """Yield utterances with their samples, or with the reason why they cannot be read, and with their notes.
+        """Yield utterances with their samples, or the reason why they cannot be read, and with their notes.
 
-        Where recordings have to be decoded, a thread reads the next utterance while one is in use. That of plain wav
-        files would take longer to start than to read.
+        If recordings must be decoded, a thread reads the next utterance in advance. For plain wav files, starting the
+        thread would take longer than reading.
         """
         recordings = {self._data.segments[utterance].recording for utterance in utterances}
         if all(self._data.wav_scp[recording].lower().endswith(".wav") for recording in recordings):

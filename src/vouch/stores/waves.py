@@ -1,4 +1,4 @@
-"""Random access to the waveforms of a data directory: whole utterances and crops, straight from the audio files."""
+"""Random access to whole or cropped waveforms of a data directory, directly from the audio files."""
 
 from __future__ import annotations
 
@@ -26,42 +26,41 @@ Answer = TypeVar("Answer")
 
 
 class WaveStore:
-    """The waveforms of the recordings that a `wav.scp` lists.
+    """Waveforms of the recordings in a `wav.scp`.
 
-    It is used like `vouch.stores.features.FeatureStore`, with samples where that has frames. Of files without lossy
-    compression at the right rate a crop reads its own samples only; pipes, other formats and other rates are read whole
-    each time. Threads may share a store.
+    The class is used like `vouch.stores.features.FeatureStore`, with samples in place of frames. From files without
+    lossy compression and with the right sampling rate, a crop reads only its own samples; other files and pipes are
+    read completely each time. Several threads may use a store at once.
 
     Parameters
     ----------
     data : DataDir
-        Loaded with "wav.scp".
+        Data directory, loaded with "wav.scp".
     sample_rate : int
-        In Hz; recordings at other rates are resampled.
+        Sampling rate in Hz; recordings at other rates are resampled.
     channel : int or str
-        Channel of recordings that have several, see `vouch.audio.reading.read_audio`.
+        Channel to use of recordings with several, see `vouch.audio.reading.read_audio`.
 
     Attributes
     ----------
     path : Path
-        The wav.scp, for messages.
+        Path of the wav.scp, for messages.
     utterances : list of str
-        Ids, in file order.
+        Utterance ids, in file order.
     lengths : (utterances,) int64 ndarray
-        Lengths in samples. The length of a segment follows from `segments`; that of a whole recording from
-        utt2num_samples or utt2dur where there is one (a recording that turns out a little shorter or longer does no
-        harm), else from the header of its file.
+        Lengths in samples: for segments from `segments`, for whole recordings from utt2num_samples or utt2dur if one
+        exists (small errors in these do no harm), otherwise from the header of the file.
     dim : int
-        Numbers in a sample: 1.
+        Dimensions of a sample: 1.
     step_shape : tuple of int
         Shape of one sample: ().
     failed : dict of str to str
-        Reason for each utterance that proved unreadable, at any time; at most 5 % of all.
+        Reason for each utterance that has proved unreadable so far; at most 5 % of all.
 
     Raises
     ------
     VouchError
-        A table of lengths is malformed, or without one more than 5 % of the utterances are not readable.
+        A table of lengths is malformed, or, without one, more than 5 % of the utterances are not readable.
     """
 
     dim, step_shape = 1, ()
@@ -77,11 +76,11 @@ class WaveStore:
         return len(self.utterances)
 
     def matrix(self, index: int) -> np.ndarray:
-        """Return all of utterance `index`, whatever length was planned for it, as (samples,) float32."""
+        """Return all samples of utterance `index`, whatever its expected length, as (samples,) float32."""
         first, last = self._bounds(index)
         samples = self._read_span(index, first, last)
         if len(samples) < (1 if last is None else last - first):
-            # A recording without samples, or one that ends before the segment does, perhaps by a rounding error.
+            # The recording has no samples, or ends before the segment does, perhaps by a rounding error.
             try:
                 samples = WaveReader(self._data, self._rate, self._channel).read(self.utterances[index])
             except VouchError as error:
@@ -91,8 +90,8 @@ class WaveStore:
     def crop(self, index: int, first: int, out: np.ndarray) -> None:
         """Fill `out`, (samples,) float32, with the samples of utterance `index` from `first` on.
 
-        An utterance that ends before the crop does is repeated from its beginning. Where it ends only because it is
-        shorter than planned, the crop begins earlier instead.
+        An utterance that ends before the crop does is repeated from its beginning. If it ends early only because it is
+        shorter than expected, the crop begins earlier instead.
         """
         begin, _ = self._bounds(index)
         is_inside = first + len(out) <= self.lengths[index]
@@ -107,10 +106,10 @@ class WaveStore:
         out[:] = samples
 
     def find_silent(self, whole: bool = False) -> np.ndarray:
-        """Return which utterances are silence, see `vouch.audio.loudness`, as (utterances,) bool.
+        """Return which utterances are silent, see `vouch.audio.loudness`, as (utterances,) bool.
 
-        Half a second from the middle of each is read, and all of it only where that is silent or `whole` asks for it.
-        Utterances without samples are skipped. Unreadable utterances are added to `failed`, and do not count as silent.
+        Half a second from the middle of each is read; if that is silent, or with `whole`, all of it is read. Utterances
+        without samples are skipped. Unreadable utterances are added to `failed`, and do not count as silent.
 
         Raises
         ------
@@ -136,7 +135,7 @@ class WaveStore:
         return measure_loudness(samples, self._rate, bands=False).level < SILENCE_LEVEL
 
     def leave_out(self, index: int, error: VouchError) -> None:
-        """Add an utterance that cannot be read to `failed`; `VouchError` if these are more than 5 % then."""
+        """Add an unreadable utterance to `failed`; `VouchError` if these become more than 5 %."""
         self.failed.setdefault(self.utterances[index], str(error).removeprefix(self._prefix(index)))
         count = len(self.failed)
         if count > MAX_FAILED * len(self):
@@ -166,7 +165,7 @@ class WaveStore:
         return f"{self.path}: '{self.utterances[index]}': "
 
     def _read_lengths(self) -> Iterator[int]:
-        """Yield the planned length of each utterance in samples."""
+        """Yield the expected length of each utterance in samples."""
         bounds = [self._bounds(index) for index in range(len(self))]
         open_ended = [index for index, (_, last) in enumerate(bounds) if last is None]
         lengths = self._tabled_lengths(open_ended) or self._counted_lengths(open_ended)
@@ -174,7 +173,7 @@ class WaveStore:
             yield lengths[index] if last is None else last - first
 
     def _tabled_lengths(self, indices: Sequence[int]) -> dict[int, int]:
-        """Lengths from utt2num_samples or utt2dur by index; none where there is neither table."""
+        """Return lengths from utt2num_samples or utt2dur by index; an empty result if neither table exists."""
         for name, scale in (("utt2num_samples", 1), ("utt2dur", self._rate)):
             path = self._data.path / name
             if path.exists() and indices:
@@ -183,7 +182,7 @@ class WaveStore:
         return {}
 
     def _counted_lengths(self, indices: Sequence[int]) -> dict[int, int]:
-        """Lengths by index, from the headers of the files."""
+        """Return lengths by index, from the headers of the files."""
 
         def count(index: int) -> int:
             try:
@@ -197,12 +196,12 @@ class WaveStore:
 
     @staticmethod
     def _each(work: Callable[[int], Answer], indices: Sequence[int]) -> Iterator[Answer]:
-        """Yield what `work` says of each utterance, done by threads."""
+        """Yield the result of `work` for each utterance, computed in threads."""
         pool = ThreadPoolExecutor(HEADER_THREADS)
         try:
             yield from pool.map(work, indices)
         finally:
-            # After an error, or an interruption, the rest of a large corpus need not be looked at.
+            # After an error or an interruption, the remaining utterances are skipped.
             pool.shutdown(cancel_futures=True)
 
 
@@ -210,21 +209,21 @@ Store = FeatureStore | WaveStore
 
 
 def open_store(path: str | Path, feature: FrontEndConfig | None) -> tuple[DataDir, Store]:
-    """Open the input of a network in a data directory.
+    """Open the input of a network from a data directory.
 
     Parameters
     ----------
     path : str or Path
-        The data directory, which has feats.scp, or wav.scp for waveforms.
+        Data directory with feats.scp, or wav.scp for waveforms.
     feature : FrontEndConfig or None
-        The front end; None: features of an unknown one.
+        The front end; None: features of an unknown front end.
 
     Returns
     -------
     data : DataDir
         The tables of the directory.
     store : Store
-        A `WaveStore` for the front end "waveform", a `FeatureStore` for any other.
+        A `WaveStore` for the front end "waveform", a `FeatureStore` for all others.
     """
     if feature is not None and feature.gives_waveforms:
         data = DataDir.load(path, need=["wav.scp"])
@@ -234,7 +233,7 @@ def open_store(path: str | Path, feature: FrontEndConfig | None) -> tuple[DataDi
 
 
 def _parse_length(table: Mapping[str, str], utterance: str, path: Path, scale: int) -> int:
-    """Length in samples of an utterance, in a table that counts in `scale` samples."""
+    """Return the length of an utterance in samples, from a table whose unit is `scale` samples."""
     if utterance not in table:
         raise VouchError(f"{path}: no line for '{utterance}'; make the table again, or remove it")
     try:

@@ -1,4 +1,4 @@
-"""Training crops, gathered by a thread of their own while the device works."""
+"""Gathers training crops in a separate thread while the device works."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class TrainingSet:
     path : str or Path
         Data directory with utt2spk and feats.scp, or wav.scp for waveforms.
     data_ratio : float
-        Share of the speakers to take, the first ones by name.
+        Share of the speakers to use, the first ones by name.
     min_speaker_seconds : float
-        Speakers with less audio are left out.
+        Least audio of a speaker in seconds; speakers with less are left out.
     feature : FrontEndConfig, optional
-        What made the features, if it is known; the front end of waveforms opens the audio.
+        Front end of the features, if known; for waveforms, the front end determines how audio is read.
 
     Attributes
     ----------
@@ -55,23 +55,22 @@ class TrainingSet:
         Sorted; the label of a speaker is its position.
     labels : (utterances,) int64
     lengths : (utterances,) int64
-        In steps of the clock.
+        Length of each utterance, in steps of the clock.
     clock : Clock
-        Whether the input counts frames or samples, and how many a second has.
+        Unit of the input (frames or samples), and the number of steps per second.
     hours : float
         Total length of all utterances.
     store : Store
-        The features or waveforms, also of the speakers who were left out.
+        Features or waveforms, including those of speakers that are left out.
     left_out : str
-        A line about utterances without a frame, or of waveforms that are silent, which are left out; empty when there
-        are none.
+        A line about utterances that are left out, because they have no frames or are silent waveforms; or empty.
     short : str
-        A line about waveforms shorter than 1 s; empty when there are none.
+        A line about waveforms shorter than 1 s; or empty.
 
     Raises
     ------
     VouchError
-        Fewer than two speakers.
+        There are fewer than two speakers.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class TrainingSet:
         is_empty, is_unreadable = find_unusable(self.store)
         is_usable = ~(is_empty | is_unreadable)
         lengths = np.bincount(labels, np.where(is_usable, self.store.lengths, 0), len(names))
-        # A speaker of whom nothing is left is no class.
+        # A speaker without utterances is not a class.
         chosen &= lengths >= max(1, min_speaker_seconds * self.clock.per_second)
         if chosen.sum() < 2:
             left = "" if len(names) < 2 else f" left of {len(names)} by train.data_ratio and train.min_speaker_seconds"
@@ -101,7 +100,7 @@ class TrainingSet:
         self._position = np.flatnonzero(chosen[labels] & is_usable)
         self.labels = (np.cumsum(chosen) - 1)[labels[self._position]]
         self.lengths = self.store.lengths[self._position]
-        # Stage 1 tells it of recordings that become features.
+        # For features, stage 1 reports short recordings.
         is_short = np.zeros(len(labels), bool)
         if isinstance(self.store, WaveStore):
             is_short[self._position] = self.lengths < SHORT_SECONDS * self.clock.per_second
@@ -113,7 +112,7 @@ class TrainingSet:
 
     @property
     def unreadable(self) -> str:
-        """A line about recordings that cannot be read, as far as that was noticed; empty when there are none."""
+        """A line about recordings that have proved unreadable so far; or empty."""
         return describe_unreadable(self.store)
 
     def name(self, index: int) -> str:
@@ -130,19 +129,19 @@ class TrainingSet:
         Parameters
         ----------
         indices : ndarray
-            (batch,) utterances.
+            (batch,) indices of utterances.
         length : int
-            Of the crops, in steps of the clock; shorter utterances are repeated.
+            Length of the crops, in steps of the clock; shorter utterances are repeated.
         rng : np.random.Generator
-            Draws where the crops begin.
+            Draws the positions of the crops.
         pin : bool
-            Place them in page-locked memory, from which a GPU copies without waiting.
+            Whether to use page-locked memory, from which copies to a GPU are asynchronous.
 
         Raises
         ------
         VouchError
-            Features cannot be read. Of recordings where only the crop shows it, those of the same speaker's next one
-            take its place; see `unreadable`. An error are more than 5 %, or all of a speaker.
+            Features cannot be read. A recording that proves unreadable is replaced by the same speaker's next one (see
+            `unreadable`); more than 5 % of such recordings, or all of a speaker, are an error.
         """
         inputs = torch.empty(len(indices), length, *self.store.step_shape, pin_memory=pin)
         out = inputs.numpy()
@@ -156,7 +155,7 @@ class TrainingSet:
     def _crop_recording(self, index: int, start: int, out: np.ndarray, asked_for: int | None = None) -> None:
         """Fill `out` from recording `index` of the store, or from the same speaker's next one that can be read.
 
-        Which one, and where, follows from `index` alone: an interrupted training that goes on takes the same.
+        The replacement and its crop depend only on `index`, so that a continued training uses the same.
         """
         assert isinstance(self.store, WaveStore)
         try:
@@ -184,19 +183,20 @@ def find_not_finite(
 
 
 def find_unusable(store: Store, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Look for utterances that have nothing to learn or to compare.
+    """Find utterances that are empty, silent or unreadable.
 
-    Silent features are not there: stage 1 makes none.
+    Features of silence do not exist, because stage 1 rejects silent recordings.
 
     Parameters
     ----------
     whole : bool
-        Read all of each recording; otherwise half a second, and damage elsewhere is met when that is read.
+        Whether to read each recording completely; otherwise only half a second is read, and later damage goes
+        unnoticed.
 
     Returns
     -------
     is_empty : (utterances,) bool
-        Without a frame, or waveforms that are silence.
+        Utterances without frames, or silent waveforms.
     is_unreadable : (utterances,) bool
         Waveforms that cannot be read.
 
@@ -213,12 +213,12 @@ def find_unusable(store: Store, whole: bool = False) -> tuple[np.ndarray, np.nda
 
 
 def describe_empty(store: Store) -> str:
-    """Return in words what `find_unusable` finds empty."""
+    """Return a description of the utterances that `find_unusable` reports as empty."""
     return "silence or 0 samples" if isinstance(store, WaveStore) else "0 frames"
 
 
 def describe_unreadable(store: Store) -> str:
-    """Return a line about the recordings that `find_unusable` could not read; empty when it could read all."""
+    """Return a line about the recordings that `find_unusable` could not read; empty if it could read all."""
     if not (isinstance(store, WaveStore) and store.failed):
         return ""
     failures = describe_failures(dict(sorted(store.failed.items())))
@@ -228,7 +228,7 @@ def describe_unreadable(store: Store) -> str:
 def prefetch(
     data: TrainingSet, batches: np.ndarray, first: int, length: int, seed: tuple[int, ...], pin: bool = False
 ) -> Iterator[Batch]:
-    """Yield the crops of `batches[first:]`, gathered ahead by a thread.
+    """Yield the crops of `batches[first:]`, gathered in advance by a thread.
 
     Parameters
     ----------
@@ -236,11 +236,11 @@ def prefetch(
         Training set.
     batches : (batches, batch_size) int64
     first : int
-        The batch to begin with; those before it were seen before an interruption.
+        First batch; the ones before it were used before an interruption.
     length : int
-        Of the crops, in steps of the clock of the training set.
+        Length of the crops, in steps of the training set's clock.
     seed : tuple of int
-        The draws of batch b follow from `(*seed, b)` alone, so that a resumed epoch draws what it would have drawn.
+        The draws of batch b depend on `(*seed, b)` only, so that a continued epoch draws the same crops.
     pin : bool
         See `TrainingSet.gather`.
     """

@@ -1,6 +1,6 @@
-"""Which utterances form the batches of an epoch.
+"""Divides the utterances of an epoch into batches.
 
-The terms of the toolkits whose sampling this reproduces, in ours:
+The table translates the terms of the toolkits whose sampling is reproduced here:
 
 =================  ==========================================================================================
 voxceleb_trainer   sampler "utterances": `nPerSpeaker` = the loss's `utterances_per_speaker`, `max_seg_per_spk` =
@@ -27,18 +27,18 @@ from vouch.base.errors import VouchError, pick
 
 @dataclass(frozen=True)
 class Demand:
-    """Requirements on the batches.
+    """Requirements of a loss on the batches.
 
     Attributes
     ----------
     size : int
-        Utterances in a batch.
+        Number of utterances in a batch.
     per_speaker : int
-        Utterances of a speaker in it.
+        Number of utterances of each speaker in a batch.
     distinct : bool
         Whether a batch must hold exactly `per_speaker` utterances of each of its speakers.
     crops : int
-        Examples that are cut out of each utterance; `train.batch_size` counts these.
+        Number of crops from each utterance; `train.batch_size` counts crops.
     """
 
     size: int
@@ -55,24 +55,24 @@ class Demand:
 
     @property
     def speakers(self) -> int:
-        """Groups of `per_speaker` utterances in a batch."""
+        """Number of groups of `per_speaker` utterances in a batch."""
         return self.size // self.per_speaker
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the utterances are chosen.
+    """Options of the samplers.
 
     Attributes
     ----------
     cap : int
-        "utterances": at most so many utterances of a speaker in an epoch; 0: all.
+        "utterances": largest number of utterances of a speaker in an epoch; 0: all.
     longer_than : int
-        "duration": length that an utterance must exceed to be drawn, in frames or samples as those below.
+        "duration": only longer utterances are drawn; in frames or samples, like the lengths below.
     epoch_length : int
-        "duration": all audio of an epoch; 0: as many as the utterances hold that can be drawn.
+        "duration": total length of an epoch; 0: that of all utterances that can be drawn.
     length_per_utterance : int
-        "duration": what a drawn utterance contributes to it.
+        "duration": length that each drawn utterance contributes to the epoch.
     """
 
     cap: int = 0
@@ -84,33 +84,33 @@ class Sampling:
 def epoch_batches(
     sampler: str, labels: np.ndarray, lengths: np.ndarray, demand: Demand, sampling: Sampling, seed: int
 ) -> np.ndarray:
-    """Return the batches of one epoch; incomplete ones are left out.
+    """Return the batches of one epoch, without incomplete ones.
 
     Parameters
     ----------
     sampler : str
-        "utterances", each utterance once an epoch; "speakers", each speaker once an epoch; or "duration", speakers in
-        turn, and of each an utterance as probable as it is long.
+        "utterances", each utterance once per epoch; "speakers", each speaker once per epoch; or "duration", speakers in
+        turn with utterances drawn in proportion to their length.
     labels : (utterances,) int64
-        Speaker of each.
+        Speaker of each utterance.
     lengths : (utterances,) int64
-        Of the utterances, in frames or samples.
+        Length of each utterance, in frames or samples.
     demand : Demand
     sampling : Sampling
         See these classes.
     seed : int
-        Another one for each epoch.
+        Random seed, a different one for each epoch.
 
     Returns
     -------
     (batches, size) int64
-        Indices into `labels`. With a loss that needs distinct speakers, the utterances of a speaker stand together, and
-        no speaker is in a batch twice.
+        Indices into `labels`. If the loss needs distinct speakers, the utterances of a speaker are adjacent, and no
+        speaker occurs twice in a batch.
 
     Raises
     ------
     VouchError
-        The training set cannot fill one batch, with the numbers.
+        The training set cannot fill one batch; the message has the numbers.
     """
     generator = torch.Generator().manual_seed(seed)
     return pick(SAMPLERS, sampler, "train.sampler")(labels, lengths, demand, sampling, generator)
@@ -119,7 +119,7 @@ def epoch_batches(
 def _by_utterance(
     labels: np.ndarray, lengths: np.ndarray, demand: Demand, sampling: Sampling, generator: torch.Generator
 ) -> np.ndarray:
-    """Each utterance once: in random order, or in random groups where the loss needs distinct speakers."""
+    """Return each utterance once, in random order, or in random groups if the loss needs distinct speakers."""
     order = torch.randperm(len(labels), generator=generator).numpy()
     if demand.distinct:
         if 0 < sampling.cap < demand.per_speaker:
@@ -142,7 +142,7 @@ def _by_utterance(
 
 
 def _rank_within_speaker(labels: np.ndarray) -> np.ndarray:
-    """How many earlier entries have the same label: `(n,) -> (n,)`."""
+    """Return the number of earlier entries with the same label: `(n,) -> (n,)`."""
     by_label = np.argsort(labels, kind="stable")
     starts = np.searchsorted(labels[by_label], labels[by_label], side="left")
     rank = np.empty(len(labels), np.int64)
@@ -151,7 +151,7 @@ def _rank_within_speaker(labels: np.ndarray) -> np.ndarray:
 
 
 def _groups(labels: np.ndarray, order: np.ndarray, size: int, cap: int) -> np.ndarray:
-    """Cut each speaker's shuffled utterances into groups of `size`, speakers in label order: `(groups, size)`."""
+    """Divide each speaker's shuffled utterances into groups of `size`, in label order: `(groups, size)`."""
     by_speaker = order[np.argsort(labels[order], kind="stable")]
     rank = _rank_within_speaker(labels[by_speaker])
     counts = np.bincount(labels)
@@ -161,10 +161,10 @@ def _groups(labels: np.ndarray, order: np.ndarray, size: int, cap: int) -> np.nd
 
 
 def _distinct_batches(labels: np.ndarray, groups: np.ndarray, demand: Demand) -> np.ndarray:
-    """Fill batches with groups in the order given, passing over a group whose speaker the batch has already.
+    """Fill batches with groups in the given order, skipping groups of speakers that are already in the batch.
 
-    The groups passed over wait for another epoch. This is the published sampler of voxceleb_trainer
-    (DatasetLoader.py), group for group.
+    Skipped groups are left out of this epoch. The result is identical to that of voxceleb_trainer's sampler
+    (DatasetLoader.py).
     """
     _check_speakers(len(np.unique(labels[groups[:, 0]])) if len(groups) else 0, demand)
     chosen: list[np.ndarray] = []
@@ -181,7 +181,7 @@ def _distinct_batches(labels: np.ndarray, groups: np.ndarray, demand: Demand) ->
 
 
 def _check_speakers(available: int, demand: Demand) -> None:
-    # A batch of one speaker has nobody to tell him from: there is no batch size to advise then.
+    # With fewer than two speakers no batch size can help, since a batch needs at least two.
     if available < 2:
         who = "only one speaker here has" if available else "no speaker here has"
         raise VouchError(
@@ -200,7 +200,7 @@ def _check_speakers(available: int, demand: Demand) -> None:
 def _by_speaker(
     labels: np.ndarray, lengths: np.ndarray, demand: Demand, sampling: Sampling, generator: torch.Generator
 ) -> np.ndarray:
-    """Each speaker once, with random utterances of his, all different (Wan et al. 2018, section 2.1)."""
+    """Return each speaker once, with different random utterances (Wan et al. 2018, section 2.1)."""
     order = torch.randperm(len(labels), generator=generator).numpy()
     groups = _groups(labels, order, demand.per_speaker, demand.per_speaker)
     _check_speakers(len(groups), demand)
@@ -212,7 +212,7 @@ def _by_speaker(
 def _by_duration(
     labels: np.ndarray, lengths: np.ndarray, demand: Demand, sampling: Sampling, generator: torch.Generator
 ) -> np.ndarray:
-    """Speakers in turn; of each, utterances drawn with replacement, in proportion to their length (pyannote v1)."""
+    """Return speakers in turn, with utterances drawn with replacement in proportion to their length (pyannote v1)."""
     kept = np.flatnonzero(lengths > sampling.longer_than)
     kept = kept[np.argsort(labels[kept], kind="stable")]
     if len(kept) == 0:
@@ -235,7 +235,7 @@ def _by_duration(
 
 
 def _turns(speakers: int, demand: Demand, generator: torch.Generator) -> Iterator[list[int]]:
-    """Deal shuffled speakers into batches for ever; where two passes meet, nobody is dealt twice into one batch."""
+    """Yield batches of shuffled speakers without end; no speaker is twice in a batch, even where two passes meet."""
     waiting: list[int] = []
     while True:
         batch, waiting = waiting[: demand.speakers], waiting[demand.speakers :]

@@ -1,4 +1,4 @@
-"""Times within an epoch: how fast it goes, and how long ago things were done."""
+"""Measures the speed of an epoch, and the time since the last checkpoint and the last reading of the loss."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Stopwatch:
         self._checkpoint = self._reading = time.monotonic()
 
     def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield the batches, measuring how long each was waited for and worked on."""
+        """Yield the batches, and measure the time spent waiting for and working on them."""
         asked = time.monotonic()
         for batch in batches:
             got = time.monotonic()
