@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Vouch from raw audio to an equal error rate, in stages; ./run.sh --help lists them.
 set -euo pipefail
-unset CDPATH # cd would follow it, and print where it went
+unset CDPATH # with CDPATH set, cd may change to another folder and prints its name
 
-# The folder of this script, as it was called, so that paths given to it mean what they mean there; '' for ./run.sh.
+# The folder of this script, as in the call, so that relative paths stay valid; '' for ./run.sh.
 top=${BASH_SOURCE[0]}
 [ ! -L "$top" ] || top=$(readlink -f "$top")
 top=$(dirname "$top")/
 [ "$top" != ./ ] || top=''
 
-# What the options change. What is not here comes from elsewhere: what belongs to a corpus from egs/CORPUS/corpus.sh, how
-# stages 4 to 7 evaluate from conf/protocols/, and everything about network, loss and training from conf/recipes/.
+# Defaults of the options. Other settings are in egs/CORPUS/corpus.sh (the corpus), conf/protocols/ (the evaluation in
+# stages 4 to 7) and conf/recipes/ (network, loss and training).
 corpus=demo
 stage=0
 stop_stage=7
@@ -18,22 +18,22 @@ dry_run=false
 feature=fbank40     # conf/features/fbank40.yaml
 named_feature=false # whether --feature was given
 protocol=default    # conf/protocols/default.sh
-norm=''             # of scores; empty: what the protocol says
-name=''             # of the experiment; empty: made from what differs from the defaults
+norm=''             # score normalisation; empty: that of the protocol
+name=''             # name of the experiment; empty: made from the options that differ from the defaults
 nj=1
-cmd=''              # launcher of the jobs; empty: this machine
+cmd=''              # launcher of the jobs; empty: run them on this machine
 device=auto
-overrides=()        # of the recipe, as words for steps/train.py: --SECTION.OPTION VALUE ...
-prepare_values=()   # for stage 0, as words: --OPTION VALUE ...
+overrides=()        # options of the recipe for steps/train.py: --SECTION.OPTION VALUE ...
+prepare_values=()   # options for stage 0: --OPTION VALUE ...
 
-names() { # KIND: the names that files of this kind have in conf/, one a line
+names() { # KIND: print the names of this kind of files in conf/, one per line
   local file
   for file in "${top}conf/${1}s"/*.{yaml,sh}; do
     [ ! -f "$file" ] || basename "${file%.*}"
   done
 }
 
-table() { # ROOM: the names in the table of this room of the library, indented like what options mean
+table() { # PACKAGE: print the names in the table of this package of the library, indented like the help on options
   sed -n 's/^    "\([a-z0-9_]*\)": .*/\1,/p' "${top}src/vouch/$1/__init__.py" | xargs | sed 's/,$//' |
     fold -s -w 90 | sed 's/^/                          /; s/ $//'
 }
@@ -88,11 +88,11 @@ die() {
   exit 1
 }
 
-say() { # WORD...: print them. A stage that cannot even be announced, as on a full disk, must not pass for a finished one.
+say() { # WORD...: print the words; failing to do so, as on a full disk, is an error, so that no stage seems finished
   printf '%s\n' "$*" 2>/dev/null || die "the standard output cannot be written to; is it closed, or a disk full?"
 }
 
-nearest() { # WORD CHOICE...: a hint that names the choice that was probably meant
+nearest() { # WORD CHOICE...: print a hint that names the choice closest to the word
   PYTHONPATH=${top}src python3 -c 'import sys; from vouch.base.errors import nearest; print(nearest(sys.argv[1], sys.argv[2:]))' \
     "$@" 2>/dev/null || true
 }
@@ -110,7 +110,7 @@ check_name() { # WHAT NAME CHOICE...: fail unless the name is one of the choices
   is_one_of "${@:2}" || die "unknown $1 '$2'$(nearest "${@:2}")"
 }
 
-check_option() { # OPTION: fail unless it exists; what follows the dot of --train.epochs is left to stage 3
+check_option() { # OPTION: fail unless it exists; the part after the dot, as in --train.epochs, is checked by stage 3
   local section=${1%%.*} name=${1#*.}
   if is_one_of "$1" "${known[@]}"; then
     return
@@ -131,18 +131,18 @@ run() { # COMMAND...: run it and wait for it, or only print it
     say "$(printf ' %q' "$@")"
     return
   fi
-  # In the background, since bash answers signals only when a command in the foreground has ended. Should this script be
-  # killed without a chance to answer, the kernel tells the command.
+  # In the background, because bash handles signals only after a command in the foreground has ended. If this script is
+  # killed without a chance to react, the kernel signals the command.
   "${top}utils/end_with_parent.py" $$ "$@" <&3 3<&- &
   running=$!
   wait "$running"
   running=''
 }
 
-stop() { # SIGNAL: end what is running, wait until it has put away what it computed, and end by the same signal
+stop() { # SIGNAL: stop the running command, wait until it has saved its work, and end by the same signal
   trap '' HUP INT TERM
   if [ -n "$running" ]; then
-    # Always SIGTERM: a command in the background takes no notice of the Ctrl-C that all processes of a terminal get.
+    # Always SIGTERM, because commands in the background ignore the SIGINT that Ctrl-C sends to all processes.
     kill -TERM "$running" 2>/dev/null || true
     wait "$running" || true
   fi
@@ -151,11 +151,11 @@ stop() { # SIGNAL: end what is running, wait until it has put away what it compu
   kill -s "$1" $$
 }
 
-wanted() { # STAGE: whether this stage is asked for
+wanted() { # STAGE: whether this stage is to be run
   [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]
 }
 
-# The corpus comes first: its corpus.sh says which further options there are.
+# --corpus is parsed first, because the corpus's corpus.sh defines further options.
 words=("$@")
 for i in "${!words[@]}"; do
   case ${words[i]} in
@@ -170,9 +170,9 @@ done
 check_name corpus "$corpus" "${corpora[@]}"
 data=${top}egs/$corpus/data
 
-# What corpus.sh may change.
-prepare=''         # adapter that stage 0 runs; empty: the data was made by hand
-prepare_options=() # options of ours that are passed on to it
+# Settings that corpus.sh may change.
+prepare=''         # script that stage 0 runs; empty: the data directories were made by hand
+prepare_options=() # options of run.sh that are passed on to that script
 train_set=train
 valid_set=valid
 test_sets=(test)
@@ -238,8 +238,8 @@ while [ $# -gt 0 ]; do
   esac
 done
 
-# All that can be wrong is told now, not after hours of other stages.
-{ exec 3<&0; } 2>/dev/null || exec 3</dev/null # for commands in the background, which bash lets read nothing otherwise
+# All options are checked now, not after hours of other stages.
+{ exec 3<&0; } 2>/dev/null || exec 3</dev/null # input of commands in the background, to which bash gives /dev/null
 for number in stage stop_stage nj; do
   [[ ${!number} =~ ^[0-9]{1,6}$ ]] || die "--${number//_/-} needs a number, not '${!number}'"
 done
@@ -255,8 +255,8 @@ done
 # shellcheck source=path.sh
 . "${top:-./}path.sh"
 
-# What stage 3 will train: asked for now, because mistakes in its options should not wait, and because a network that
-# takes waveforms needs neither features nor noisy copies of them.
+# steps/train.py checks its options now, and tells the kind of input: a network that takes waveforms needs neither
+# features nor noisy copies.
 train_options=(
   --config "${top}conf/recipes/$recipe.yaml"
   "${overrides[@]}"
@@ -265,7 +265,7 @@ train_options=(
 described=$("${top}steps/train.py" --print-name "${train_options[@]}")
 input=${described#* } # features or waveform
 
-# An experiment is called after its model, its loss, and what differs from what the corpus usually takes.
+# The default name of an experiment has the model, the loss, and the options that differ from the corpus's defaults.
 if [ -z "$name" ]; then
   name=${described% *}
   [ "$recipe" = "$usual_recipe" ] || name+=_$recipe
@@ -276,12 +276,12 @@ if [ -z "$name" ]; then
 fi
 IFS=/ read -ra parts <<<"$name"
 for part in "${parts[@]}"; do
-  # File systems take 255 bytes; names of scores and of experiments that are moved aside are longer than this.
+  # File systems allow 255 bytes; the names of score files and of experiments that are moved aside are longer than this.
   [ ${#part} -le 200 ] || die "the name '$name' of the experiment is too long (200 characters); choose one with --name"
 done
 exp=${top}egs/$corpus/exp/$name
 
-# Noisy copies are features: they are of no use to a network that takes waveforms.
+# Noisy copies are features, which a network that takes waveforms cannot use.
 no_noise='there is no folder of noises (--musan DIR)'
 if [ "$input" = waveform ]; then
   musan=''
@@ -289,16 +289,16 @@ if [ "$input" = waveform ]; then
 fi
 trained_on=$train_set${musan:+_aug}
 
-# A corpus that was made by hand may have no validation set; what stage 0 makes is not there yet.
+# A corpus made by hand may have no validation set; one made by stage 0 has it, even if it does not exist yet.
 valid=()
 if [ -n "$prepare" ] || [ -d "$data/$valid_set" ]; then
   valid=("$valid_set")
 fi
 
-# How stages 1, 2 and 4 are split into jobs, and who runs these.
+# Number and launcher of the jobs of stages 1, 2 and 4.
 jobs=(--nj "$nj" ${cmd:+--cmd "$cmd"})
 
-# What one protocol makes is kept apart from what others do: embeddings_NAME, scores_NAME, results_NAME.
+# The output of each protocol has its own folders: embeddings_NAME, scores_NAME, results_NAME.
 apart=''
 by=''
 if [ "$protocol" != default ]; then
@@ -308,7 +308,7 @@ fi
 embeddings=$exp/embeddings$apart
 scores=$exp/scores$apart
 results=$exp/results$apart
-# The options of stages 4 to 7, and the normalisation unless --norm says it.
+# The protocol sets the options of stages 4 to 7, and the score normalisation unless --norm is given.
 # shellcheck source=conf/protocols/default.sh
 . "${top}conf/protocols/$protocol.sh"
 
@@ -316,7 +316,7 @@ trap 'stop HUP' HUP
 trap 'stop INT' INT
 trap 'stop TERM' TERM
 
-# Stage 0 brings any corpus into one form, Kaldi's data directories: nothing after it knows where the recordings came from.
+# Stage 0 converts any corpus to Kaldi's data directories, so that later stages do not depend on the corpus.
 if wanted 0; then
   say "== stage 0: prepare the corpus"
   if [ -n "$prepare" ]; then
@@ -340,7 +340,7 @@ if wanted 1; then
   fi
 fi
 
-# Stage 2 adds copies with noise, music and other voices, so that the network learns to hear the speaker behind them.
+# Stage 2 adds copies with noise, music and other voices, so that the network learns to ignore them.
 if wanted 2; then
   say "== stage 2: augmentation"
   if [ -n "$musan" ]; then
@@ -352,13 +352,13 @@ if wanted 2; then
   fi
 fi
 
-# Stage 3 trains the network; the speakers of the validation set, which it never hears, choose the best epoch. Edit here
-# what --model, --loss and --train cannot say: all that the script takes is in steps/train.py --help.
+# Stage 3 trains the network; the EER on the held-out speakers of the validation set selects the best epoch. Edit here
+# what --model, --loss and --train cannot express; steps/train.py --help describes all options.
 if wanted 3; then
   say "== stage 3: training"
   features=()
   if [ "$input" = features ] || $named_feature; then
-    # The script compares them with those that lie in the folders: they may be of another run.
+    # The script compares this configuration with that of the existing features, which may be of another run.
     features=(--feature "${top}conf/features/$feature.yaml")
   fi
   run "${top}steps/train.py" "$data/$trained_on" "$exp" \
@@ -367,11 +367,11 @@ if wanted 3; then
     "${train_options[@]}"
 fi
 
-# Stage 4 makes one vector of each utterance, so that the stages after it need neither audio nor network.
+# Stage 4 computes one vector for each utterance, so that later stages need neither audio nor network.
 if wanted 4; then
   say "== stage 4: embeddings$by"
   to_embed=("${test_sets[@]}")
-  # The training speakers are wanted by the normalisation, or by a scoring that subtracts their mean.
+  # Score normalisation needs the training set, and so does scoring that subtracts its mean.
   if [ "$norm" != none ] || [[ ${score_options[*]} == *"$embeddings/$train_set/"* ]]; then
     to_embed=("$train_set" "${test_sets[@]}")
   fi
@@ -383,8 +383,8 @@ if wanted 4; then
   done
 fi
 
-# Stages 5 to 7 go through the trial lists of the test sets: trials, and if a set has several trials_NAME. By number: its
-# set, its file, and what its scores are called. Copies that editors leave beside them are not meant.
+# Stages 5 to 7 process the trial lists of the test sets, called trials or trials_NAME, but not backup copies of them.
+# The arrays hold the set, the file and the name of the scores of each list.
 list_sets=()
 list_files=()
 list_names=()
@@ -398,7 +398,7 @@ if wanted 5 || wanted 6 || wanted 7; then
         echo "run.sh: $file is taken for no trial list: they are called trials or trials_NAME, of letters, digits, _ and -" >&2
       fi
     done
-    # Where there is none yet, stage 5 says so.
+    # If there is no list yet, stage 5 reports it.
     [ ${#files[@]} -gt 0 ] || files=("$data/$set/trials")
     for file in "${files[@]}"; do
       [[ $file != */trials_"$norm" ]] || die "$file: the normalised scores of trials are called so too; rename it"
@@ -409,15 +409,15 @@ if wanted 5 || wanted 6 || wanted 7; then
   done
 fi
 
-# Stages 5 and 6 compare embeddings alike: as the protocol says, and enrolments of several utterances as a set says.
-compare_as() { # SET: sets compare
+# Stages 5 and 6 use the same scoring options: those of the protocol and, with an enrol_map, those for enrolments.
+compare_as() { # SET: set compare to these options
   compare=("${score_options[@]}")
   if [ -f "$data/$1/enrol_map" ]; then
     compare+=(--enrol-map "$data/$1/enrol_map" "${enrol_options[@]}")
   fi
 }
 
-# Stage 5 says how alike the two sides of each trial are.
+# Stage 5 computes a score for each trial, which is larger for the same speaker.
 if wanted 5; then
   for i in "${!list_files[@]}"; do
     say "== stage 5: scores of ${list_names[i]}$by"
@@ -430,7 +430,7 @@ if wanted 5; then
   done
 fi
 
-# Stage 6 measures each score by those of other speakers, so that one threshold does for all voices and recordings.
+# Stage 6 normalises scores against other speakers, so that one threshold suits all voices and recordings.
 if wanted 6; then
   for i in "${!list_files[@]}"; do
     say "== stage 6: normalised scores of ${list_names[i]}$by"
@@ -451,7 +451,8 @@ if wanted 6; then
   done
 fi
 
-# Stage 7 judges the scores by the answers that the trial list holds. Whose the utterances are it reads beside the list.
+# Stage 7 computes error rates from the scores and the labels of the trial list. It reads the speakers for the intervals
+# from utt2spk beside the list.
 if wanted 7; then
   for i in "${!list_files[@]}"; do
     say "== stage 7: results on ${list_names[i]}$by"

@@ -9,14 +9,14 @@
 # cut from the audio and go through the model's own front end one by one, so that each is normalised by itself.
 extract_options=(--input wav --crops 10 --crop-seconds 4)
 
-# Minus the mean Euclidean distance of the 100 pairs of crops, whose embeddings are scaled to length 1. It does not
-# scale those of networks that were trained with its loss proto: add --keep-length for these.
+# The score is the negative mean Euclidean distance of the 100 pairs of crops, with embeddings scaled to length 1.
+# voxceleb_trainer does not scale those of networks trained with its loss proto: add --keep-length for these.
 score_options=(--backend distance)
-enrol_options=() # it has no enrolments of several utterances; here the mean of their scores
+enrol_options=() # voxceleb_trainer has no such enrolments; here scores are averaged
 
-norm=${norm:-none} # it normalises no scores
-norm_options=()    # --norm asnorm and others: each training utterance is a member of the cohort
+norm=${norm:-none} # voxceleb_trainer does not normalise scores
+norm_options=()    # with --norm asnorm and others, each training utterance is a cohort member
 
-# Its EER is the larger of the two error rates where they are nearest on a thinned ROC, its minDCF that of p_target 0.05
-# and c_miss = c_fa = 1 (its defaults) with tied trials one after the other.
+# Its EER is the larger of the two error rates where they are nearest on a thinned ROC. Its minDCF has p_target 0.05 and
+# c_miss = c_fa = 1 (its defaults), and takes tied trials one after the other.
 metrics_options=(--priors 0.05 --definitions voxceleb_trainer)

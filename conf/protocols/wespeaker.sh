@@ -6,20 +6,20 @@
 #   ./run.sh --corpus voxceleb --feature wespeaker80 --stage 1 --stop-stage 1
 #   ./run.sh --corpus voxceleb --name resnet34 --stage 4 --protocol wespeaker
 #
-# What differs: for the mean and the cohort it embeds a random crop of each training utterance, of 2 s or, after the
-# fine tuning, 6 s. Here these utterances are whole, like those of the trials, and the figures the same at every run.
-# Its calibration with quality measures is no part of this.
+# Differences: for the mean and the cohort, WeSpeaker embeds a random crop of each training utterance, of 2 s or, after
+# fine-tuning, 6 s. Here whole utterances are embedded, as for the trials, so that every run gives the same figures.
+# WeSpeaker's calibration with quality measures is not included.
 
 extract_options=() # whole utterances
 
 score_options=(--mean "$embeddings/$train_set/embedding.scp") # cosines after subtracting the mean of the training set
 enrol_options=()                                              # VoxCeleb has no enrolments of several utterances
 
-# The 300 training speakers nearest to each side count, of 5,994, or all of them if there are fewer. A speaker is the
-# mean of its embeddings as they are, from which the mean of the training set is subtracted then.
+# The cohort scores used are those of the 300 nearest of 5,994 training speakers, or of all if there are fewer. A
+# speaker is the mean of its embeddings, from which the mean of the training set is then subtracted.
 norm=${norm:-asnorm}
 norm_options=(--cohort-utt2spk "$data/$train_set/utt2spk" --cohort-average mean)
 [ "$norm" != asnorm ] || norm_options+=(--top-n auto:300)
 
-# p_target 0.01, c_miss = c_fa = 1. Its EER is interpolated like that of stage 7, but for tied trials.
+# p_target 0.01, c_miss = c_fa = 1. Its EER is interpolated as in stage 7, except for tied trials.
 metrics_options=(--priors 0.01)

@@ -2,7 +2,7 @@
 # CN-Celeb1 and CN-Celeb2: Chinese celebrities in eleven genres; an enrolment is the mean over several utterances. Type
 #   ./run.sh --corpus cnceleb
 # to download what is missing, or with --root /corpora to use /corpora/CN-Celeb_flac and /corpora/CN-Celeb2_flac.
-# --train-on cnceleb1 needs the first alone; --enrolment concatenated enrols the one long recording of each speaker.
+# --train-on cnceleb1 needs CN-Celeb1 only; --enrolment concatenated enrols with one long recording of each speaker.
 prepare=local/prepare_cnceleb.py
 prepare_options=(root train-on enrolment url) # run.sh passes --NAME VALUE of these on to it
 train_set=train

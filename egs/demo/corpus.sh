@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # read by run.sh, which sets data
-# The demo corpus: speech-like audio that Vouch synthesises itself, the same at every run. Nothing to download.
+# The demo corpus: speech-like audio that Vouch synthesises, the same in every run. Nothing is downloaded.
 prepare=local/prepare_demo.py
 prepare_options=(seed speakers sessions utterances) # run.sh passes --NAME VALUE of these on to it
 train_set=train

@@ -2,8 +2,8 @@
 # Your own recordings, in folders named after their speakers: speaker/utterance.wav or speaker/session/utterance.wav,
 # in wav, flac, ogg, mp3 or m4a. Type
 #   ./run.sh --corpus folders --root /data/speakers
-# and a tenth of the speakers are kept for testing; --test-speakers FILE and --trials FILE bring a protocol of your own,
-# --test-only true puts all speakers into the test set, to score them with a model that was trained before.
+# and a tenth of the speakers are held out for testing. --test-speakers FILE and --trials FILE define a protocol of your
+# own; --test-only true puts all speakers into the test set, to score them with an existing model.
 prepare=local/prepare_folders.py
 prepare_options=(root test-speakers trials valid-speakers test-only) # run.sh passes --NAME VALUE of these on to it
 train_set=train

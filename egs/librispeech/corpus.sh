@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034  # read by run.sh
-# LibriSpeech: 960 hours of 2,338 readers to train on; trials are made of the speakers of test-clean and test-other. Type
+# LibriSpeech: 960 hours of 2,338 speakers for training; trials are generated from test-clean and test-other. Type
 #   ./run.sh --corpus librispeech
 # to download what is missing (60 GB), or with --root /corpora to use /corpora/LibriSpeech/train-clean-100 and so on.
 # --subset clean100 trains on train-clean-100 alone.

@@ -1,10 +1,10 @@
 # shellcheck shell=bash disable=SC2034  # read by run.sh
 # VoxCeleb1 and VoxCeleb2: trained on the development set of VoxCeleb2, tested on VoxCeleb1. Type
 #   VOXCELEB_KEY=... ./run.sh --corpus voxceleb
-# to download what is missing (73 GB, and some 340 GB of disk for what is made of them), or
+# to download what is missing (73 GB, and some 340 GB of disk space for the unpacked and converted files), or
 #   ./run.sh --corpus voxceleb --root /corpora
-# to use what is there: /corpora/voxceleb1/{dev,test}/wav and /corpora/voxceleb2/dev/aac (or wav, converted already).
-# --train-on vox1 needs VoxCeleb1 alone; --trials O,E,H tests on more lists. local/prepare_voxceleb.py --help says all.
+# to use existing folders: /corpora/voxceleb1/{dev,test}/wav and /corpora/voxceleb2/dev/aac (or wav, if converted).
+# --train-on vox1 needs VoxCeleb1 only; --trials O,E,H tests on more lists. See local/prepare_voxceleb.py --help.
 # For noisy copies of the training set: ./run.sh --corpus musan once, then --musan egs/musan/data/musan.
 prepare=local/prepare_voxceleb.py
 prepare_options=(root train-on trials train-list encoding url meta-url login) # run.sh passes --NAME VALUE of these on
