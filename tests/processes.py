@@ -20,11 +20,15 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 120.0  # seconds after which a run is killed
 
-SERVER = r"""
-import gc, json, os, resource, runpy, sys, traceback
+IMPORTS = """
 import kaldiio, matplotlib.backends.backend_agg, matplotlib.font_manager, numpy, scipy.signal, soundfile
 import torch, torch.utils.tensorboard, tqdm, yaml
 import torch._dynamo  # as every optimizer does
+"""
+SERVER = (
+    IMPORTS
+    + r"""
+import gc, json, os, resource, runpy, sys, traceback
 
 def become(request):
     os.setsid()
@@ -64,6 +68,7 @@ while line := sys.stdin.readline():
         os._exit(status)  # taking the interpreter down would take longer than the run
     print(child, flush=True)
 """
+)
 
 
 class Done(NamedTuple):

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from quickpython import quick_python
+
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("conf", "egs", "local", "src", "steps", "utils", "path.sh", "run.sh", "requirements.txt")
 
@@ -33,17 +35,25 @@ def replace_training(clone: Path) -> Path:
     return clone
 
 
-def environment() -> dict[str, str]:
-    """The environment that runs the tests has the packages: a clone must use it and not make one of its own."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+def environment(fresh: bool = True) -> dict[str, str]:
+    """The environment that runs the tests has the packages: a clone must use it and not make one of its own.
+
+    Unless each script is to have a fresh Python, they are run by the one of `quickpython`.
+    """
+    folders = [Path(sys.executable).parent, os.environ["PATH"]]
+    if not fresh and (quick := quick_python()):
+        folders.insert(0, quick)
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PATH": ":".join(map(str, folders))}
 
 
-def run(clone: Path, *options: str, cwd: Path | None = None, status: int = 0) -> subprocess.CompletedProcess:
+def run(
+    clone: Path, *options: str, cwd: Path | None = None, status: int = 0, fresh: bool = False
+) -> subprocess.CompletedProcess:
     """Run its run.sh, there or from another folder, and check the exit status."""
     done = subprocess.run(
         [str(clone / "run.sh") if cwd else "./run.sh", *options],
         cwd=cwd or clone,
-        env=environment(),
+        env=environment(fresh),
         capture_output=True,
         text=True,
         check=False,

@@ -94,7 +94,7 @@ def follow(clone, page):
         write(clone, block)
     script = "\n".join(["set -eu", *(block.text for block in blocks(page, "run"))])
     return subprocess.run(
-        ["bash", "-c", script], cwd=clone, env=environment(), capture_output=True, text=True, check=False
+        ["bash", "-c", script], cwd=clone, env=environment(fresh=False), capture_output=True, text=True, check=False
     )
 
 

@@ -39,8 +39,8 @@ def quick(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def walked(clone):
-    """All stages on the tiny corpus, split into two jobs."""
-    return run(clone, *TINY_CORPUS, *TINY, "--name", "first", "--nj", "2")
+    """All stages on the tiny corpus, split into two jobs, each script in a Python of its own."""
+    return run(clone, *TINY_CORPUS, *TINY, "--name", "first", "--nj", "2", fresh=True)
 
 
 def test_one_command_ends_with_a_table(clone, walked):
