@@ -91,8 +91,8 @@ def parse_options() -> Namespace:
     parser.add_argument(
         "--train-list", type=Path, metavar="FILE", help="'speaker path' lines: train and validate on these alone"
     )
-    parser.add_argument("--encoding", default="wav", choices=ENCODINGS, help="what VoxCeleb2 is converted to; m4a: not")
-    parser.add_argument("--meta-url", default=META_URL, metavar="URL", help="of the trial lists, with {name}")
+    parser.add_argument("--encoding", default="wav", choices=ENCODINGS, help="format of VoxCeleb2; m4a: unconverted")
+    parser.add_argument("--meta-url", default=META_URL, metavar="URL", help="address of the trial lists, with {name}")
     parser.add_argument("--login", type=Path, metavar="FILE", help="one line, the key, or two, user and password")
     options = parse_common(parser, URL)
     if options.train_on != "vox2" and takes_dev(options.trials):

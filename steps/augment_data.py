@@ -44,7 +44,7 @@ def main() -> None:
     default = Path(__file__).resolve().parents[1] / "conf/augment.yaml"
     parser.add_argument("--config", type=Path, default=default, help="kinds of noise")
     parser.add_argument("--copies", type=int, default=1, help="noisy copies of each utterance, of different kinds")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument("--seed", type=int, default=0, help="random seed")
     parser.add_argument("--shard-size", type=int, default=1000, help="utterances an archive")
     add_job_options(parser)
     args = parser.parse_args()

@@ -49,7 +49,7 @@ def parse_options() -> Namespace:
     parser.add_argument("--embeddings", type=Path, help="embedding.scp: use the magnitudes of the embeddings")
     parser.add_argument("--cohort", type=Path, help="embedding.scp: use the mean cosines of --embeddings to these")
     parser.add_argument("--cohort-utt2spk", type=Path, help="make each speaker one cohort member")
-    parser.add_argument("--top-n", type=int, help="of the cohort, only so many nearest (default: all)")
+    parser.add_argument("--top-n", type=int, help="number of nearest cohort members to use (default: all)")
     parser.add_argument("--enrol-map", type=Path, help="'enrol-id utterance ...' table the trials were scored with")
     parser.add_argument(
         "--allow-missing",

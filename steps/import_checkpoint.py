@@ -38,7 +38,7 @@ def main() -> None:
     )
     trainer = parser.add_argument_group("voxceleb_trainer")
     trainer.add_argument("--model", choices=NETWORKS, help="network, by default recognised from the keys")
-    trainer.add_argument("--pooling", choices=("tap", "max"), help="of a VGGVox without attention")
+    trainer.add_argument("--pooling", choices=("tap", "max"), help="pooling of a VGGVox without attention")
     trainer.add_argument(
         "--log-input",
         action=argparse.BooleanOptionalAction,
@@ -47,7 +47,7 @@ def main() -> None:
     trainer.add_argument(
         "--input-scale", type=float, help="1, or 32768 for networks trained on 16-bit integers (before April 2021)"
     )
-    trainer.add_argument("--sinc-stride", type=int, help="of RawNet3, in samples, by default 10")
+    trainer.add_argument("--sinc-stride", type=int, help="stride of RawNet3's filters in samples, by default 10")
     others = parser.add_argument_group("other toolkits")
     others.add_argument(
         "--experiment-config", dest="config", help="pyannote: config.yml, by default that of the experiment's folder"
@@ -56,7 +56,7 @@ def main() -> None:
     others.add_argument(
         "--padding",
         choices=("reflect", "zeros"),
-        help="beyond the ends of a recording, where librosa until 0.8 reflected and from 0.9 on pads zeros; by default"
+        help="padding at the ends of a recording: librosa reflected until 0.8, and pads zeros since 0.9; by default"
         " reflect for ge2e, zeros for resemblyzer",
     )
     others.add_argument("--num-bins", type=int, help="wespeaker, 3dspeaker: bins of the features, by default 80")

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="data directory with feats.scp and vad.scp")
     parser.add_argument("out", type=Path, help="data directory to write")
     parser.add_argument("--vad", type=Path, help="voice activity from elsewhere (default: vad.scp of the directory)")
-    parser.add_argument("--cmvn", choices=CMVN, default="none", help="what means are subtracted over")
+    parser.add_argument("--cmvn", choices=CMVN, default="none", help="frames over which means are subtracted")
     parser.add_argument("--window", type=int, default=300, help="frames that --cmvn sliding averages, centred")
     parser.add_argument("--norm-vars", action="store_true", help="divide by standard deviations too")
     parser.add_argument("--compress", choices=COMPRESSION, default="none", help="Kaldi's compressed matrices")

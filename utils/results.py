@@ -31,7 +31,7 @@ from vouch.evaluation.table import format_markdown, format_text, notes_of, table
 def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("exp", type=Path, nargs="+", help="experiment, or folder of experiments")
-    parser.add_argument("--format", choices=["text", "markdown", "json"], default="text", help="of the table")
+    parser.add_argument("--format", choices=["text", "markdown", "json"], default="text", help="format of the table")
     options = parser.parse_args()
     found = [entry for path in options.exp for entry in results_of(path)]
     results = [entry.result for entry in found]

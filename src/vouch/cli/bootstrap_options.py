@@ -19,19 +19,19 @@ def add_bootstrap_options(parser: ArgumentParser) -> None:
     group.add_argument(
         "--resample",
         choices=UNITS,
-        help="what is drawn again and again (default: speakers wherever they are known, or else trials)",
+        help="unit that the bootstrap resamples (default: speakers if they are known, else trials)",
     )
     group.add_argument(
-        "--utt2spk", type=Path, help="whose the utterances are (default: utt2spk beside the trial list, if it is there)"
+        "--utt2spk", type=Path, help="speakers of the utterances (default: utt2spk beside the trial list, if it exists)"
     )
     group.add_argument(
         "--enrol-map",
         type=Path,
-        help="'enrol-id utterance ...' table, for enrolments that are not called like their speaker or utterance"
-        " (default: enrol_map beside the trial list, if it is there)",
+        help="'enrol-id utterance ...' table, for enrolment ids that are neither speakers nor utterances"
+        " (default: enrol_map beside the trial list, if it exists)",
     )
     group.add_argument("--draws", type=int, default=1000, help="bootstrap samples for the 95 %% intervals")
-    group.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    group.add_argument("--seed", type=int, default=0, help="random seed of the bootstrap")
 
 
 def known_speakers(options: Namespace, trials: Trials) -> tuple[tuple[np.ndarray, np.ndarray] | None, list[str]]:

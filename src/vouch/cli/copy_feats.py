@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--text", action="store_true", help="write text")
     parser.add_argument("--double", action="store_true", help="keep and write numbers of 64 bits, not 32")
     parser.add_argument(
-        "--holds", choices=HOLDS, default="any", help="what is read; single numbers have to be named: int or float"
+        "--holds", choices=HOLDS, default="any", help="kind of entries; single numbers must be declared: int or float"
     )
     args = parser.parse_args()
     is_table = split_specifier(args.source) is not None

@@ -60,7 +60,7 @@ def main() -> None:
         "--short",
         choices=("repeat", "fail"),
         default="repeat",
-        help="what becomes of utterances shorter than the network's minimum: repeated up to it, or failed",
+        help="whether utterances shorter than the network's minimum are repeated up to it, or fail",
     )
     parts = parser.add_argument_group("parts of utterances")
     mode = parts.add_mutually_exclusive_group()
@@ -69,7 +69,7 @@ def main() -> None:
     parts.add_argument("--crop-seconds", type=float, help="length of the crops (default: 4)")
     parts.add_argument("--window-step", type=float, help="from one window to the next, in windows (default: 0.25)")
     parts.add_argument(
-        "--window-average", choices=WINDOW_AVERAGES, help="of the embeddings, or scaled to length 1 (default: mean)"
+        "--window-average", choices=WINDOW_AVERAGES, help="average of the windows' embeddings (default: mean)"
     )
     parser.add_argument(
         "--device", default="auto", help="auto, cpu or cuda (of several GPUs each job takes another), or such as cuda:1"

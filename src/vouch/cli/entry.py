@@ -34,7 +34,7 @@ COMMANDS = {
     "copy-feats": Command(
         "vouch.cli.copy_feats", "utils/copy_feats.py", "matrices from one of Kaldi's forms to another"
     ),
-    "model-info": Command("vouch.cli.model_info", "utils/model_info.py", "what a network costs and sees"),
+    "model-info": Command("vouch.cli.model_info", "utils/model_info.py", "size, cost and context of a network"),
 }
 
 

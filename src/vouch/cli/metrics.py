@@ -89,7 +89,7 @@ def parse_options() -> Namespace:
     )
     parts = parser.add_argument_group("parts of the list, each with all figures")
     parts.add_argument("--utt2dur", type=Path, help="durations: figures for ranges of them")
-    parts.add_argument("--duration-edges", type=float, nargs="+", help="of ranges, seconds (default: 2 4 8)")
+    parts.add_argument("--duration-edges", type=float, nargs="+", help="limits of ranges in seconds (default: 2 4 8)")
     parts.add_argument("--duration-of", choices=list(SIDES), help="side whose duration counts (default: shorter)")
     parts.add_argument(
         "--conditions", type=Path, help="'enrol-id test-id name=value ...' lines: figures for each value"

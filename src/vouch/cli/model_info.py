@@ -72,7 +72,7 @@ def print_all(num_bins: int) -> None:
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("name", nargs="?", help=f"of the network: {', '.join(MODELS)}")
+    parser.add_argument("name", nargs="?", help=f"name of the network: {', '.join(MODELS)}")
     parser.add_argument("--all", action="store_true", help="a table of all networks with their default options")
     parser.add_argument("--num-bins", type=int, default=80, help="bins of the features, if it takes features")
     args, overrides = parser.parse_with_overrides(["model"])

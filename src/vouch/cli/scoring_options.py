@@ -46,7 +46,7 @@ def add_backend_options(parser: ArgumentParser) -> None:
     )
     defaults = ", ".join(f"{average} for {name}" for name, average in DEFAULT_AVERAGES.items())
     parser.add_argument(
-        "--enrol-average", choices=AVERAGES, help=f"what stands for an enrolment of the map (default: {defaults})"
+        "--enrol-average", choices=AVERAGES, help=f"how to combine an enrolment's utterances (default: {defaults})"
     )
 
 

@@ -166,7 +166,7 @@ def add_channel_option(parser: Parser, default: str) -> None:
     """Add the option for recordings with several channels; `vouch.base.channels.parse_channel` reads its value."""
     parser.add_argument(
         "--channel",
-        help=f"of recordings with several: mean, or the number of one, Kaldi's being 0 (default: {default})",
+        help=f"channel of recordings with several: mean of all, or a number from 0 (default: {default})",
     )
 
 

@@ -46,7 +46,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--against", type=Path, help="data directory that may share no speaker and no audio")
     parser.add_argument("--min-seconds", type=float, default=0.0, help="shortest utterance, in seconds; with --audio")
     parser.add_argument("--min-frames", type=int, default=0, help="shortest utterance in utt2num_frames, in frames")
-    parser.add_argument("--sample-rate", type=int, default=16000, help="of the audio, in Hz")
+    parser.add_argument("--sample-rate", type=int, default=16000, help="expected sampling rate in Hz")
     parser.add_argument("--enrol-map", type=Path, help="'enrol-id utterance ...' table of the trials")
     parser.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="recordings read at once")
     parser.add_argument("--record", type=Path, help=f"what is known of an unfinished run; DIR/{RECORD} if not given")

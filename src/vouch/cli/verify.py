@@ -36,7 +36,7 @@ def parse_options() -> Namespace:
     parser = Parser(__doc__)
     parser.add_argument("recordings", nargs=2, metavar="RECORDING", help="the two recordings")
     parser.add_argument("--model", type=Path, required=True, help="final.pt or a checkpoint of stage 3")
-    parser.add_argument("--mean", help="that of scoring: vector to subtract, or embedding.scp whose mean it is")
+    parser.add_argument("--mean", help="the --mean of scoring: vector to subtract, or embedding.scp to average")
     parser.add_argument("--calibration", type=Path, help="calibration file of steps/calibrate.py")
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--prior", type=float, help="probability of the same speaker (default: that of the calibration)")
