@@ -68,6 +68,7 @@ def drawn_lines(monkeypatch, systems: list[System], path) -> list[list[tuple[np.
         return plot(axes, x, y, *rest, **options)
 
     monkeypatch.setattr(Axes, "plot", record)
+    monkeypatch.setattr(plots, "save_picture", lambda path, figure: None)  # what takes long
     plot_det(path, systems)
     return curves
 
@@ -107,7 +108,7 @@ def test_several_systems_have_a_curve_each(monkeypatch, tmp_path):
 
 def test_axes_are_the_same_and_markers_off_them_say_their_rates(monkeypatch, tmp_path):
     limits, markers, written = [], [], []
-    plot, annotate, save = Axes.plot, Axes.annotate, plots.save_picture
+    plot, annotate = Axes.plot, Axes.annotate
 
     def record(axes, x, y, *rest, **options):
         if rest:
@@ -118,13 +119,12 @@ def test_axes_are_the_same_and_markers_off_them_say_their_rates(monkeypatch, tmp
         written.append((text, place))
         return annotate(axes, text, place, *rest, **options)
 
-    def keep(path, figure):
+    def look(path, figure):  # and do not write it, which takes long
         limits.append((figure.axes[0].get_xlim(), figure.axes[0].get_ylim()))
-        save(path, figure)
 
     monkeypatch.setattr(Axes, "plot", record)
     monkeypatch.setattr(Axes, "annotate", write)
-    monkeypatch.setattr(plots, "save_picture", keep)
+    monkeypatch.setattr(plots, "save_picture", look)
     low, high = 0.0001, 0.6
     for name, chosen in SETS.items():
         markers.clear()
