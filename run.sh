@@ -395,7 +395,7 @@ if wanted 5 || wanted 6 || wanted 7; then
       if [[ ${file##*/} =~ ^trials(_[A-Za-z0-9_-]+)?$ ]]; then
         files+=("$file")
       elif [ -f "$file" ]; then
-        echo "run.sh: $file is taken for no trial list: they are called trials or trials_NAME, of letters, digits, _ and -" >&2
+        echo "run.sh: $file is not used as a trial list: those are called trials or trials_NAME, of letters, digits, _ and -" >&2
       fi
     done
     # If there is no list yet, stage 5 reports it.

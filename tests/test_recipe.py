@@ -191,7 +191,7 @@ def test_only_trial_lists_are_taken_for_trial_lists(quick):
     assert [words[1] for words in commands(done) if words[0] == "steps/score_trials.py"] == [
         f"egs/copies/data/test/{name}" for name in ("trials", "trials_hard-2")
     ]
-    told = [line.split()[1] for line in done.stderr.splitlines() if "is taken for no trial list" in line]
+    told = [line.split()[1] for line in done.stderr.splitlines() if "is not used as a trial list" in line]
     assert sorted(told) == sorted(
         f"egs/copies/data/test/{name}" for name in ("trials~", "trials.bak", "trials_old.txt", "trials#1", "trialsfoo")
     )

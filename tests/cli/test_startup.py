@@ -114,7 +114,7 @@ def test_a_closed_standard_output_is_refused(slow_import):
 
 def test_the_wrong_python_is_named(monkeypatch, capsys):
     monkeypatch.setattr(startup, "wrong_python", lambda: wrong_python((3, 9)))
-    with pytest.raises(SystemExit, match=r"error: Python 3\.9 \(.*\) does not do: Vouch needs 3\.10 to 3\.13; run"):
+    with pytest.raises(SystemExit, match=r"Python 3\.9 \(.*\) is not supported: Vouch needs 3\.10 to 3\.13; run"):
         startup.guard_imports("__main__")
 
 

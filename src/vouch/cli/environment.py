@@ -44,7 +44,7 @@ def wrong_python(version: tuple[int, ...] = sys.version_info[:2]) -> str | None:
     if first <= version < end:
         return None
     span = f"{first[0]}.{first[1]} to {end[0]}.{end[1] - 1}"
-    return f"Python {version[0]}.{version[1]} ({sys.executable}) does not do: Vouch needs {span}"
+    return f"Python {version[0]}.{version[1]} ({sys.executable}) is not supported: Vouch needs {span}"
 
 
 def wrong_package() -> str | None:

@@ -68,7 +68,7 @@ def check_loudness(samples: np.ndarray, rate: int) -> list[str]:
     """Raise an error for silence, and return the faults that make a comparison doubtful."""
     faults = judge_loudness(measure_loudness(samples, rate))
     if "silence" in faults:
-        raise VouchError(f"{faults['silence']}; there is nobody to compare")
+        raise VouchError(f"{faults['silence']}; there is no speech to compare")
     return list(faults.values())
 
 
