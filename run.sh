@@ -262,7 +262,7 @@ train_options=(
   "${overrides[@]}"
   --device "$device"
 )
-described=$("${top}steps/train.py" --print-name "${train_options[@]}")
+described=$("${top}steps/train.py" --print-name "${train_options[@]}" --feature "${top}conf/features/$feature.yaml")
 input=${described#* } # features or waveform
 
 # The default name of an experiment has the model, the loss, and the options that differ from the corpus's defaults.

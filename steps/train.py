@@ -14,6 +14,7 @@ Any option of the configuration can be set on the command line: --train.epochs 3
 
 import sys
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -29,6 +30,7 @@ from vouch.base.options import read_yaml
 from vouch.cli.parser import Parser, catch_stops, run_main
 from vouch.cli.recipe_help import describe_recipe
 from vouch.cli.stage import ProgressBar, memory_advice
+from vouch.features.config import FrontEndConfig
 from vouch.jobs.devices import check_device, pick_device
 from vouch.training.config import SECTIONS, experiment_name, resolve_config
 from vouch.training.experiment import Experiment, agree_on_front_end
@@ -59,19 +61,19 @@ def main() -> None:
     if start is not None:
         config = configure(start, config, overrides)
     check_device(args.device)
+    if args.feature:
+        wanted, wanted_by = read_yaml(args.feature), args.feature
+    # Impossible options are refused before anything is read from the data.
+    check_networks(config, read_front_end(wanted, wanted_by))
     if args.print_name:
-        check_networks(config)
         name = experiment_name(file, config, overrides) + ("_finetuned" if start else "")
         print(name, "waveform" if config.network.takes_waveforms else "features")
         return
     if args.data is None or args.exp is None:
         parser.error("needs the training set and the folder of the experiment")
     device = pick_device(args.device)
-    check_networks(config)
-    if args.feature:
-        if config.network.takes_waveforms:
-            raise VouchError(f"{config.network.name} takes waveforms; leave --feature {args.feature.stem} out")
-        wanted, wanted_by = read_yaml(args.feature), args.feature
+    if args.feature and config.network.takes_waveforms:
+        raise VouchError(f"{config.network.name} takes waveforms; leave --feature {args.feature.stem} out")
     feature = agree_on_front_end(config, args.data, args.valid, wanted, wanted_by)
     experiment = Experiment(args.exp, config, args.data, args.valid, feature, start)
     if not experiment.make_room(lambda line: print(line, file=sys.stderr)):
@@ -106,6 +108,16 @@ def describe_options(words: list[str], overrides: dict[str, str]) -> str:
     parser.add_argument("--config", type=Path)
     chosen = parser.parse_known_args(words)[0].config
     return describe_recipe(resolve_config(read_recipe(chosen)[0], overrides))
+
+
+def read_front_end(wanted: object, wanted_by: Path | None) -> FrontEndConfig | None:
+    """Return the front end that a configuration asks for, if it does; `VouchError` names the file it is in."""
+    if not isinstance(wanted, Mapping):
+        return None
+    try:
+        return FrontEndConfig.from_dict(wanted)
+    except VouchError as error:
+        raise VouchError(f"{wanted_by}: {error}") from None
 
 
 def read_recipe(path: Path | None) -> tuple[dict[str, object], object]:

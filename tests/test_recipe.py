@@ -270,7 +270,7 @@ def test_help_has_the_stage_table(clone):
         (["--stage", "4", "--stop-stage", "2"], "stages are 0 to 7"),
         (
             ["--model", "rawnet3", "--train.crop_seconds", "0.03"],
-            "needs at least 541 samples, 0.0338 s",
+            "needs at least 541 samples, 0.0339 s",
         ),
         (["--model", "rawnet3", "--normalization", "mean"], "normalization 'mean' is for features"),
         (["--loss"], "option '--loss' needs a value"),

@@ -13,7 +13,7 @@ from corpus import RATE, done, make_encoder, tiny_encoder, voice, write_features
 from vouch.base.errors import VouchError
 from vouch.deploy.folding import fold_batch_norm
 from vouch.extraction import embed as embedding
-from vouch.extraction.embed import batches_by_length, embed_matrices, embed_store
+from vouch.extraction.embed import batches_by_length, embed_matrices, embed_samples, embed_store
 from vouch.features.compute import compute
 from vouch.kaldi.datadirs.datadir import DataDir
 from vouch.models import MODELS
@@ -144,10 +144,10 @@ def test_long_utterances_are_the_weighted_means_of_their_pieces(encoder, matrice
 def test_pieces_that_the_network_cannot_take_are_refused():
     """16 frames in pieces of at most 15 would be two of 8."""
     encoder = tiny_encoder("xvector")
-    with pytest.raises(VouchError, match=r"max_seconds 0\.29 must be a number of at least 0\.3, twice the network's"):
+    with pytest.raises(VouchError, match=r"max_seconds 0\.29 must be from 0\.3, twice the network's"):
         embed_matrices(encoder, [np.zeros((16, 8), np.float32)], 0.29)
-    for odd in (math.nan, math.inf, -1.0):
-        with pytest.raises(VouchError, match="must be a number"):
+    for odd in (math.nan, math.inf, -math.inf, -1.0, 1e308):
+        with pytest.raises(VouchError, match="must be from"):
             embed_matrices(encoder, [np.zeros((16, 8), np.float32)], odd)
     assert embed_matrices(encoder, [np.zeros((31, 8), np.float32)], 0.3).shape == (1, 8)
 
@@ -288,6 +288,40 @@ def test_audio_of_a_network_that_takes_it(tmp_path, model):
         with torch.inference_mode():
             expected = encoder.model(torch.from_numpy(samples)[None])[0].numpy()
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_arrays_of_other_kinds(encoder, matrices):
+    """Another layout or precision gives the same; what may be meant otherwise is refused."""
+    expected = embed_matrices(encoder, matrices)
+    big_endian = [matrix.astype(">f4") for matrix in matrices]
+    spread = [np.repeat(matrix, 2, axis=0)[::2] for matrix in matrices]
+    backwards = [np.ascontiguousarray(matrix[::-1])[::-1] for matrix in matrices]
+    fortran = [np.asfortranarray(matrix) for matrix in matrices]
+    for others in (big_endian, spread, backwards, fortran, [matrix.astype(np.float64) for matrix in matrices]):
+        np.testing.assert_array_equal(embed_matrices(encoder, others), expected)
+    for odd in (matrices[0].astype(np.int16), matrices[0].tolist(), torch.from_numpy(matrices[0])):
+        with pytest.raises(VouchError, match="the model takes floating-point numbers in an ndarray"):
+            embed_matrices(encoder, [odd])
+
+
+def test_samples_of_other_kinds():
+    encoder = tiny_encoder(num_bins=20, feature={"type": "fbank", "num_mel_bins": 20})
+    samples = voice(1, 1, 0.5).astype(np.float32)
+    expected = embed_samples(encoder, samples)
+    for other in (samples.astype(np.float64), samples[::-1].copy()[::-1], samples.astype(">f4")):
+        np.testing.assert_array_equal(embed_samples(encoder, other), expected)
+    for odd in (samples[:, None], (samples * 32767).astype(np.int16)):
+        with pytest.raises(VouchError, match=r"expected are \(samples,\) float32"):
+            embed_samples(encoder, odd)
+
+
+def test_features_that_come_seldom():
+    """Padding to a multiple of 0.16 s is to one frame at least."""
+    feature = {"type": "fbank", "num_mel_bins": 8, "frame_length": 400, "frame_shift": 400}
+    encoder = make_encoder({"name": "lstm", "embedding_dim": 8, "hidden_size": 8}, 8, feature=feature).eval()
+    matrices = [np.random.default_rng(0).standard_normal((length, 8)).astype(np.float32) for length in (5, 9)]
+    found = embed_matrices(encoder, matrices)
+    assert_close(found, [embed_one(encoder, matrix) for matrix in matrices])
 
 
 def test_audio_for_a_model_of_an_unknown_front_end_is_refused(tmp_path):

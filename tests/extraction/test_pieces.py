@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -135,13 +136,15 @@ def test_windows_of_waveforms(tmp_path, model):
     [
         (Crops(0, 1.0), "0 crops of an utterance"),
         (Crops(10, 0.09), "pieces of 0.09 s are too short, the network needs at least 15 frames, 0.15 s"),
-        (Windows(0.0, 0.5, "mean"), "pieces of 0 s"),
+        (Windows(0.0, 0.5, "mean"), "pieces of 0.0 s: a length in seconds is above 0"),
         (Windows(-0.3, 0.5, "mean"), "pieces of -0.3 s"),
         (Windows(0.3, 0, "mean"), "a step of 0 windows"),
         (Windows(0.3, 1.5, "mean"), "a step of 1.5 windows"),
         (Windows(0.3, 0.5, "men"), "did you mean 'mean'"),
-        (Crops(2, 100.01), r"pieces of 100.01 s are too long, at most 100 s"),
-        (Crops(2, math.nan), r"pieces of nan s are too long"),
+        (Crops(2, 100.01), r"pieces of 100.01 s: a length in seconds is above 0 and at most 100"),
+        (Crops(2, math.nan), r"pieces of nan s: a length"),
+        (Crops(2, -math.inf), r"pieces of -inf s: a length"),
+        (Crops(10**9, 1.0), "1000000000 crops of an utterance: must be from 1 to 1000"),
     ],
 )
 def test_impossible_parts_are_refused(cut, message):
@@ -159,6 +162,18 @@ def test_parts_of_features_are_as_long_at_any_frame_shift(shift):
         pieces = cut.of_inputs(matrix, encoder.clock)
         assert {len(piece) for piece in pieces} == {500 / shift}
         assert np.array_equal(pieces[-1], matrix[-len(pieces[-1]) :])
+
+
+@pytest.mark.parametrize("model", ["xvector", "sinctdnn", "rawnet3"])
+def test_the_least_that_a_message_tells_is_taken(model):
+    encoder = tiny_encoder(model)
+    for wrong in (Windows(1e-4, 0.5, "mean"), Crops(1, 1e-4)):
+        with pytest.raises(VouchError) as raised:
+            check_cut(wrong, encoder)
+        least = float(re.search(r"([0-9.]+) s$", str(raised.value))[1])
+        check_cut(wrong._replace(seconds=least), encoder)
+        with pytest.raises(VouchError, match="too short"):
+            check_cut(wrong._replace(seconds=least - 0.01), encoder)
 
 
 def test_features_of_another_dimension_are_refused(tmp_path):

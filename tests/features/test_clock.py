@@ -3,6 +3,7 @@
 import pytest
 from corpus import tiny_encoder
 
+from vouch.base.errors import VouchError
 from vouch.features import FEATURES
 from vouch.features.clock import Clock, clock_of
 from vouch.features.config import FrontEndConfig
@@ -27,6 +28,24 @@ def test_to_the_nearest_and_back():
     clock = Clock("frames", 100.0)
     assert [clock.count(seconds) for seconds in (0.0, 0.004, 0.006, 1.15, 2.675)] == [0, 0, 1, 115, 268]
     assert all(clock.count(clock.seconds(steps)) == steps for steps in range(1000))
+
+
+def test_what_a_message_tells_is_enough():
+    for clock in (
+        Clock("frames", 100.0),
+        Clock("samples", 16000.0),
+        Clock("samples", 22050.0),
+        Clock("frames", 1000 / 11.6),
+    ):
+        for steps in (1, 15, 541, 2646, 1_000_001):
+            told = clock.seconds_needed(steps)
+            assert clock.count(told) >= steps
+            assert told - 1e-4 < steps / clock.per_second + 1e-9
+
+
+def test_frames_that_are_not_apart_are_refused():
+    with pytest.raises(VouchError, match="frame_shift must be positive, not 0"):
+        clock_of(FrontEndConfig("fbank", {"frame_shift": 0}))
 
 
 def test_an_encoder_of_waveforms_counts_samples_whether_its_front_end_was_named_or_not():

@@ -164,7 +164,7 @@ def test_what_is_not_for_waveforms_is_refused(scripts, tmp_path):
     def refused(message, *options):
         fails(scripts.run(TRAIN, *words, *options, cwd=tmp_path), message)
 
-    short = "train.crop_seconds 0.1 is too short, the network needs at least 2646 samples, 0.165 s"
+    short = "train.crop_seconds 0.1 is too short, the network needs at least 2646 samples, 0.1654 s"
     refused(short, "--train.crop_seconds", 0.1)
     crops = ("--train.crop_seconds", 0.25)
     refused("normalization 'mean' is for features, and sinctdnn takes waveforms", "--normalization", "mean", *crops)

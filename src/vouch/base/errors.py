@@ -22,6 +22,13 @@ CHOICES_SHOWN = 40
 # Longest quotation of a line or a name in a message, in characters.
 QUOTED = 100
 LONGEST_MESSAGE = 2000
+# Options that had another name, and another unit, in the first edition.
+_IN_SECONDS_NOW = {
+    "crop_frames": "crop_seconds",
+    "--train.crop_frames": "--train.crop_seconds",
+    "--crop-frames": "--crop-seconds",
+    "--max-frames": "--max-seconds",
+}
 # Operating system errors that mean a bug in the program; all others concern disks, permissions and memory.
 _BUGS = {errno.EBADF, errno.EFAULT, errno.ENOTSOCK}
 _ASKED_FOR = re.compile(r"allocate ([\d.]+ [A-Za-z]+)")
@@ -174,6 +181,8 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     ' (choose from: softmax, ge2e)'
     """
     known = list(choices)
+    if _IN_SECONDS_NOW.get(word) in known:
+        return f" (it is '{_IN_SECONDS_NOW[word]}' now, in seconds)"
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if close:
         return f" (did you mean '{close[0]}'?)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -21,15 +20,17 @@ BATCH_SECONDS = {"cpu": 20.0, "cuda": 1000.0}
 # Batches are padded to a multiple of this many seconds, because on a CPU the set-up of convolutions for each new input
 # size takes milliseconds in all.
 PADDING_SECONDS = 0.16
+# Ten days: whoever asks for more means that nothing is cut.
+LONGEST_PIECE = 864_000.0
 
 
 def check_max_seconds(encoder: Encoder, max_seconds: float) -> None:
     """Raise `VouchError` if pieces of longer recordings could be shorter than the network's minimum."""
-    least = encoder.clock.seconds(2 * encoder.min_length)
-    if not least <= max_seconds < math.inf:
+    clock, least = encoder.clock, 2 * encoder.min_length
+    if not clock.seconds(least) <= max_seconds <= LONGEST_PIECE:
         raise VouchError(
-            f"max_seconds {max_seconds:g} must be a number of at least {least:.4g}, twice the network's minimum,"
-            " or pieces could be too short"
+            f"max_seconds {max_seconds} must be from {clock.seconds_needed(least)}, twice the network's minimum, or"
+            f" pieces could be too short, to {LONGEST_PIECE:g}"
         )
 
 
@@ -97,6 +98,9 @@ def embed_parts(encoder: Encoder, pieces: Sequence[np.ndarray], cut: Cut) -> np.
 
 
 def _lengthen(encoder: Encoder, matrix: np.ndarray) -> np.ndarray:
+    if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f":
+        kind = matrix.dtype if isinstance(matrix, np.ndarray) else type(matrix).__name__
+        raise VouchError(f"input of {kind}, the model takes floating-point numbers in an ndarray")
     if not len(matrix) or matrix.shape[1:] != encoder.step_shape:
         wanted = ", ".join((encoder.clock.unit, *map(str, encoder.step_shape)))
         raise VouchError(f"input of {matrix.shape}, the model takes ({wanted})")
@@ -128,7 +132,7 @@ def _embed_padded(encoder: Encoder, pieces: Sequence[np.ndarray], device: torch.
         longest = -(-longest // step) * step
     padded = torch.zeros(len(pieces), longest, *encoder.step_shape)
     for row, piece in enumerate(pieces):
-        padded[row, : len(piece)] = torch.from_numpy(piece)
+        padded[row, : len(piece)] = torch.from_numpy(np.ascontiguousarray(piece, np.float32))
     whole = bool((lengths == longest).all())
     with torch.inference_mode():
         return encoder(padded.to(device), None if whole else lengths.to(device)).float().cpu().numpy()
@@ -209,6 +213,9 @@ def embed_samples(encoder: Encoder, samples: np.ndarray) -> np.ndarray:
     VouchError
         The encoder's front end is unknown, or the recording is shorter than one frame.
     """
+    if samples.ndim != 1 or samples.dtype.kind != "f":
+        raise VouchError(f"samples of {samples.shape} {samples.dtype}, expected are (samples,) float32 in [-1, 1]")
+    samples = np.ascontiguousarray(samples, np.float32)
     return embed_matrices(encoder, [compute(front_end_of(encoder), samples)])[0]
 
 

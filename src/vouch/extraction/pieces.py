@@ -14,6 +14,7 @@ from vouch.features.clock import Clock
 _CROP_EXTRA = 0.015
 # Longest piece of a recording in seconds, which bounds the memory; the same as in Kaldi's x-vector recipes.
 MAX_SECONDS = 100.0
+MOST_CROPS = 1000
 # Ways to average the embeddings of windows: their mean, or the mean scaled to length 1 after scaling each to length 1.
 WINDOW_AVERAGES = ("mean", "unit-mean")
 
@@ -99,17 +100,17 @@ Cut = Crops | Windows
 
 def check_cut(cut: Cut, encoder: Encoder) -> None:
     """Raise `VouchError` unless the parameters of a cut are valid and its pieces long enough for the network."""
-    if isinstance(cut, Crops) and cut.number < 1:
-        raise VouchError(f"{cut.number} crops of an utterance: at least 1 is needed")
+    if isinstance(cut, Crops) and not 1 <= cut.number <= MOST_CROPS:
+        raise VouchError(f"{cut.number} crops of an utterance: must be from 1 to {MOST_CROPS}")
     if isinstance(cut, Windows):
         pick(dict.fromkeys(WINDOW_AVERAGES), cut.average, "average of windows")
         if not 0 < cut.step <= 1:
             raise VouchError(f"a step of {cut.step:g} windows: must be above 0 and at most 1")
-    if not cut.seconds <= MAX_SECONDS:
-        raise VouchError(f"pieces of {cut.seconds:g} s are too long, at most {MAX_SECONDS:g} s are taken")
+    if not 0 < cut.seconds <= MAX_SECONDS:
+        raise VouchError(f"pieces of {cut.seconds} s: a length in seconds is above 0 and at most {MAX_SECONDS:g}")
     clock, least = encoder.clock, encoder.min_length
     if clock.count(cut.seconds) < least:
         raise VouchError(
-            f"pieces of {cut.seconds:g} s are too short, the network needs at least {least} {clock.unit},"
-            f" {clock.seconds(least):.3g} s"
+            f"pieces of {cut.seconds} s are too short, the network needs at least {least} {clock.unit},"
+            f" {clock.seconds_needed(least)} s"
         )

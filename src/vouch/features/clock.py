@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+from vouch.base.errors import VouchError
 from vouch.features.config import FrontEndConfig
 
 # Milliseconds from one frame to the next, for front ends without an option for it.
@@ -28,14 +30,26 @@ class Clock(NamedTuple):
         """Return the number of steps nearest to a duration."""
         return round(seconds * self.per_second)
 
+    def seconds_needed(self, steps: int) -> float:
+        """Return the fewest tenths of a millisecond, in seconds, that are so many steps or more: for messages."""
+        return math.ceil(steps * 10_000 / self.per_second) / 10_000
+
     def seconds(self, steps: int) -> float:
         """Return the duration of a number of steps in seconds."""
         return steps / self.per_second
 
 
 def clock_of(front_end: FrontEndConfig | None) -> Clock:
-    """Return the clock of a front end's output; None stands for features of an unknown front end."""
+    """Return the clock of a front end's output; None stands for features of an unknown front end.
+
+    Raises
+    ------
+    VouchError
+        Frames that are not apart.
+    """
     if front_end is not None and front_end.gives_waveforms:
         return Clock("samples", float(front_end.sample_rate))
-    options = {} if front_end is None else front_end.options
-    return Clock("frames", 1000 / options.get("frame_shift", USUAL_FRAME_SHIFT))
+    shift = USUAL_FRAME_SHIFT if front_end is None else front_end.options.get("frame_shift", USUAL_FRAME_SHIFT)
+    if not shift > 0:
+        raise VouchError(f"frame_shift must be positive, not {shift} ms")
+    return Clock("frames", 1000 / shift)

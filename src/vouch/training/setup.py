@@ -12,6 +12,7 @@ from torch import nn
 
 from vouch.base.errors import VouchError, nearest
 from vouch.encoder import Encoder, EncoderConfig
+from vouch.features.clock import Clock, clock_of
 from vouch.features.config import FrontEndConfig
 from vouch.losses import SpeakerLoss
 from vouch.losses.margin import MarginSoftmax
@@ -129,7 +130,7 @@ def set_up(
     encoder = Encoder(EncoderConfig(config.network, data.store.dim, config.normalization, feature)).to(device)
     if start is not None:
         encoder.model.load_state_dict(start.encoder.model.state_dict())
-    check_crops(encoder, options)
+    check_crops(encoder.min_length, encoder.clock, options)
     loss = config.loss.build(encoder.embedding_dim, len(data.speakers)).to(device)
     optimizer = build_optimizer(encoder, loss, options, device)
     state = TrainingState(encoder, loss, optimizer, config.loss.name, data.speakers)
@@ -172,8 +173,15 @@ def build_optimizer(
     return torch.optim.SGD(groups, rate, momentum=SGD_MOMENTUM, weight_decay=decay, fused=fused)
 
 
-def check_networks(config: Config) -> None:
+def check_networks(config: Config, front_end: FrontEndConfig | None = None) -> None:
     """Build network and loss with placeholder sizes, so that errors of their constructors are reported early.
+
+    Parameters
+    ----------
+    config : Config
+        Resolved.
+    front_end : FrontEndConfig, optional
+        The front end of the features; if it is not known yet, crops of features are checked when the data are.
 
     Raises
     ------
@@ -190,7 +198,8 @@ def check_networks(config: Config) -> None:
         count = sum(weights.numel() for weights in encoder.parameters())
         if count > MOST_PARAMETERS:
             raise VouchError(f"{count} parameters with these options, more than any machine trains")
-    check_crops(encoder, config.train)
+    if config.network.takes_waveforms or front_end is not None:
+        check_crops(encoder.min_length, clock_of(config.network.front_end or front_end), config.train)
     frozen_modules(encoder, config.train.freeze)
     with _about(f"loss '{config.loss.name}'"):
         loss = build_without_memory(lambda: config.loss.build(encoder.embedding_dim, PLACEHOLDER_SPEAKERS))
@@ -211,13 +220,12 @@ def _about(part: str) -> Iterator[None]:
         raise VouchError(f"{part}: {error}") from None
 
 
-def check_crops(encoder: Encoder, options: TrainOptions) -> None:
-    """Raise `VouchError` when the crops are shorter than the network's minimum."""
-    clock, least = encoder.clock, encoder.min_length
+def check_crops(least: int, clock: Clock, options: TrainOptions) -> None:
+    """Raise `VouchError` when the crops are shorter than the network's minimum, in steps of the clock."""
     if clock.count(options.crop_seconds) < least:
         raise VouchError(
-            f"train.crop_seconds {options.crop_seconds:g} is too short, the network needs at least {least}"
-            f" {clock.unit}, {clock.seconds(least):.3g} s"
+            f"train.crop_seconds {options.crop_seconds} is too short, the network needs at least {least}"
+            f" {clock.unit}, {clock.seconds_needed(least)} s"
         )
 
 
