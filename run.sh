@@ -69,6 +69,7 @@ $(table losses)
   --recipe NAME           conf/recipes/NAME.yaml (what corpus.sh says)
   --model.X, --loss.X, --train.X VALUE    an option of the recipe, such as --train.epochs 10;
                           steps/train.py --model NAME --loss NAME --help lists those of a network and a loss
+  --normalization NAME    of the features within an utterance: mean, meanvar, sliding or none (what the recipe says)
   --feature NAME          conf/features/NAME.yaml (fbank40)
   --musan DIR             MUSAN-shaped folder of noises for stage 2; '': no augmentation (what corpus.sh says)
   --protocol NAME         how stages 4 to 7 evaluate, in conf/protocols/NAME.sh: $(names protocol | xargs)
@@ -227,7 +228,10 @@ while [ $# -gt 0 ]; do
     --stop-stage) stop_stage=$value ;;
     --protocol) protocol=$value ;;
     --norm) norm=$value ;;
-    --name) name=$value ;;
+    --name)
+      name=$value
+      case $name in */* | . | ..) die "--name $name: give the name of a folder, without slashes" ;; esac
+      ;;
     --nj) nj=$value ;;
     --cmd) cmd=$value ;;
     --device) device=$value ;;

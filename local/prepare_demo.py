@@ -6,10 +6,12 @@
 Writes 16 kHz recordings to <data>/wav/<speaker>/<session>/, the data directories <data>/{train,valid,test} with
 disjoint speakers, trial lists for valid and test whose trials never compare recordings of one session, and a small
 folder of noise, music and speech in the layout of MUSAN, <data>/musan. The same seed gives the same samples, whatever
---nj is.
+--nj is; recordings that were made with the same options are left as they are.
 """
 
+import hashlib
 import itertools
+import json
 import math
 import shutil
 import sys
@@ -34,7 +36,7 @@ from demo.session import draw_session, record, to_int16
 from demo.speaker import Manner, draw_speaker
 from demo.voice import synthesise
 from vouch.base.errors import VouchError
-from vouch.base.files import atomic_write
+from vouch.base.files import atomic_write, read_text, write_text
 from vouch.cli.parser import Parser, run_main
 from vouch.corpora.prepared import DataSet, claim, write_data_sets
 from vouch.corpora.worker_processes import in_processes
@@ -43,6 +45,8 @@ from vouch.kaldi.lists.trials import Trials
 SETS = ("train", "valid", "test")
 MUSAN_FILES = {"noise": 4, "music": 6, "speech": 8}  # per sub-folder
 MUSAN_SECONDS = 8.0
+# Beside the sets: what the recordings were made from.
+RECORD = "demo.json"
 # First number of the random seeds, so that different kinds of draws are independent.
 SPEAKER, SESSION, UTTERANCE, TRIALS, MUSAN = range(5)
 
@@ -75,27 +79,36 @@ def main() -> None:
     data = options.data.resolve()
     folders = (*SETS, "wav", "musan")
     claim(data, folders)
-    for folder in folders:  # including features, which would belong to other audio
-        shutil.rmtree(data / folder, ignore_errors=True)
     first, sets = 1, {}
     for name, speakers in zip(SETS, options.speakers, strict=True):
         numbers = range(first, first + speakers), range(1, options.sessions + 1), range(1, options.utterances + 1)
         sets[name] = [Utterance(*triple) for triple in itertools.product(*numbers)]
         first += speakers
     everything = [utterance for utterances in sets.values() for utterance in utterances]
-    make = partial(make_utterance, data, options.seed)
-    durations = dict(in_processes(make, everything, options.nj, "utterances"))
     noises = list(musan_files(data / "musan"))
-    for _ in in_processes(partial(make_musan, options.seed), noises, options.nj, "noises"):
-        pass
+    record_file, what = data / RECORD, describe(options)
+    paths = [*(utterance.path(data) for utterance in everything), *(path for *_, path in noises)]
+    if record_file.exists() and read_text(record_file) == what and all(path.exists() for path in paths):
+        print(f"{data}: the recordings are there already, of the same options; they are left as they are")
+        lengths = (soundfile.info(utterance.path(data)).frames for utterance in everything)
+        durations = {one.id: length / SAMPLE_RATE for one, length in zip(everything, lengths, strict=True)}
+    else:
+        record_file.unlink(missing_ok=True)
+        for folder in folders:  # including features, which would belong to other audio
+            shutil.rmtree(data / folder, ignore_errors=True)
+        make = partial(make_utterance, data, options.seed)
+        durations = dict(in_processes(make, everything, options.nj, "utterances"))
+        for _ in in_processes(partial(make_musan, options.seed), noises, options.nj, "noises"):
+            pass
+        write_text(record_file, what)
     # Written last, so that no later stage accepts the directories of a killed run.
     made = {}
     for position, (name, utterances) in enumerate(sets.items()):
         rng = np.random.default_rng([options.seed, TRIALS, position])
         trials = {} if name == "train" else {"trials": draw_trials(utterances, rng)}
-        paths = {utterance.id: str(utterance.path(data)) for utterance in utterances}
+        wav_scp = {utterance.id: str(utterance.path(data)) for utterance in utterances}
         speakers = {utterance.id: utterance.speaker_id for utterance in utterances}
-        made[name] = DataSet(paths, speakers, {utterance: durations[utterance] for utterance in paths}, trials)
+        made[name] = DataSet(wav_scp, speakers, {utterance: durations[utterance] for utterance in wav_scp}, trials)
     write_data_sets(data, made)
 
 
@@ -116,6 +129,14 @@ def parse_options() -> Namespace:
         if getattr(options, name) < least:
             raise VouchError(f"--{name} {getattr(options, name)}: must be at least {least}")
     return options
+
+
+def describe(options: Namespace) -> str:
+    """Return what the samples follow from: the options, and the programs that make them."""
+    programs = [Path(__file__), *sorted((Path(__file__).parent / "demo").glob("*.py"))]
+    digest = hashlib.sha256(b"".join(program.read_bytes() for program in programs)).hexdigest()
+    numbers = {name: getattr(options, name) for name in ("seed", "speakers", "sessions", "utterances")}
+    return json.dumps({**numbers, "programs": digest}) + "\n"
 
 
 def make_utterance(data: Path, seed: int, utterance: Utterance) -> tuple[str, float]:

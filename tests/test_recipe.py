@@ -278,6 +278,8 @@ def test_help_has_the_stage_table(clone):
         (["demo"], "unexpected argument 'demo'"),
         (["--musan", "/no/such/folder"], "no such folder"),
         (["--nj", "0"], "--nj"),
+        (["--name", "../elsewhere"], "give the name of a folder, without slashes"),
+        (["--train.crop_frames", "150"], "it is 'crop_seconds' now, in seconds"),
         # What only looks like an option of the recipe.
         (["--train", "5"], "unknown option '--train' (did you mean '--train.epochs'?)"),
         (["--norm.method", "none"], "unknown option '--norm.method' (did you mean '--norm'?)"),

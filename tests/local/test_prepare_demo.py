@@ -52,6 +52,24 @@ def test_same_seed_gives_the_same_samples_whatever_the_number_of_jobs(corpus, tm
         assert (tmp_path / "data" / name / "trials").read_bytes() == (corpus / name / "trials").read_bytes()
 
 
+def test_recordings_of_the_same_options_are_left_as_they_are(tmp_path):
+    """Features and noisy copies that were made of them stay valid."""
+    data = tmp_path / "data"
+    assert prepare(data).returncode == 0
+    times = {path: path.stat().st_mtime_ns for path in sorted(data.rglob("*.wav"))}
+    (data / "train/feats.scp").write_text("features of stage 1\n")
+    again = prepare(data)
+    assert again.returncode == 0 and "they are left as they are" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in sorted(data.rglob("*.wav"))} == times
+    assert (data / "train/feats.scp").exists()
+    tables = {path: path.read_text() for path in data.glob("*/utt2dur")}
+    next(iter(times)).unlink()
+    assert "left as they are" not in prepare(data).stdout
+    assert sorted(data.rglob("*.wav")) == list(times) and not (data / "train/feats.scp").exists()
+    assert {path: path.read_text() for path in data.glob("*/utt2dur")} == tables
+    assert "left as they are" not in prepare(data, "--seed", "2").stdout
+
+
 def test_another_seed_changes_every_file(corpus, tmp_path):
     assert prepare(tmp_path / "data", "--seed", "1").returncode == 0
     first, second = digests(corpus), digests(tmp_path / "data")

@@ -34,6 +34,8 @@ def test_table_of_all_networks(scripts, tmp_path):
     assert [row.split()[0] for row in rows] == list(MODELS)
     (xvector,) = (row for row in rows if row.startswith("xvector"))
     assert xvector.split()[1:6] == ["4,347,868", "0.53", "512", "15", "frames"]
+    (vggvox,) = (row for row in rows if row.startswith("vggvox40"))
+    assert vggvox.split()[1] == "3,769,280" and vggvox.endswith("(of 40 bins)")
     (lstm,) = (row for row in rows if row.startswith("lstm"))
     assert lstm.endswith("1 frame  whole input")
 

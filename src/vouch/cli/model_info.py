@@ -11,6 +11,8 @@ depend on the whole utterance, with frames of 10 ms.
 
 from __future__ import annotations
 
+from typing import cast
+
 from vouch.base.errors import VouchError
 from vouch.cli.parser import Parser
 from vouch.models import MODELS
@@ -62,12 +64,13 @@ def print_all(num_bins: int) -> None:
     print(row.format("model", "parameters", "GMAC at 2 s", "embedding", "shortest input", "receptive field"))
     for name in MODELS:
         try:
-            info = facts(name, {}, num_bins)
-        except VouchError as error:
-            print(f"{name:<16}{error}")
-            continue
+            info, bins = facts(name, {}, num_bins), num_bins
+        except VouchError:  # it takes one number of bins alone, as its smallest self does too
+            bins = cast(int, MODELS[name].tiny["num_bins"])
+            info = facts(name, {}, bins)
         sizes = f"{info.parameters:,}", f"{info.macs / 1e9:.2f}", info.embedding_dim
-        print(row.format(name, *sizes, shortest(info), field(info)))
+        of_other = f" (of {bins} bins)" if bins != num_bins else ""
+        print(row.format(name, *sizes, shortest(info), field(info) + of_other))
 
 
 def main() -> None:
