@@ -143,7 +143,7 @@ def test_no_more_jobs_than_asked_for_at_once(tmp_path):
 
 
 def test_the_default_is_one_job_for_each_processor(tmp_path):
-    (tmp_path / "count.sh").write_text("mkdir r.$1; ls -d r.* | wc -l; sleep 0.2; rmdir r.$1\n")
+    (tmp_path / "count.sh").write_text("job=$1; mkdir r.$job; set -- r.*; echo $#; sleep 0.2; rmdir r.$job\n")
     one = min(os.sched_getaffinity(0))
     done = run_words(
         tmp_path, "J=1:3", "x.J.log", "bash", "count.sh", "J", preexec_fn=lambda: os.sched_setaffinity(0, {one})
@@ -157,7 +157,7 @@ def test_gpus_limit_jobs_that_use_them(tmp_path):
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: x)'\necho 'GPU 1: B (UUID: y)'\n")
     program.chmod(0o755)
-    (tmp_path / "count.sh").write_text("mkdir r.$1; ls -d r.* | wc -l; sleep 0.2; rmdir r.$1\n")
+    (tmp_path / "count.sh").write_text("job=$1; mkdir r.$job; set -- r.*; echo $#; sleep 0.2; rmdir r.$job\n")
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     for gpus, most in (("1", 2), ("2", 1), ("3", 1)):
         words = ("--gpu", gpus, "J=1:5", "x.J.log", "bash", "count.sh", "J")

@@ -52,7 +52,7 @@ def load_torch(path: str | Path) -> dict[str, object]:
     """
     path = Path(path)
     if not path.exists():
-        raise VouchError(f"{path}: no such file; steps/train.py (stage 3) makes it, or steps/import_checkpoint.py")
+        raise VouchError(f"{path}: no such file; stage 3 (steps/train.py) or steps/import_checkpoint.py makes it")
     if not path.is_file():
         raise VouchError(f"{path}: {'a folder; give the file in it' if path.is_dir() else 'not a regular file'}")
     try:
