@@ -8,7 +8,7 @@ import mmap
 import os
 import resource
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,15 +146,20 @@ class MappedArchives:
         # Path and map of the mapped archives, by file number.
         self._maps: dict[int, tuple[str, mmap.mmap]] = {}
         self._entries = np.empty(len(table), _ENTRY)
+        for index, (layout, number) in enumerate(self.locate(table, where, vectors)):
+            self._entries[index] = (*layout, number)
+        self.rows, self.cols = self._entries["rows"], self._entries["cols"]
+
+    def locate(self, table: Mapping[str, str], where: str | Path, vectors: bool = True) -> Iterator[tuple[Layout, int]]:
+        """Yield the layout of each matrix of a table, and the number of its file, for `copy`; see the class."""
         # Headers are read from files: through a map, a page of each entry and its neighbours would come into memory.
         with Headers() as headers:
-            for index, (key, rxfilename) in enumerate(table.items()):
+            for key, rxfilename in table.items():
                 try:
-                    layout, number = self._locate(rxfilename, headers, vectors)
+                    found = self._locate(rxfilename, headers, vectors)
                 except VouchError as error:
                     raise VouchError(f"{where}: '{key}': {error}") from None
-                self._entries[index] = (*layout, number)
-        self.rows, self.cols = self._entries["rows"], self._entries["cols"]
+                yield found
 
     def _locate(self, rxfilename: str, headers: Headers, vectors: bool) -> tuple[Layout, int]:
         """Return the layout of a matrix, and the number of its file."""
@@ -178,7 +183,10 @@ class MappedArchives:
     def read(self, index: int, first: int, out: np.ndarray) -> None:
         """Copy rows of matrix `index`, from row `first` on, into `out`, (rows, cols) float32."""
         *fields, number = self._entries[index].item()
-        layout = Layout(*fields)
+        self.copy(Layout(*fields), number, first, out)
+
+    def copy(self, layout: Layout, number: int, first: int, out: np.ndarray) -> None:
+        """Copy rows `first` ... of a matrix, as `locate` gave it, into `out`, (rows, cols) float32."""
         buffer = self._buffers[number]
         if isinstance(buffer, str) and buffer.endswith(SUFFIX):
             # One map per utterance would exceed the process's limit of maps; the file is opened for each read instead.
@@ -259,16 +267,18 @@ def read_vectors(scp_path: str | Path) -> tuple[list[str], np.ndarray]:
     """
     table = read_table(scp_path)
     ids = list(table)
-    archives = MappedArchives(table, scp_path)
-    rows, cols = archives.rows, archives.cols
-    dim = int(cols[0])
-    odd = np.flatnonzero((rows != 1) | (cols != dim))
-    if len(odd):
-        shape = f"{rows[odd[0]]} x {cols[odd[0]]}"
-        raise VouchError(f"{scp_path}: '{ids[odd[0]]}' has shape {shape}, not one vector of {dim}")
-    vectors = np.empty((len(ids), dim), np.float32)
-    for index in range(len(ids)):
-        archives.read(index, 0, vectors[index : index + 1])
+    # Each is read once, so that no record of where they lie is kept.
+    archives = MappedArchives({}, scp_path)
+    vectors = np.empty((0, 0), np.float32)
+    for row, (layout, number) in enumerate(archives.locate(table, scp_path)):
+        if row == 0:
+            vectors = np.empty((len(ids), layout.cols), np.float32)
+        dim = vectors.shape[1]
+        if layout.rows != 1 or layout.cols != dim:
+            raise VouchError(
+                f"{scp_path}: '{ids[row]}' has shape {layout.rows} x {layout.cols}, not one vector of {dim}"
+            )
+        archives.copy(layout, number, 0, vectors[row : row + 1])
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise VouchError(f"{scp_path}: '{ids[bad[0]]}' holds NaN or infinity ({len(bad)} such vectors)")
