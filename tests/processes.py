@@ -20,15 +20,29 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 120.0  # seconds after which a run is killed
 
-IMPORTS = """
+# How a server begins: with what scripts import, and with how one is run whose words are in sys.argv.
+BEGINNING = """
+import runpy, sys, traceback
 import kaldiio, matplotlib.backends.backend_agg, matplotlib.font_manager, numpy, scipy.signal, soundfile
 import torch, torch.utils.tensorboard, tqdm, yaml
 import torch._dynamo  # as every optimizer does
+
+def run_script():
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        return 0
+    except SystemExit as exit:
+        if not isinstance(exit.code, str):
+            return exit.code or 0
+        print(exit.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    return 1
 """
 SERVER = (
-    IMPORTS
+    BEGINNING
     + r"""
-import gc, json, os, resource, runpy, sys, traceback
+import gc, json, os, resource
 
 def become(request):
     os.setsid()
@@ -40,16 +54,7 @@ def become(request):
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
     sys.argv = request["words"]
     sys.path[0] = os.path.dirname(sys.argv[0])
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-        return 0
-    except SystemExit as exit:
-        if not isinstance(exit.code, str):
-            return exit.code or 0
-        print(exit.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-    return 1
+    return run_script()
 
 gc.freeze()  # what is shared stays shared: without copies of it a run starts sooner
 while line := sys.stdin.readline():

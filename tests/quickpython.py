@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from processes import IMPORTS
+from processes import BEGINNING
 
 CLIENT = r"""#!{python} -IS
 import json, os, socket, sys
@@ -45,8 +45,8 @@ os._exit(status)
 """
 
 SERVER = r"""
-import gc, json, os, runpy, select, signal, socket, sys, traceback
-IMPORTS
+import gc, json, os, select, signal, socket
+BEGINNING
 
 def become(request, files):
     for number, file in enumerate(files):
@@ -58,16 +58,7 @@ def become(request, files):
     sys.argv = request["words"]
     paths = os.environ.get("PYTHONPATH", "").split(":")
     sys.path[:1] = [os.path.dirname(os.path.abspath(sys.argv[0])), *filter(None, paths)]
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-        return 0
-    except SystemExit as exit:
-        if not isinstance(exit.code, str):
-            return exit.code or 0
-        print(exit.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-    return 1
+    return run_script()
 
 def serve(client):
     message, files, *_ = socket.recv_fds(client, 12, 3)
@@ -122,7 +113,7 @@ def quick_python() -> Path | None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)  # a script must find the library by itself
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    command = [sys.executable, "-c", SERVER.replace("IMPORTS", IMPORTS), str(address)]
+    command = [sys.executable, "-c", SERVER.replace("BEGINNING", BEGINNING), str(address)]
     server = subprocess.Popen(command, env=environment, text=True, **pipes)
     assert server.stdout.readline() == "ready\n"
 
