@@ -20,7 +20,7 @@ BATCH_SECONDS = {"cpu": 20.0, "cuda": 1000.0}
 # Batches are padded to a multiple of this many seconds, because on a CPU the set-up of convolutions for each new input
 # size takes milliseconds in all.
 PADDING_SECONDS = 0.16
-# Ten days: whoever asks for more means that nothing is cut.
+# Ten days, longer than any recording: nothing is cut then.
 LONGEST_PIECE = 864_000.0
 
 
@@ -211,7 +211,8 @@ def embed_samples(encoder: Encoder, samples: np.ndarray) -> np.ndarray:
     Raises
     ------
     VouchError
-        The encoder's front end is unknown, or the recording is shorter than one frame.
+        The encoder's front end is unknown, the samples are integers or of another shape, or the recording is shorter
+        than one frame.
     """
     if samples.ndim != 1 or samples.dtype.kind != "f":
         raise VouchError(f"samples of {samples.shape} {samples.dtype}, expected are (samples,) float32 in [-1, 1]")

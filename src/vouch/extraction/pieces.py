@@ -15,7 +15,7 @@ _CROP_EXTRA = 0.015
 # Longest piece of a recording in seconds, which bounds the memory; the same as in Kaldi's x-vector recipes.
 MAX_SECONDS = 100.0
 MOST_CROPS = 1000
-# Ways to average the embeddings of windows: their mean, or the mean scaled to length 1 after scaling each to length 1.
+# Ways to average the embeddings of windows: their mean, or the mean of the embeddings scaled to length 1.
 WINDOW_AVERAGES = ("mean", "unit-mean")
 
 
