@@ -73,11 +73,27 @@ def mix(speech: torch.Tensor, noise: torch.Tensor, snr_db: torch.Tensor) -> torc
     (..., samples) float32
         Unchanged speech where the speech or the noise is silent.
     """
-    power = speech.square().mean(dim=-1)
-    noise_power = noise.square().mean(dim=-1)
-    gain = (power / (noise_power * 10 ** (snr_db / 10))).sqrt()
-    gain = torch.where(noise_power > SILENCE, gain, torch.zeros_like(gain))
+    gain = noise_gain(speech.square().mean(dim=-1), noise.square().mean(dim=-1), snr_db)
     return speech + gain[..., None] * noise
+
+
+def noise_gain(power: torch.Tensor, noise_power: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
+    """Return the factor of a noise that reaches a signal-to-noise ratio: sqrt(P_x / (P_n 10^(snr / 10))).
+
+    Parameters
+    ----------
+    power, noise_power : (...) float
+        Mean squares of speech and noise.
+    snr_db : (...) float
+        Signal-to-noise ratio in dB.
+
+    Returns
+    -------
+    (...) float
+        0 where the noise is silent.
+    """
+    gain = (power / (noise_power * 10 ** (snr_db / 10))).sqrt()
+    return torch.where(noise_power > SILENCE, gain, torch.zeros_like(gain))
 
 
 class NoiseFolder:

@@ -1,0 +1,93 @@
+"""Noise, music and babble from a bank, added at a drawn signal-to-noise ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from vouch.augment.bank import Bank
+from vouch.augment.base import Effect
+from vouch.augment.draws import check_count, check_range
+from vouch.augment.noise import noise_gain
+from vouch.base.errors import VouchError
+
+MOST_DB, MOST_FILES = 200.0, 100
+
+
+class AddNoise(Effect):
+    """Adds recordings of one kind, each at a ratio of its own; babble is several voices.
+
+    x + sum_k n_k sqrt((P_x + f) / ((P_k + f) 10^(snr_k / 10))), where P is the mean square and f the floor. Where a
+    noise is silent, or the speech, nothing is added.
+
+    Parameters
+    ----------
+    bank : Bank
+    kind : str
+        Kind of the recordings in the bank.
+    files : sequence of int
+        Least and greatest number of different recordings, from 1 to 100; the number is drawn uniformly.
+    snr : sequence of float
+        Limits of the signal-to-noise ratio of each in dB, from -200 to 200; the ratio is drawn uniformly.
+    power_floor : float
+        f; voxceleb_trainer has 1e-4, which is not small beside quiet speech.
+
+    Raises
+    ------
+    VouchError
+        The bank does not have so many recordings of this kind, or a pair does not rise.
+    """
+
+    tiny: ClassVar = {"kind": "noise", "files": [1, 2], "snr": [0, 15]}
+
+    def __init__(
+        self,
+        bank: Bank,
+        kind: str = "noise",
+        files: Sequence[int] = (1, 1),
+        snr: Sequence[float] = (0.0, 15.0),
+        power_floor: float = 0.0,
+    ) -> None:
+        self.bank, self.places = bank, bank.kind(kind)
+        self.files = check_count("files of add_noise", files, MOST_FILES)
+        self.snr = check_range("snr of add_noise", snr, -MOST_DB, MOST_DB)
+        self.power_floor = power_floor
+        if not 0 <= power_floor < 1:
+            raise VouchError(f"power_floor of add_noise must be from 0 to below 1, not {power_floor}")
+        if self.files[1] > len(self.places.names):
+            raise VouchError(
+                f"add_noise takes up to {self.files[1]} recordings of '{kind}' at once, the bank has"
+                f" {len(self.places.names)}"
+            )
+
+    def draw(self, rng: np.random.Generator, rows: int, samples: int) -> dict[str, np.ndarray]:
+        most, known = self.files[1], len(self.places.names)
+        count = rng.integers(self.files[0], most + 1, rows)
+        # Different ones: the first of a shuffled list.
+        which = np.argsort(rng.random((rows, known)), axis=1)[:, :most]
+        length = self.places.length[which]
+        # What is longer than the speech is not wrapped around its end.
+        latest = np.where(length > samples, length - samples, length - 1)
+        return {
+            "first": self.places.first[which],
+            "length": length,
+            "offset": (rng.random((rows, most)) * (latest + 1)).astype(np.int64),
+            "snr": rng.uniform(*self.snr, (rows, most)),
+            "is_used": np.arange(most) < count[:, None],
+        }
+
+    def apply(self, waves: torch.Tensor, drawn: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        power = waves.square().mean(dim=1)
+        mixed = waves
+        for number in range(self.files[1]):
+            first, length, offset = (drawn[name][:, number] for name in ("first", "length", "offset"))
+            noise = self.bank.excerpts(first, length, offset, waves.shape[1])
+            floor = self.power_floor
+            noise_power = noise.square().mean(dim=1)
+            gain = noise_gain(power + floor, noise_power + floor, drawn["snr"][:, number])
+            is_added = drawn["is_used"][:, number] & (power > 0)
+            mixed = mixed + torch.where(is_added, gain, 0)[:, None] * noise
+        return mixed

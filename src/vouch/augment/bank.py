@@ -1,0 +1,138 @@
+"""Noises and room responses as one array of 16-bit samples: mapped from a file, or resident on the device."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from vouch.base.errors import VouchError, pick
+from vouch.base.files import atomic_write, read_json, write_text
+
+SAMPLES, INDEX = "bank.raw", "bank.json"
+
+
+class Places(NamedTuple):
+    """Where the recordings of one kind lie in a bank.
+
+    Attributes
+    ----------
+    names : list of str
+        File of each recording.
+    first, length : (recordings,) int64
+        Position of its first sample, and number of samples.
+    """
+
+    names: list[str]
+    first: np.ndarray
+    length: np.ndarray
+
+
+class Bank:
+    """Recordings of several kinds, of which any excerpts are gathered in batches.
+
+    Parameters
+    ----------
+    samples : (samples,) int16 Tensor
+        All recordings, one behind the other.
+    places : mapping of str to Places
+        By kind.
+    sample_rate : int
+        In Hz.
+    """
+
+    def __init__(self, samples: torch.Tensor, places: Mapping[str, Places], sample_rate: int) -> None:
+        self.samples, self.places, self.sample_rate = samples, places, sample_rate
+
+    def kind(self, name: str) -> Places:
+        """Return where the recordings of a kind lie; `VouchError` naming the nearest when there are none."""
+        return pick(dict(self.places), name, "kind of recordings in the bank")
+
+    def to(self, device: torch.device) -> Bank:
+        """Return the bank with its samples on a device."""
+        return Bank(self.samples.to(device), self.places, self.sample_rate)
+
+    def excerpts(self, first: torch.Tensor, length: torch.Tensor, offset: torch.Tensor, samples: int) -> torch.Tensor:
+        """Cut an excerpt out of each of several recordings.
+
+        Parameters
+        ----------
+        first, length : (...) int64
+            Recordings, as `Places` gives them.
+        offset : (...) int64
+            Sample of the recording at which the excerpt begins; a recording that ends is repeated from its beginning.
+        samples : int
+            Length of the excerpts.
+
+        Returns
+        -------
+        (..., samples) float32 in [-1, 1]
+        """
+        step = torch.arange(samples, device=self.samples.device)
+        positions = first[..., None] + (offset[..., None] + step) % length[..., None]
+        return self.samples[positions].float() / 32768
+
+
+def write_bank(
+    folder: str | Path, recordings: Mapping[str, Iterable[tuple[str, np.ndarray]]], sample_rate: int
+) -> None:
+    """Pack recordings into a folder: of each file all is there, or nothing.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Gets bank.raw, 16-bit samples in the order of the bytes of this machine, and bank.json.
+    recordings : mapping of str to iterable
+        By kind: the name of each recording, and its samples, (samples,) float32 in [-1, 1]. They are taken one by one.
+    sample_rate : int
+        In Hz.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    index: dict[str, list[tuple[str, int]]] = {}
+    (folder / INDEX).unlink(missing_ok=True)
+    with atomic_write(folder / SAMPLES, "wb") as file:
+        for kind, each in recordings.items():
+            index[kind] = []
+            for name, samples in each:
+                file.write(np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16).tobytes())
+                index[kind].append((name, len(samples)))
+    write_text(folder / INDEX, json.dumps({"sample_rate": sample_rate, "recordings": index}, indent=1))
+
+
+def read_bank(folder: str | Path, sample_rate: int) -> Bank:
+    """Map the bank that `write_bank` wrote into memory.
+
+    Raises
+    ------
+    VouchError
+        It is missing, damaged, empty, or of another sampling rate.
+    """
+    folder = Path(folder)
+    if not (folder / INDEX).exists():
+        raise VouchError(f"{folder}: no bank of noises and rooms; run stage 2")
+    index = read_json(folder / INDEX)
+    places: dict[str, Places] = {}
+    first = 0
+    try:
+        assert isinstance(index, Mapping)
+        rate = index["sample_rate"]
+        for kind, entries in index["recordings"].items():
+            length = np.array([count for _, count in entries], np.int64)
+            places[kind] = Places([str(name) for name, _ in entries], first + np.cumsum(length) - length, length)
+            first += int(length.sum())
+        size = (folder / SAMPLES).stat().st_size
+    except (AssertionError, AttributeError, KeyError, OSError, TypeError, ValueError):
+        raise VouchError(f"{folder}: a damaged bank of noises and rooms; run stage 2 again") from None
+    if size != 2 * first:
+        raise VouchError(f"{folder}: {SAMPLES} does not hold what {INDEX} says; run stage 2 again")
+    if not first:
+        raise VouchError(f"{folder}: the bank holds no recordings; run stage 2 with --musan or --rirs")
+    if rate != sample_rate:
+        raise VouchError(f"{folder}: the bank is of {rate} Hz, the speech of {sample_rate} Hz; run stage 2 again")
+    # Copy on write: torch knows no memory that may not be written to.
+    return Bank(torch.from_numpy(np.memmap(folder / SAMPLES, np.int16, "c")), places, rate)

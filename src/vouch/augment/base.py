@@ -1,0 +1,107 @@
+"""What all effects share: they are drawn on the host, for a whole batch, and done on the device."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+
+class Effect(ABC):
+    """Something that happens to waveforms: a new one is one class, and a line in `vouch.augment.EFFECTS`.
+
+    What is random is drawn by `draw`, which knows neither samples nor device; `apply` is the same arithmetic on any
+    device and never waits for it. So the draws of a batch follow from its seed alone.
+
+    Attributes
+    ----------
+    tiny : mapping
+        Options that suit one second of speech at 16 kHz: what tests use.
+    """
+
+    tiny: ClassVar[Mapping[str, object]] = {}
+
+    def samples_needed(self, samples: int) -> int:
+        """Return how many samples the effect must be given to make so many."""
+        return samples
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, rows: int, samples: int) -> dict[str, np.ndarray]:
+        """Draw what `apply` needs besides the waveforms: arrays of which each has a row for each waveform.
+
+        Parameters
+        ----------
+        rng : np.random.Generator
+        rows : int
+            Waveforms.
+        samples : int
+            Length of what `apply` gives.
+        """
+
+    @abstractmethod
+    def apply(self, waves: torch.Tensor, drawn: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Change waveforms.
+
+        Parameters
+        ----------
+        waves : (rows, samples_needed) float32
+        drawn : mapping of str to Tensor
+            What was drawn for each, on the device of the waveforms.
+
+        Returns
+        -------
+        (rows, samples) float32
+        """
+
+
+def as_tensors(drawn: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """Return what was drawn as tensors, on the CPU; floating-point numbers as float32."""
+    return {
+        name: torch.from_numpy(value.astype(np.float32) if value.dtype.kind == "f" else value)
+        for name, value in drawn.items()
+    }
+
+
+@dataclass(frozen=True)
+class Step:
+    """An effect, the rows of a batch that it changes, and what was drawn for them.
+
+    Attributes
+    ----------
+    effect : Effect
+    rows : (rows,) int64
+        Positions in the batch.
+    drawn : mapping of str to Tensor
+    """
+
+    effect: Effect
+    rows: torch.Tensor
+    drawn: Mapping[str, torch.Tensor]
+
+    def to(self, device: torch.device) -> Step:
+        """Return the step with its tensors on a device."""
+        drawn = {name: value.to(device, non_blocking=True) for name, value in self.drawn.items()}
+        return Step(self.effect, self.rows.to(device, non_blocking=True), drawn)
+
+
+def run(steps: Sequence[Step], waves: torch.Tensor) -> torch.Tensor:
+    """Carry out the steps of a plan one after the other.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        On the device of the waveforms; see `vouch.augment.tree.Tree.plan`.
+    waves : (batch, samples) float32
+
+    Returns
+    -------
+    (batch, samples) float32
+    """
+    for step in steps:
+        changed = step.effect.apply(waves[step.rows], step.drawn)
+        waves = waves.index_copy(0, step.rows, changed)
+    return waves

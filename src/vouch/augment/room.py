@@ -1,0 +1,59 @@
+"""Reverberation with the responses of a bank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from vouch.augment.bank import Bank
+from vouch.augment.base import Effect
+from vouch.augment.reverb import reverberate, reverberate_undelayed
+from vouch.base.errors import VouchError
+
+# Longer responses are cut: 10 s is longer than the reverberation of any room that people talk in.
+MOST_SECONDS = 10.0
+
+
+class Reverberate(Effect):
+    """Puts speech into a room: a response that is drawn from a bank, each as often as the others.
+
+    Parameters
+    ----------
+    bank : Bank
+    kind : str
+        Kind of the responses in the bank.
+    seconds : float
+        What is longer of a response is cut off; from 0.01 to 10.
+    keep_delay : bool
+        The delay of the direct sound stays, and the response has unit energy, as in voxceleb_trainer; otherwise speech
+        stays where and as loud as it was, as Kaldi has it. See `vouch.augment.reverb`.
+
+    Raises
+    ------
+    VouchError
+        The bank has no responses of this kind, or `seconds` is out of range.
+    """
+
+    tiny: ClassVar = {"kind": "room"}
+
+    def __init__(self, bank: Bank, kind: str = "room", seconds: float = 2.0, keep_delay: bool = False) -> None:
+        self.bank, self.places, self.keep_delay = bank, bank.kind(kind), keep_delay
+        if not 0.01 <= seconds <= MOST_SECONDS:
+            raise VouchError(f"seconds of reverberate must be from 0.01 to {MOST_SECONDS:g}, not {seconds}")
+        self.most = min(int(self.places.length.max()), round(seconds * bank.sample_rate))
+
+    def draw(self, rng: np.random.Generator, rows: int, samples: int) -> dict[str, np.ndarray]:
+        which = rng.integers(len(self.places.names), size=rows)
+        return {"first": self.places.first[which], "taps": np.minimum(self.places.length[which], self.most)}
+
+    def apply(self, waves: torch.Tensor, drawn: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        first, taps = drawn["first"], drawn["taps"]
+        responses = self.bank.excerpts(first, taps, torch.zeros_like(first), self.most)
+        is_behind = torch.arange(self.most, device=waves.device) >= taps[:, None]
+        responses = responses.masked_fill(is_behind, 0)
+        if self.keep_delay:
+            return reverberate_undelayed(waves, responses)
+        return reverberate(waves, responses, taps)

@@ -1,0 +1,303 @@
+"""Effects on batches, each recomputed for single utterances by another formula."""
+
+import io
+
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+import torch
+
+from vouch.augment import EFFECTS, FROM_BANK
+from vouch.augment.bank import Bank, Places, read_bank, write_bank
+from vouch.augment.base import as_tensors, run
+from vouch.augment.specaugment import SpecAugment
+from vouch.augment.tree import build_tree
+from vouch.base.errors import VouchError
+
+RATE, SAMPLES, ROWS = 16000, 8000, 12
+
+
+def speech(rows=ROWS, samples=SAMPLES, seed=0):
+    """Modulated noise of several levels."""
+    rng = np.random.default_rng(seed)
+    level = 10 ** rng.uniform(-2.5, -0.5, (rows, 1))
+    envelope = 0.1 + np.abs(np.sin(np.arange(samples) * 2 * np.pi * 3 / RATE + rng.uniform(0, 6, (rows, 1))))
+    return (level * envelope * rng.standard_normal((rows, samples))).clip(-1, 1).astype(np.float32)
+
+
+def recordings(seed=1):
+    rng = np.random.default_rng(seed)
+    noise = [0.2 * rng.standard_normal(length) for length in (20_000, 8000, 8001, 500, 1)]
+    decay = [np.exp(-np.arange(length) / 400) for length in (1600, 4000, 9000)]
+    room = [x * rng.uniform(-0.3, 0.3, len(x)) for x in decay]
+    for response in room:
+        response[23] = 0.9
+    kinds = {"noise": noise, "room": room, "speech": speech(9, 24_000, seed=5)}
+    return {kind: [(f"{row}.wav", x.astype(np.float32)) for row, x in enumerate(each)] for kind, each in kinds.items()}
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bank")
+    write_bank(folder, recordings(), RATE)
+    return read_bank(folder, RATE)
+
+
+def build(name, bank, **options):
+    return EFFECTS[name](*([bank] if name in FROM_BANK else []), **options)
+
+
+def both(effect, waves, seed=0):
+    """What was drawn, and what came out."""
+    drawn = effect.draw(np.random.default_rng(seed), len(waves), waves.shape[1])
+    return drawn, effect.apply(torch.from_numpy(waves), as_tensors(drawn)).numpy()
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_every_effect_keeps_shape_rows_and_silence(name, bank):
+    effect, waves = build(name, bank, **EFFECTS[name].tiny), speech()
+    waves[3] = 0
+    drawn, found = both(effect, waves)
+    assert found.dtype == np.float32 and found.shape == waves.shape and np.isfinite(found).all()
+    assert not found[3].any()
+    assert all(np.abs(found[row] - waves[row]).max() > 0 for row in range(ROWS) if row != 3)
+    # A row alone, in other memory: the same.
+    for row in (0, 7):
+        one = as_tensors({key: value[row : row + 1] for key, value in drawn.items()})
+        alone = effect.apply(torch.from_numpy(waves)[row : row + 1].clone(), one).numpy()[0]
+        np.testing.assert_allclose(alone, found[row], atol=1e-6)
+        spread = torch.from_numpy(np.asfortranarray(waves))[row : row + 1]
+        np.testing.assert_allclose(effect.apply(spread, one).numpy()[0], found[row], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_draws_follow_from_the_seed(name, bank):
+    effect, waves = build(name, bank, **EFFECTS[name].tiny), speech()
+    assert np.array_equal(both(effect, waves, 4)[1], both(effect, waves, 4)[1])
+
+
+@pytest.mark.parametrize(("kind", "files", "snr"), [("noise", (1, 1), (0, 15)), ("speech", (3, 7), (13, 20))])
+def test_each_noise_has_its_ratio(bank, kind, files, snr):
+    """Recomputed with numpy, file by file: within 0.1 dB of what was drawn."""
+    effect, waves = build("add_noise", bank, kind=kind, files=files, snr=snr), speech()
+    drawn, found = both(effect, waves)
+    sources = dict(enumerate(samples for _, samples in recordings()[kind]))
+    starts = bank.kind(kind).first.tolist()
+    for row in range(ROWS):
+        count = int(drawn["is_used"][row].sum())
+        assert files[0] <= count <= files[1]
+        which = [starts.index(first) for first in drawn["first"][row, :count]]
+        assert len(set(which)) == count
+        total = waves[row].astype(np.float64)
+        for number, source in enumerate(which):
+            ratio = drawn["snr"][row, number]
+            assert snr[0] <= ratio <= snr[1]
+            offset, recording = drawn["offset"][row, number], sources[source].astype(np.float64)
+            noise = np.array([recording[(offset + n) % len(recording)] for n in range(SAMPLES)])
+            gain = np.sqrt(np.mean(waves[row].astype(np.float64) ** 2) / np.mean(noise**2) / 10 ** (ratio / 10))
+            if count == 1:
+                added = found[row].astype(np.float64) - waves[row]
+                measured = 10 * np.log10(np.sum(waves[row].astype(np.float64) ** 2) / np.sum(added**2))
+                assert measured == pytest.approx(ratio, abs=0.1)
+            total += gain * noise
+        # The bank has 16 bits.
+        np.testing.assert_allclose(found[row], total, atol=2e-3 * np.abs(total).max())
+
+
+def test_the_floor_of_voxceleb_trainer(bank):
+    """10 log10(mean square + 1e-4) on both sides: quiet speech is taken for louder than it is."""
+    effect, waves = build("add_noise", bank, snr=(7.5, 7.5), power_floor=1e-4), speech()
+    waves *= 0.01
+    drawn, found = both(effect, waves)
+    for row in range(ROWS):
+        place = (torch.from_numpy(drawn[name][row, :1]) for name in ("first", "length", "offset"))
+        noise = bank.excerpts(*place, SAMPLES)[0].double().numpy()
+        level = [10 * np.log10(np.mean(x.astype(np.float64) ** 2) + 1e-4) for x in (waves[row], noise)]
+        expected = waves[row] + 10 ** ((level[0] - level[1] - 7.5) / 20) * noise
+        np.testing.assert_allclose(found[row], expected, atol=1e-5)
+
+
+def test_noises_of_all_lengths_begin_anywhere(bank):
+    effect, waves = build("add_noise", bank), speech(4000, 100)
+    drawn, _ = both(effect, waves)
+    for first, length in zip(bank.kind("noise").first, bank.kind("noise").length, strict=True):
+        offsets = drawn["offset"][drawn["first"] == first]
+        latest = length - 100 if length > 100 else length - 1
+        assert len(offsets) > 600 and offsets.min() >= 0 and offsets.max() <= latest
+        assert offsets.min() <= 0.02 * latest and offsets.max() >= 0.98 * latest - 1
+
+
+@pytest.mark.parametrize("keep_delay", [False, True])
+def test_rooms(bank, keep_delay):
+    effect, waves = build("reverberate", bank, keep_delay=keep_delay, seconds=0.25), speech()
+    drawn, found = both(effect, waves)
+    sources = [samples for _, samples in recordings()["room"]]
+    starts = bank.kind("room").first.tolist()
+    for row in range(ROWS):
+        response = sources[starts.index(drawn["first"][row])][:4000].astype(np.float64)
+        wave = waves[row].astype(np.float64)
+        if keep_delay:
+            expected = scipy.signal.convolve(wave, response / np.linalg.norm(response), method="direct")[:SAMPLES]
+        else:
+            wet = scipy.signal.convolve(wave, response, method="direct")
+            wet *= np.sqrt(np.mean(wave**2) / np.mean(wet**2))
+            expected = wet[response.argmax() :][:SAMPLES]
+        np.testing.assert_allclose(found[row], expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_gain(bank):
+    drawn, found = both(build("gain", bank, db=(-20, 6)), speech())
+    np.testing.assert_allclose(found, speech() * 10 ** (drawn["db"] / 20)[:, None], rtol=1e-5)
+    assert drawn["db"].min() >= -20 and drawn["db"].max() <= 6 and np.ptp(drawn["db"]) > 10
+
+
+def test_clipping(bank):
+    drawn, found = both(build("clip", bank, share=(0.2, 0.9)), speech())
+    for wave, share, result in zip(speech(), drawn["share"], found, strict=True):
+        limit = share * np.abs(wave).max()
+        np.testing.assert_allclose(result, np.clip(wave, -limit, limit), atol=1e-6)
+        assert np.abs(result).max() == pytest.approx(limit, rel=1e-5)
+
+
+@pytest.mark.parametrize(("law", "subtype"), [("mu", "ULAW"), ("a", "ALAW")])
+def test_telephone_codecs_are_those_of_libsndfile(bank, law, subtype):
+    every = np.arange(-32768, 32768).astype(np.int16)
+    file = io.BytesIO()
+    soundfile.write(file, every, 8000, format="WAV", subtype=subtype)
+    file.seek(0)
+    expected = soundfile.read(file, dtype="float32")[0]
+    _, found = both(build("g711", bank, law=law), every[None].astype(np.float32) / 32768)
+    assert np.array_equal(found[0], expected)
+    drawn, _ = both(build("g711", bank), speech(400, 10))
+    assert 150 < drawn["law"].sum() < 250
+
+
+@pytest.mark.parametrize("samples", [400, 8000, 8191])
+def test_bands(bank, samples):
+    """Tones inside pass, tones outside do not, and nothing moves in time."""
+    effect = build("band", bank, low=(300, 300), high=(3400, 3400))
+    time = np.arange(32_000) / RATE
+    passed = {100: 0.0, 180: 0.0, 300: 0.5, 1000: 1.0, 3000: 1.0, 3400: 0.5, 3600: 0.0, 7000: 0.0}
+    for hertz, kept in passed.items():
+        tone = np.sin(2 * np.pi * hertz * time).astype(np.float32)
+        _, found = both(effect, tone[None])
+        middle = slice(4000, 28_000)
+        np.testing.assert_allclose(found[0, middle], kept * tone[middle], atol=0.01)
+    drawn, found = both(build("band", bank, low=(0, 0), high=(2000, 3000)), speech(samples=samples))
+    spectrum = np.abs(np.fft.rfft(found * np.hanning(samples))) ** 2
+    frequency = np.fft.rfftfreq(samples, 1 / RATE)
+    for high, power in zip(drawn["high"], spectrum, strict=True):
+        assert 2000 <= high <= 3000
+        assert power[frequency > high + 400].sum() < 0.01 * power.sum()
+
+
+def test_spec_augment_hides_what_was_drawn():
+    effect, rng = SpecAugment(2, 7, 1, 5), np.random.default_rng(0)
+    features = torch.from_numpy(rng.standard_normal((300, 40, 20)).astype(np.float32))
+    drawn = effect.draw(rng, 300, 40, 20)
+    found = effect.apply(features, {name: torch.from_numpy(value) for name, value in drawn.items()})
+    for row in range(300):
+        expected = features[row].numpy().copy()
+        for first, last in zip(drawn["first_frame"][row], drawn["last_frame"][row], strict=True):
+            expected[first:last] = 0
+        for first, last in zip(drawn["first_bin"][row], drawn["last_bin"][row], strict=True):
+            expected[:, first:last] = 0
+        assert np.array_equal(found[row].numpy(), expected)
+    widths = drawn["last_frame"] - drawn["first_frame"]
+    assert set(np.unique(widths)) == set(range(8))
+    assert drawn["first_frame"].min() == 0 and drawn["last_frame"].max() == 40 and drawn["last_bin"].max() == 20
+    short = effect.draw(rng, 50, 3, 2)
+    assert (short["last_frame"] <= 3).all() and (short["last_bin"] <= 2).all()
+
+
+SENTENCE = {
+    "sequence": [
+        {"one_of": ["none", {"gain": {"db": [6, 6]}, "weight": 2}, {"clip": {"share": [0.5, 0.5]}}]},
+        {"g711": {"law": "mu"}, "p": 0.25},
+    ]
+}
+
+
+def plain(name, options):
+    return EFFECTS[name](**options)
+
+
+def test_a_tree_draws_as_often_as_it_says():
+    tree, rng = build_tree(SENTENCE, plain), np.random.default_rng(0)
+    counts = {}
+    for _ in range(10):
+        for step in tree.plan(rng, np.arange(1000), SAMPLES):
+            name = type(step.effect).__name__
+            counts[name] = counts.get(name, 0) + len(step.rows)
+    # Of 10,000, within four standard deviations.
+    for name, share in {"Gain": 0.5, "Clip": 0.25, "G711": 0.25}.items():
+        assert abs(counts[name] - 10_000 * share) < 4 * np.sqrt(10_000 * share * (1 - share))
+
+
+def test_a_tree_does_what_it_planned():
+    tree, waves = build_tree(SENTENCE, plain), speech()
+    steps = tree.plan(np.random.default_rng(1), np.arange(ROWS), SAMPLES)
+    found = run(steps, torch.from_numpy(waves)).numpy()
+    for row in range(ROWS):
+        expected = waves[row]
+        for step in steps:
+            if row in step.rows.tolist():
+                one = {name: value[step.rows == row] for name, value in step.drawn.items()}
+                expected = step.effect.apply(torch.from_numpy(expected)[None], one)[0].numpy()
+        np.testing.assert_allclose(found[row], expected, atol=1e-6)
+    untouched = set(range(ROWS)) - {row for step in steps for row in step.rows.tolist()}
+    assert untouched and all(np.array_equal(found[row], waves[row]) for row in untouched)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "one name"),
+        ({"gain": {}, "clip": {}}, "one name"),
+        ({"sequence": []}, "a list"),
+        ({"sequence": "gain"}, "a list"),
+        ({"one_of": [{"gain": {}, "weight": 0}]}, "all weights are 0"),
+        ({"one_of": [{"gain": {}, "weight": -1}]}, "from 0 to"),
+        ({"gain": {}, "p": 1.5}, "from 0 to 1, not 1.5"),
+        ({"gain": [3]}, "'option: value' lines"),
+        ({"gain": {"db": [3, -3]}}, "must rise"),
+        ({"gain": {"db": "loud"}}, "a pair of numbers"),
+        ({"band": {"low": [300, 3300]}}, "must lie 200 Hz below"),
+        ({"clip": {"share": [0, 1]}}, "at least 0.001"),
+    ],
+)
+def test_what_is_no_sentence_is_refused(config, message):
+    with pytest.raises(VouchError, match=message):
+        build_tree(config, plain)
+
+
+def test_a_bank_of_a_folder(tmp_path, bank):
+    for kind, each in recordings().items():
+        places = bank.kind(kind)
+        assert places.names == [name for name, _ in each]
+        for first, length, (_, samples) in zip(places.first, places.length, each, strict=True):
+            assert length == len(samples)
+            np.testing.assert_allclose(bank.samples[first : first + length].numpy() / 32768, samples, atol=1 / 65000)
+    with pytest.raises(VouchError, match=r"'nois'.*did you mean 'noise'"):
+        bank.kind("nois")
+    with pytest.raises(VouchError, match="up to 6 recordings of 'noise' at once, the bank has 5"):
+        build("add_noise", bank, files=(1, 6))
+    with pytest.raises(VouchError, match="no bank of noises and rooms; run stage 2"):
+        read_bank(tmp_path / "gone", RATE)
+    write_bank(tmp_path / "empty", {"noise": []}, RATE)
+    with pytest.raises(VouchError, match="holds no recordings"):
+        read_bank(tmp_path / "empty", RATE)
+    write_bank(tmp_path / "slow", {"noise": [("a", np.ones(3, np.float32))]}, 8000)
+    with pytest.raises(VouchError, match="is of 8000 Hz, the speech of 16000 Hz"):
+        read_bank(tmp_path / "slow", RATE)
+    (tmp_path / "slow/bank.raw").write_bytes((tmp_path / "empty/bank.raw").read_bytes())
+    with pytest.raises(VouchError, match=r"does not hold what bank\.json says"):
+        read_bank(tmp_path / "slow", 8000)
+
+
+def test_excerpts_begin_again():
+    places = Places(["a", "b"], np.array([0, 4]), np.array([4, 6]))
+    bank = Bank(torch.arange(10, dtype=torch.int16), {"x": places}, RATE)
+    found = bank.excerpts(torch.tensor([[0, 4]]), torch.tensor([[4, 6]]), torch.tensor([[2, 5]]), 7) * 32768
+    assert found.tolist() == [[[2, 3, 0, 1, 2, 3, 0], [9, 4, 5, 6, 7, 8, 9]]]
