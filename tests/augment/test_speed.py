@@ -20,7 +20,7 @@ def test_pitch_and_length_change_with_the_speed():
     needed = speed.samples_needed(SAMPLES)
     assert needed == 17_600 and Speed((0.9,)).samples_needed(SAMPLES) == SAMPLES
     waves = torch.from_numpy(np.stack([tones(1000, needed)] * 60))
-    groups = speed.draw(np.random.default_rng(0), 60)
+    groups = speed.groups(speed.choose(np.random.default_rng(0), np.arange(60)))
     assert sorted(np.concatenate([rows.numpy() for rows in groups]).tolist()) == list(range(60))
     played = speed.apply(waves, groups, SAMPLES).numpy()
     assert played.shape == (60, SAMPLES) and played.dtype == np.float32
@@ -45,7 +45,7 @@ def test_speech_against_scipys_resampling(factor):
 
 
 def test_each_speed_as_often():
-    groups = Speed().draw(np.random.default_rng(2), 9000)
+    groups = Speed().groups(Speed().choose(np.random.default_rng(2), np.arange(9000)))
     assert all(abs(len(rows) - 3000) < 4 * np.sqrt(9000 * 2 / 9) for rows in groups)
 
 

@@ -25,26 +25,49 @@ class Speed:
     ----------
     factors : sequence of float
         Speeds from 0.5 to 2, each as often as the others; 1 leaves speech as it is.
+    as_speakers : bool
+        Whether a speaker is another one at each other speed, since the voice is; "sp0.9-NAME", as Kaldi has it.
 
     Raises
     ------
     VouchError
-        There is no speed, or one is out of range.
+        There is no speed, one is there twice, or one is out of range.
     """
 
-    def __init__(self, factors: Sequence[float] = (0.9, 1.0, 1.1)) -> None:
+    def __init__(self, factors: Sequence[float] = (1.0, 0.9, 1.1), as_speakers: bool = False) -> None:
         if not factors or not all(isinstance(factor, (int, float)) and 0.5 <= factor <= 2 for factor in factors):
             raise VouchError(f"factors of speed must be numbers from 0.5 to 2, not {list(factors)}")
         self.factors = [Fraction(factor).limit_denominator(LARGEST_DENOMINATOR) for factor in factors]
+        self.as_speakers = as_speakers
+        if len(set(self.factors)) < len(factors):
+            raise VouchError(f"factors of speed must differ, not {list(factors)}")
 
     def samples_needed(self, samples: int) -> int:
         """Return how many samples the fastest speed plays in the time of so many."""
         return max(samples, *(math.ceil(samples * factor) for factor in self.factors))
 
-    def draw(self, rng: np.random.Generator, rows: int) -> list[torch.Tensor]:
+    def choose(self, rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
+        """Draw the number of the speed of each row, (batch,) int64; rows of one speaker, by `labels`, have one speed.
+
+        So a loss that compares several utterances of each speaker finds them also where speeds are new speakers.
+        """
+        speakers, row = np.unique(labels, return_inverse=True)
+        return rng.integers(len(self.factors), size=len(speakers))[row]
+
+    def groups(self, choice: np.ndarray) -> list[torch.Tensor]:
         """Return the rows of a batch that are played at each of the speeds, (rows,) int64 of each."""
-        choice = rng.integers(len(self.factors), size=rows)
         return [torch.from_numpy(np.flatnonzero(choice == number)) for number in range(len(self.factors))]
+
+    def speakers(self, names: Sequence[str]) -> list[str]:
+        """Return the names of the classes, of which `labels` gives the positions."""
+        if not self.as_speakers:
+            return list(names)
+        prefixes = ["" if factor == 1 else f"sp{float(factor):g}-" for factor in self.factors]
+        return [f"{prefix}{name}" for prefix in prefixes for name in names]
+
+    def labels(self, labels: np.ndarray, choice: np.ndarray, speakers: int) -> np.ndarray:
+        """Return the classes of rows, of which there are `speakers` for each speed, or in all."""
+        return labels + speakers * choice if self.as_speakers else labels
 
     def apply(self, waves: torch.Tensor, groups: Sequence[torch.Tensor], samples: int) -> torch.Tensor:
         """Play a batch.

@@ -9,7 +9,8 @@
         p: 0.2
 
 `sequence` does one thing after the other, `one_of` one of several in proportion to their weights (1 where none is
-given), and `p` says how often something happens at all (always where it is not given).
+given), and `p` says how often something happens at all (always where it is not given). A `name` is for those who copy
+utterances: see `vouch.augment.config`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from vouch.base.errors import VouchError
 
 SEQUENCE, ONE_OF, NONE = "sequence", "one_of", "none"
 # What stands beside the name of a node.
-WEIGHT, PROBABILITY = "weight", "p"
+WEIGHT, PROBABILITY, NAME = "weight", "p", "name"
 
 
 class Tree(ABC):
@@ -86,12 +87,12 @@ class OneOf(Tree):
         ]
 
 
-def build_tree(config: Mapping[str, Any], build_effect: Callable[[str, Mapping[str, Any]], Effect]) -> Tree:
+def build_tree(config: Mapping[str, Any] | str, build_effect: Callable[[str, Mapping[str, Any]], Effect]) -> Tree:
     """Build a tree from what its YAML file holds.
 
     Parameters
     ----------
-    config : mapping
+    config : mapping or str
         One node; see the module.
     build_effect : callable
         Given the name of an effect and its options; `VouchError` when it does not know them.
@@ -104,14 +105,25 @@ def build_tree(config: Mapping[str, Any], build_effect: Callable[[str, Mapping[s
     return _build_node(config, build_effect)[0]
 
 
+def node_name(config: object) -> str:
+    """Return the name of a node, an effect's or one of this module's; `VouchError` when it has none, or several."""
+    if isinstance(config, str):
+        return config
+    known = (WEIGHT, PROBABILITY, NAME)
+    names = [name for name in config if name not in known] if isinstance(config, Mapping) else []
+    if len(names) != 1:
+        raise VouchError(
+            f"a node of an augmentation is one effect, {SEQUENCE} or {ONE_OF}, with {', '.join(known)} beside it:"
+            f" {config}"
+        )
+    return str(names[0])
+
+
 def _build_node(config: object, build_effect: Callable[[str, Mapping[str, Any]], Effect]) -> tuple[Tree, float]:
     """Return a node and its weight among its neighbours."""
-    if isinstance(config, str):
-        config = {config: {}}
-    names = [name for name in config if name not in (WEIGHT, PROBABILITY)] if isinstance(config, Mapping) else []
-    if not isinstance(config, Mapping) or len(names) != 1:
-        raise VouchError(f"a node of an augmentation has one name, with {WEIGHT} and {PROBABILITY} beside it: {config}")
-    (name,) = names
+    name = node_name(config)
+    config = {name: {}} if isinstance(config, str) else config
+    assert isinstance(config, Mapping)
     weight = _number(config.get(WEIGHT, 1), f"{WEIGHT} of '{name}'", 1e9)
     share = _number(config.get(PROBABILITY, 1), f"{PROBABILITY} of '{name}'", 1)
     content = config[name]
