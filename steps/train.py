@@ -25,6 +25,7 @@ guard_imports(__name__)
 
 import torch
 
+from vouch.augment.config import AugmentConfig
 from vouch.base.errors import VouchError
 from vouch.base.options import read_yaml
 from vouch.cli.parser import Parser, catch_stops, run_main
@@ -50,12 +51,19 @@ def main() -> None:
         "--finetune", type=Path, help="model to start from: final.pt or a checkpoint, which has the loss"
     )
     parser.add_argument("--feature", type=Path, help="configuration that the features must have been made with")
+    parser.add_argument("--augment", type=Path, help="augmentation; see conf/augment")
+    parser.add_argument(
+        "--bank", type=Path, help="noises and rooms that the augmentation takes, from steps/make_bank.py"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or such as cuda:1")
     parser.add_argument("--print-name", action="store_true", help="only check the options and print name and input")
     args, overrides = parser.parse_with_overrides(SECTIONS, describe_options)
 
     file, wanted = read_recipe(args.config)
     wanted_by = args.config
+    if args.augment:
+        AugmentConfig.read(args.augment)  # errors name the file
+        file["augment"] = read_yaml(args.augment)
     config = resolve_config(file, overrides)
     start = load_start(args.finetune) if args.finetune else None
     if start is not None:
@@ -75,7 +83,7 @@ def main() -> None:
     if args.feature and config.network.takes_waveforms:
         raise VouchError(f"{config.network.name} takes waveforms; leave --feature {args.feature.stem} out")
     feature = agree_on_front_end(config, args.data, args.valid, wanted, wanted_by)
-    experiment = Experiment(args.exp, config, args.data, args.valid, feature, start)
+    experiment = Experiment(args.exp, config, args.data, args.valid, feature, start, args.bank)
     if not experiment.make_room(lambda line: print(line, file=sys.stderr)):
         print(
             f"{args.exp}/final.pt: is trained already, with this configuration and these data; remove the folder to"

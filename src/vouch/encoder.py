@@ -178,11 +178,15 @@ class Encoder(nn.Module):
         -------
         (batch, embedding_dim) float32
         """
+        return self.model(self.normalize(inputs, lengths), lengths)
+
+    def normalize(self, inputs: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Return what `forward` passes to the network: the inputs, normalised; see there."""
         normalization = self.config.normalization
-        if normalization != "none":
-            mask = None if lengths is None else length_mask(lengths.to(inputs.device), inputs.shape[1])[..., None]
-            inputs = NORMALIZATIONS[normalization](inputs - _mean(inputs, mask), mask)
-        return self.model(inputs, lengths)
+        if normalization == "none":
+            return inputs
+        mask = None if lengths is None else length_mask(lengths.to(inputs.device), inputs.shape[1])[..., None]
+        return NORMALIZATIONS[normalization](inputs - _mean(inputs, mask), mask)
 
     def state(self) -> dict[str, object]:
         """Return configuration and weights, for `Encoder.from_state`."""

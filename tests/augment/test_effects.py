@@ -253,8 +253,8 @@ def test_a_tree_does_what_it_planned():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({}, "one name"),
-        ({"gain": {}, "clip": {}}, "one name"),
+        ({}, "is one effect"),
+        ({"gain": {}, "clip": {}}, "is one effect"),
         ({"sequence": []}, "a list"),
         ({"sequence": "gain"}, "a list"),
         ({"one_of": [{"gain": {}, "weight": 0}]}, "all weights are 0"),

@@ -51,5 +51,5 @@ def test_each_speed_as_often():
 
 @pytest.mark.parametrize("factors", [(), (0.4,), (1, 3), ("fast",)])
 def test_speeds_out_of_range(factors):
-    with pytest.raises(VouchError, match="from 0.5 to 2"):
+    with pytest.raises(VouchError, match=r"from 0\.5 to 2"):
         Speed(factors)

@@ -87,6 +87,11 @@ class Step:
         drawn = {name: value.to(device, non_blocking=True) for name, value in self.drawn.items()}
         return Step(self.effect, self.rows.to(device, non_blocking=True), drawn)
 
+    def pinned(self) -> Step:
+        """Return the step with its tensors in page-locked memory."""
+        drawn = {name: value.pin_memory() for name, value in self.drawn.items()}
+        return Step(self.effect, self.rows.pin_memory(), drawn)
+
 
 def run(steps: Sequence[Step], waves: torch.Tensor) -> torch.Tensor:
     """Carry out the steps of a plan one after the other.

@@ -37,6 +37,11 @@ class Plan(NamedTuple):
         speeds = [rows.to(device, non_blocking=True) for rows in self.speeds]
         return Plan(speeds, [step.to(device) for step in self.steps], masks)
 
+    def pinned(self) -> Plan:
+        """Return the plan in page-locked memory, from which copies to a GPU are asynchronous."""
+        masks = {name: value.pin_memory() for name, value in self.masks.items()}
+        return Plan([rows.pin_memory() for rows in self.speeds], [step.pinned() for step in self.steps], masks)
+
 
 class Augmentation:
     """Draws what happens to batches, and does it.
@@ -112,6 +117,6 @@ class Augmentation:
             waves = self.speed.apply(waves, plan.speeds, samples)
         return run(plan.steps, waves)
 
-    def mask_features(self, features: torch.Tensor, plan: Plan) -> torch.Tensor:
+    def mask(self, features: torch.Tensor, plan: Plan) -> torch.Tensor:
         """Mask normalised features, (batch, frames, bins) float, as planned."""
         return features if self._masks is None or not plan.masks else self._masks.apply(features, plan.masks)

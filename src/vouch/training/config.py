@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from vouch.augment.config import AugmentConfig
 from vouch.base.errors import VouchError, nearest, pick
 from vouch.base.options import resolve_options
 from vouch.encoder import NORMALIZATIONS, check_normalization
@@ -16,6 +17,8 @@ from vouch.models.config import NetworkConfig
 from vouch.training.train_options import TrainOptions
 
 SECTIONS = ("model", "loss", "normalization", "train")
+# A section that the command line sets as a whole, by the name of a file.
+AUGMENT = "augment"
 # Length of an experiment's name, and of the digest that ends a longer one. File systems allow 255 bytes, which must
 # also hold what other files add to the name.
 LONGEST_NAME, DIGEST = 100, 8
@@ -32,17 +35,25 @@ class Config:
     normalization : str
         Normalisation of the features, see `vouch.encoder.EncoderConfig`; "none" for waveforms.
     train : TrainOptions
+    augment : AugmentConfig
     """
 
     network: NetworkConfig
     loss: LossConfig
     normalization: str
     train: TrainOptions
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    @property
+    def reads_waveforms(self) -> bool:
+        """Whether training reads recordings, of which features, if the network takes those, are computed then."""
+        return self.network.takes_waveforms or self.augment.is_online
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for YAML."""
         values = (self.network.as_dict(), self.loss.as_dict(), self.normalization, asdict(self.train))
-        return dict(zip(SECTIONS, values, strict=True))
+        augment = self.augment.as_dict()
+        return dict(zip(SECTIONS, values, strict=True)) | ({AUGMENT: augment} if augment else {})
 
 
 def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) -> Config:
@@ -51,8 +62,8 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
     Parameters
     ----------
     file : mapping of str to object
-        `{"model": {...}, "loss": {...}, "normalization": ..., "train": {...}}`, all optional; the name of a model or
-        loss can replace its section.
+        `{"model": {...}, "loss": {...}, "normalization": ..., "train": {...}, "augment": {...}}`, all optional; the
+        name of a model or loss can replace its section.
     overrides : mapping of str to object
         Dotted names to values: `{"loss": "ge2e", "loss.variant": "contrast", "train.epochs": "3"}`, or for a sum
         `{"loss": "softmax+ge2e", "loss.ge2e.weight": "0.5"}`. Another model or loss than that of the file gets its own
@@ -64,8 +75,9 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
         A name, option or value is unknown; the message names the nearest.
     """
     for section in file:
-        if section not in SECTIONS:
-            raise VouchError(f"unknown section '{section}' of the configuration{nearest(str(section), SECTIONS)}")
+        if section not in (*SECTIONS, AUGMENT):
+            known = (*SECTIONS, AUGMENT)
+            raise VouchError(f"unknown section '{section}' of the configuration{nearest(str(section), known)}")
     model = _named(file.get("model", "resnetse34l"), "model")
     loss = _named(file.get("loss", "aamsoftmax"), "loss")
     train = file.get("train", {})
@@ -90,11 +102,20 @@ def resolve_config(file: Mapping[str, object], overrides: Mapping[str, object]) 
         # A recipe's normalisation does not apply to waveforms; one on the command line is kept and leads to an error.
         normalization = overrides.get("normalization", "none")
     check_normalization(str(normalization), network)
+    told = file.get(AUGMENT, {})
+    if not isinstance(told, Mapping):
+        raise VouchError(f"section '{AUGMENT}' of the configuration must hold 'option: value' lines")
+    augment = AugmentConfig.from_dict(told)
+    if network.takes_waveforms and augment.features is not None:
+        raise VouchError(
+            f"the augmentation masks features, and {network.name} takes waveforms; take its section 'features' out"
+        )
     return Config(
         network,
         LossConfig.from_dict(sections["loss"]),
         str(normalization),
         TrainOptions(**resolve_options(TrainOptions, sections["train"], "train")),
+        augment,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 from vouch.audio.loudness import SHORT_SECONDS
+from vouch.augment.pipeline import Plan
 from vouch.base.errors import VouchError
 from vouch.base.failures import describe_failures
 from vouch.features.clock import clock_of
 from vouch.features.config import FrontEndConfig
 from vouch.stores.waves import Store, WaveStore, open_store
+from vouch.training.draws import AUGMENTATION
 
 QUEUED_BATCHES = 4
 
@@ -26,13 +28,16 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    inputs : (batch, frames, dim) or (batch, samples) float32
+    inputs : (batch, frames, dim) float32 or (batch, samples) int16
         Features or waveforms.
     labels : (batch,) int64
+    plan : Plan or None
+        What is drawn for the augmentation.
     """
 
     inputs: torch.Tensor
     labels: torch.Tensor
+    plan: Plan | None = None
 
 
 class TrainingSet:
@@ -143,11 +148,13 @@ class TrainingSet:
             Features cannot be read. A recording that proves unreadable is replaced by the same speaker's next one (see
             `unreadable`); more than 5 % of such recordings, or all of a speaker, are an error.
         """
-        inputs = torch.empty(len(indices), length, *self.store.step_shape, pin_memory=pin)
+        is_wave = isinstance(self.store, WaveStore)
+        kind = torch.int16 if is_wave else torch.float32
+        inputs = torch.empty(len(indices), length, *self.store.step_shape, dtype=kind, pin_memory=pin)
         out = inputs.numpy()
         spare = np.maximum(self.lengths[indices] - length, 0)
         starts = (rng.random(len(indices)) * (spare + 1)).astype(np.int64)
-        crop = self._crop_recording if isinstance(self.store, WaveStore) else self.store.crop
+        crop = self._crop_recording if is_wave else self.store.crop
         for row, (index, start) in enumerate(zip(self._position[indices].tolist(), starts.tolist(), strict=True)):
             crop(index, start, out[row])
         return Batch(inputs, torch.from_numpy(self.labels[indices]))
@@ -159,7 +166,7 @@ class TrainingSet:
         """
         assert isinstance(self.store, WaveStore)
         try:
-            self.store.crop(index, start, out)
+            self.store.crop16(index, start, out)
         except VouchError as error:
             self.store.leave_out(index, error)
             same = self._position[self.labels == self.labels[np.searchsorted(self._position, index)]]
@@ -226,7 +233,13 @@ def describe_unreadable(store: Store) -> str:
 
 
 def prefetch(
-    data: TrainingSet, batches: np.ndarray, first: int, length: int, seed: tuple[int, ...], pin: bool = False
+    data: TrainingSet,
+    batches: np.ndarray,
+    first: int,
+    length: int,
+    seed: tuple[int, ...],
+    pin: bool = False,
+    draw: Callable[[Batch, np.random.Generator, bool], Batch] = lambda batch, rng, pin: batch,
 ) -> Iterator[Batch]:
     """Yield the crops of `batches[first:]`, gathered in advance by a thread.
 
@@ -243,12 +256,18 @@ def prefetch(
         The draws of batch b depend on `(*seed, b)` only, so that a continued epoch draws the same crops.
     pin : bool
         See `TrainingSet.gather`.
+    draw : callable
+        Draws what else a batch needs, from a generator of its own: `vouch.training.input.TrainingInput.draw`.
     """
     pending: deque[Future[Batch]] = deque()
+
+    def make(number: int) -> Batch:
+        batch = data.gather(batches[number], length, np.random.default_rng((*seed, number)), pin)
+        return draw(batch, np.random.default_rng((*seed, number, AUGMENTATION)), pin)
+
     with ThreadPoolExecutor(max_workers=1) as pool:
         for number in range(first, len(batches)):
-            rng = np.random.default_rng((*seed, number))
-            pending.append(pool.submit(data.gather, batches[number], length, rng, pin))
+            pending.append(pool.submit(make, number))
             if len(pending) > QUEUED_BATCHES:
                 yield pending.popleft().result()
         while pending:

@@ -6,6 +6,7 @@ A checkpoint therefore needs no generator state, and a continued run draws the s
 initial weights               (seed)
 order of the utterances       (seed, epoch), as their sum
 where the crops begin         (seed, epoch, batch)
+augmentation                  (seed, epoch, batch, `AUGMENTATION`)
 what happens within a step    (seed, epoch, batch, `STEP`)
 ============================  ==========================================
 """
@@ -16,6 +17,8 @@ import numpy as np
 
 # Purpose: dropout, and losses with random draws, such as triplets by rank.
 STEP = 1
+# Purpose: noises, rooms, speeds and masks.
+AUGMENTATION = 2
 
 
 def order_seed(seed: int, epoch: int) -> int:

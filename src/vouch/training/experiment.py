@@ -12,6 +12,7 @@ from typing import IO
 import torch
 import yaml
 
+from vouch.augment.bank import Bank, read_bank
 from vouch.base.errors import VouchError
 from vouch.base.files import lock_file, write_text
 from vouch.features.config import FrontEndConfig, read_feature
@@ -25,7 +26,7 @@ from vouch.training.finetune import Start, check_features
 from vouch.training.loop import Interrupted, train
 from vouch.training.provenance import describe_run
 from vouch.training.record import Callbacks, Record
-from vouch.training.setup import set_up
+from vouch.training.setup import input_dim, set_up
 from vouch.training.validation import ValidationSet
 
 
@@ -45,6 +46,8 @@ class Experiment:
         Front end of the data, if known.
     start : Start or None
         Model to fine-tune; None: start from random weights.
+    bank : Path, optional
+        Folder with noises and rooms, from stage 2, for an augmentation that takes any.
 
     Attributes
     ----------
@@ -65,18 +68,25 @@ class Experiment:
         valid: Path | None,
         feature: FrontEndConfig | None,
         start: Start | None,
+        bank: Path | None = None,
     ) -> None:
         self.folder, self.config, self.feature, self.start = folder, config, feature, start
+        self.bank = open_bank(config, bank, feature)
         options = config.train
-        self.data = TrainingSet(train, options.data_ratio, options.min_speaker_seconds, feature)
+        stored = feature
+        if config.reads_waveforms:
+            if feature is None:
+                raise VouchError(f"{train}: features of the augmented recordings need the front end; run stage 1")
+            stored = FrontEndConfig("waveform", {"sample_rate": feature.sample_rate}, feature.channel)
+        self.data = TrainingSet(train, options.data_ratio, options.min_speaker_seconds, stored)
         self.valid = None if valid is None else ValidationSet(valid, feature)
         if start is not None:
-            check_features(start, self.data.store.dim, feature, train)
+            check_features(start, input_dim(config, self.data.store.dim, feature), feature, train)
         self._paths = {"train": train} | ({} if valid is None else {"valid": valid})
-        self._digests = {part: digest_set(path, config) for part, path in self._paths.items()}
-        self.fingerprint = describe(
-            config, feature, list(self._digests.values()), None if start is None else start.path
-        )
+        reads = {"train": config.reads_waveforms, "valid": config.network.takes_waveforms}
+        self._digests = {part: digest_set(path, reads[part]) for part, path in self._paths.items()}
+        made_from = [*self._digests.values(), *([] if self.bank is None else [self.bank.digest])]
+        self.fingerprint = describe(config, feature, made_from, None if start is None else start.path)
 
     def make_room(self, tell: Callable[[str], None]) -> bool:
         """Move another experiment out of the folder; return whether there is training left to do.
@@ -135,7 +145,7 @@ class Experiment:
                 log.flush()
                 calls.log(line)
 
-            training = set_up(self.config, self.data, self.valid, self.feature, self.start, device)
+            training = set_up(self.config, self.data, self.valid, self.feature, self.start, device, self.bank)
             heard = Callbacks(write, calls.progress, calls.should_stop)
             try:
                 return train(training, Record(training, self.folder, self.fingerprint, heard, provenance))
@@ -144,7 +154,7 @@ class Experiment:
                 raise
 
     def _describe_sets(self) -> dict[str, dict[str, object]]:
-        """Return the description of each set for the provenance."""
+        """Return the description of each set, and of noises and rooms, for the provenance."""
         told: dict[str, dict[str, object]] = {
             part: {"folder": str(path.absolute()), "digest": self._digests[part]} for part, path in self._paths.items()
         }
@@ -152,7 +162,30 @@ class Experiment:
         told["train"] |= {"utterances": len(data.labels), "speakers": len(data.speakers), "hours": round(data.hours, 3)}
         if self.valid is not None:
             told["valid"]["utterances"] = self.valid.num_utterances
+        if self.bank is not None:
+            told["bank"] = {"digest": self.bank.digest}
         return told
+
+
+def open_bank(config: Config, folder: Path | None, feature: FrontEndConfig | None) -> Bank | None:
+    """Open the noises and rooms that the augmentation takes; None where it takes none.
+
+    Raises
+    ------
+    VouchError
+        There is no bank, it is damaged or of another sampling rate, or lacks recordings of some kind.
+    """
+    kinds = config.augment.kinds if config.augment.is_online else []
+    if not kinds:
+        return None
+    if folder is None:
+        raise VouchError(
+            f"the augmentation takes recordings ({', '.join(kinds)}); give their --bank, which stage 2 makes"
+        )
+    bank = read_bank(folder, 16000 if feature is None else feature.sample_rate)
+    for kind in kinds:
+        bank.kind(kind)
+    return bank
 
 
 def agree_on_front_end(
@@ -200,9 +233,9 @@ def describe(config: Config, feature: FrontEndConfig | None, data: list[str], st
     return digest.hexdigest()
 
 
-def digest_set(path: Path, config: Config) -> str:
-    """Return the digest of the content of a data directory that training reads."""
-    if config.network.takes_waveforms:
+def digest_set(path: Path, reads_waveforms: bool) -> str:
+    """Return the digest of the content of a data directory that training reads: recordings, or features."""
+    if reads_waveforms:
         tables = ("utt2spk", "trials", "segments", "utt2num_samples", "utt2dur")
         return digest_data(path, tables, read_table(path / "wav.scp"))
     check_current(path / "feats.scp")

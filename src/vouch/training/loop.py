@@ -34,7 +34,8 @@ def train(training: Training, record: Record) -> Path:
     while progress.epoch < options.epochs:
         batches = training.plan_epoch(progress.epoch)
         seed = crop_seed(options.seed, progress.epoch)
-        crops = prefetch(training.data, batches, progress.batch, training.crop_length, seed, device.type == "cuda")
+        source, pin = training.input, device.type == "cuda"
+        crops = prefetch(training.data, batches, progress.batch, source.piece, seed, pin, source.draw)
         training.begin_learning()
         sums = torch.tensor([progress.loss_sum, progress.correct], dtype=torch.float64).to(device)
         for batch in record.timed(crops):

@@ -96,7 +96,7 @@ class Record:
         elif self.training.started_from:
             self.calls.log(self.training.started_from)
         data, valid = self.training.data, self.training.valid
-        self._remark(data.left_out, data.unreadable, data.short)
+        self._remark(self.training.augmented_by, data.left_out, data.unreadable, data.short)
         if valid is not None:
             self._remark(valid.left_out, valid.unreadable)
         self._curves = Curves(self.folder / "tensorboard", self.state.progress.epoch + 1)
@@ -209,7 +209,7 @@ class Record:
             return
         data, options, progress = self.training.data, self.training.options, self.state.progress
         first, seed = max(0, progress.batch - BATCHES_BETWEEN_READINGS), crop_seed(options.seed, progress.epoch)
-        names = find_not_finite(data, batches, first, progress.batch, self.training.crop_length, seed)
+        names = find_not_finite(data, batches, first, progress.batch, self.training.input.piece, seed)
         if names:
             more = f", and {len(names) - 1} more utterances of these batches do" if len(names) > 1 else ""
             raise VouchError(

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from vouch.augment.bank import Bank
+from vouch.augment.config import AugmentConfig
+from vouch.augment.pipeline import Augmentation
 from vouch.base.errors import VouchError, nearest
 from vouch.encoder import Encoder, EncoderConfig
 from vouch.features.clock import Clock, clock_of
@@ -22,6 +25,7 @@ from vouch.training.config import Config
 from vouch.training.data import TrainingSet
 from vouch.training.draws import order_seed
 from vouch.training.finetune import Start, transfer_loss
+from vouch.training.input import TrainingInput
 from vouch.training.sampler import Demand, Sampling, epoch_batches
 from vouch.training.train_options import TrainOptions
 from vouch.training.validation import ValidationSet
@@ -54,6 +58,10 @@ class Training:
         Modules of the network that are not trained.
     started_from : str
         A line about the model that is fine-tuned; empty for random initial weights.
+    input : TrainingInput
+        What happens to batches before the network.
+    augmented_by : str
+        A line about the augmentation; empty without one.
     """
 
     options: TrainOptions
@@ -64,11 +72,8 @@ class Training:
     parameters: Sequence[nn.Parameter]
     frozen: Sequence[nn.Module]
     started_from: str
-
-    @property
-    def crop_length(self) -> int:
-        """Length of a training example in frames, or in samples of waveforms."""
-        return self.data.clock.count(self.options.crop_seconds)
+    input: TrainingInput
+    augmented_by: str
 
     def plan_epoch(self, epoch: int) -> np.ndarray:
         """Return the utterances of an epoch's batches, `(batches, batch_size) int64`, repeated for several crops.
@@ -81,9 +86,9 @@ class Training:
         options = self.options
         sampling = Sampling(
             cap=options.max_utterances_per_speaker,
-            longer_than=self.crop_length,
+            longer_than=self.input.length,
             epoch_length=self.data.clock.count(options.epoch_days * 86400),
-            length_per_utterance=self.crop_length * options.crops_per_utterance,
+            length_per_utterance=self.input.length * options.crops_per_utterance,
         )
         demand = batch_demand(self.state.loss, options)
         seed = order_seed(options.seed, epoch)
@@ -104,6 +109,7 @@ def set_up(
     feature: FrontEndConfig | None,
     start: Start | None,
     device: torch.device,
+    bank: Bank | None = None,
 ) -> Training:
     """Build network, loss and optimizer for the data.
 
@@ -119,6 +125,8 @@ def set_up(
         Front end of the features, if known.
     start : Start or None
         Model to fine-tune; None: random initial weights, which follow from the seed.
+    bank : Bank, optional
+        Noises and rooms, for an augmentation that takes any.
 
     Raises
     ------
@@ -127,13 +135,16 @@ def set_up(
     """
     options = config.train
     torch.manual_seed(options.seed)
-    encoder = Encoder(EncoderConfig(config.network, data.store.dim, config.normalization, feature)).to(device)
+    dim = input_dim(config, data.store.dim, feature)
+    encoder = Encoder(EncoderConfig(config.network, dim, config.normalization, feature)).to(device)
     if start is not None:
         encoder.model.load_state_dict(start.encoder.model.state_dict())
     check_crops(encoder.min_length, encoder.clock, options)
-    loss = config.loss.build(encoder.embedding_dim, len(data.speakers)).to(device)
+    augmentation, augmented_by = build_augmentation(config.augment, bank, feature, device)
+    source = TrainingInput(encoder, data, options.crop_seconds, augmentation, device)
+    loss = config.loss.build(encoder.embedding_dim, len(source.speakers)).to(device)
     optimizer = build_optimizer(encoder, loss, options, device)
-    state = TrainingState(encoder, loss, optimizer, config.loss.name, data.speakers)
+    state = TrainingState(encoder, loss, optimizer, config.loss.name, source.speakers)
     frozen = frozen_modules(encoder, options.freeze)
     for module in frozen:
         module.requires_grad_(False)
@@ -142,13 +153,39 @@ def set_up(
         raise VouchError("train.freeze leaves nothing to train")
     started_from = ""
     if start is not None:
-        told = transfer_loss(start, loss, state.loss_name, data.speakers)
+        told = transfer_loss(start, loss, state.loss_name, source.speakers)
         started_from = f"fine-tuning {start.path}: {told}"
-    if valid is not None and valid.dim != data.store.dim:
-        raise VouchError(f"validation features have {valid.dim} dimensions, training features {data.store.dim}")
-    training = Training(options, data, valid, device, state, parameters, frozen, started_from)
+    if valid is not None and valid.dim != dim:
+        raise VouchError(f"validation features have {valid.dim} dimensions, training features {dim}")
+    training = Training(options, data, valid, device, state, parameters, frozen, started_from, source, augmented_by)
     training.plan_epoch(0)  # raises the error for a batch that the data cannot fill before hours of training
     return training
+
+
+def input_dim(config: Config, stored: int, feature: FrontEndConfig | None) -> int:
+    """Return the dimensions of the network's input, of which `stored` are in the store."""
+    if config.reads_waveforms and not config.network.takes_waveforms:
+        assert feature is not None
+        return feature.build().dim
+    return stored
+
+
+def build_augmentation(
+    config: AugmentConfig, bank: Bank | None, feature: FrontEndConfig | None, device: torch.device
+) -> tuple[Augmentation | None, str]:
+    """Return what stage 3 does to batches, None if nothing, and a line about it; errors as of `AugmentConfig.build`."""
+    if not config.is_online:
+        # Stage 2 has changed the waveforms.
+        config = AugmentConfig(features=config.features)
+    if config == AugmentConfig():
+        return None, ""
+    what = [f"{part} {value}" for part, value in config.as_dict().items()]
+    if bank is not None:
+        bank = bank.to(device)
+        count = sum(len(places.names) for places in bank.places.values())
+        what.append(f"{count} recordings, {2 * len(bank.samples) / 2**20:.0f} MiB, on {device}")
+    rate = 16000 if feature is None else feature.sample_rate
+    return config.build(bank, rate), f"augmentation: {'; '.join(what)}"
 
 
 def build_optimizer(

@@ -28,9 +28,9 @@ def train_step(training: Training, batch: Batch, done: float) -> torch.Tensor:
     state, options, device = training.state, training.options, training.device
     torch.manual_seed(step_seed(options.seed, state.progress.epoch, state.progress.batch))
     follow_schedules(training, done)
-    inputs = batch.inputs.to(device, non_blocking=True)
+    inputs, plan = training.input.prepare(batch)
     with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
-        embeddings = state.encoder(inputs)
+        embeddings = state.encoder.model(training.input.mask(state.encoder.normalize(inputs), plan))
     crops = options.crops_per_utterance
     if crops > 1:
         embeddings = embeddings.view(-1, crops, embeddings.shape[1]).mean(dim=1)
