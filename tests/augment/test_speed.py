@@ -1,10 +1,13 @@
 """Speed perturbation."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import scipy.signal
 import torch
 
+from vouch.augment.resampling import resample, resampling_filters
 from vouch.augment.speed import Speed
 from vouch.base.errors import VouchError
 
@@ -53,3 +56,33 @@ def test_each_speed_as_often():
 def test_speeds_out_of_range(factors):
     with pytest.raises(VouchError, match=r"from 0\.5 to 2"):
         Speed(factors)
+
+
+@pytest.mark.parametrize("factor", ["10/9", "10/11", "2/1", "1/2", "3/7", "100/61"])
+@pytest.mark.parametrize("samples", [1, 17, 4000])
+def test_resampling_is_scipys(factor, samples):
+    up, down = map(int, factor.split("/"))
+    waves = np.random.default_rng(0).standard_normal((3, samples)).astype(np.float32)
+    found = resample(torch.from_numpy(waves), Fraction(factor), resampling_filters(Fraction(factor)))
+    expected = scipy.signal.resample_poly(waves.astype(np.float64), up, down, axis=1)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=3e-6)
+
+
+def test_a_speaker_is_another_one_at_another_speed():
+    speed, labels = Speed(as_speakers=True), np.array([4, 0, 4, 1, 1, 2])
+    names = ["a", "b", "c", "d", "e"]
+    classes = speed.speakers(names)
+    assert classes == [*names, *(f"sp0.9-{name}" for name in names), *(f"sp1.1-{name}" for name in names)]
+    seen = set()
+    for seed in range(40):
+        choice = speed.choose(np.random.default_rng(seed), labels)
+        found = speed.labels(labels, choice, 5)
+        assert found[0] == found[2] and found[3] == found[4]
+        for row, group in enumerate(speed.groups(choice)):
+            prefix = ["", "sp0.9-", "sp1.1-"][row]
+            assert all(classes[found[each]] == prefix + names[labels[each]] for each in group.tolist())
+        seen |= set(found.tolist())
+    assert len(seen) == 12
+    same = Speed()
+    assert same.speakers(names) == names and same.labels(labels, choice, 5) is labels

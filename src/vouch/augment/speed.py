@@ -8,8 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 import torch
-from torchaudio.functional import resample
 
+from vouch.augment.resampling import resample, resampling_filters
 from vouch.base.errors import VouchError
 
 # A factor is taken as the nearest fraction with at most this denominator: 0.9 is 9/10.
@@ -39,6 +39,7 @@ class Speed:
             raise VouchError(f"factors of speed must be numbers from 0.5 to 2, not {list(factors)}")
         self.factors = [Fraction(factor).limit_denominator(LARGEST_DENOMINATOR) for factor in factors]
         self.as_speakers = as_speakers
+        self._filters = {factor: resampling_filters(1 / factor) for factor in self.factors if factor != 1}
         if len(set(self.factors)) < len(factors):
             raise VouchError(f"factors of speed must differ, not {list(factors)}")
 
@@ -88,6 +89,6 @@ class Speed:
         for factor, rows in zip(self.factors, groups, strict=True):
             if factor != 1 and len(rows):
                 taken = waves[rows, : math.ceil(samples * factor)]
-                changed = resample(taken, factor.numerator, factor.denominator)[:, :samples]
+                changed = resample(taken, 1 / factor, self._filters[factor].to(waves.device))[:, :samples]
                 played.index_copy_(0, rows, changed)
         return played
