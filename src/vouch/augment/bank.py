@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -43,10 +44,12 @@ class Bank:
         By kind.
     sample_rate : int
         In Hz.
+    digest : str
+        What identifies the recordings: the SHA-256 digest of names and samples, as `write_bank` computes it.
     """
 
-    def __init__(self, samples: torch.Tensor, places: Mapping[str, Places], sample_rate: int) -> None:
-        self.samples, self.places, self.sample_rate = samples, places, sample_rate
+    def __init__(self, samples: torch.Tensor, places: Mapping[str, Places], sample_rate: int, digest: str = "") -> None:
+        self.samples, self.places, self.sample_rate, self.digest = samples, places, sample_rate, digest
 
     def kind(self, name: str) -> Places:
         """Return where the recordings of a kind lie; `VouchError` naming the nearest when there are none."""
@@ -54,7 +57,7 @@ class Bank:
 
     def to(self, device: torch.device) -> Bank:
         """Return the bank with its samples on a device."""
-        return Bank(self.samples.to(device), self.places, self.sample_rate)
+        return Bank(self.samples.to(device), self.places, self.sample_rate, self.digest)
 
     def excerpts(self, first: torch.Tensor, length: torch.Tensor, offset: torch.Tensor, samples: int) -> torch.Tensor:
         """Cut an excerpt out of each of several recordings.
@@ -78,7 +81,10 @@ class Bank:
 
 
 def write_bank(
-    folder: str | Path, recordings: Mapping[str, Iterable[tuple[str, np.ndarray]]], sample_rate: int
+    folder: str | Path,
+    recordings: Mapping[str, Iterable[tuple[str, np.ndarray]]],
+    sample_rate: int,
+    made_from: str = "",
 ) -> None:
     """Pack recordings into a folder: of each file all is there, or nothing.
 
@@ -87,21 +93,42 @@ def write_bank(
     folder : str or Path
         Gets bank.raw, 16-bit samples in the order of the bytes of this machine, and bank.json.
     recordings : mapping of str to iterable
-        By kind: the name of each recording, and its samples, (samples,) float32 in [-1, 1]. They are taken one by one.
+        By kind: the name of each recording, and its samples, (samples,) float32 in [-1, 1]. They are taken one by one;
+        a kind without any is left out.
     sample_rate : int
         In Hz.
+    made_from : str
+        What `is_current` compares.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     index: dict[str, list[tuple[str, int]]] = {}
+    digest = hashlib.sha256(f"{sample_rate}\n".encode())
     (folder / INDEX).unlink(missing_ok=True)
     with atomic_write(folder / SAMPLES, "wb") as file:
         for kind, each in recordings.items():
-            index[kind] = []
             for name, samples in each:
-                file.write(np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16).tobytes())
-                index[kind].append((name, len(samples)))
-    write_text(folder / INDEX, json.dumps({"sample_rate": sample_rate, "recordings": index}, indent=1))
+                packed = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16).tobytes()
+                digest.update(f"{kind} {len(samples)} {name}\n".encode(errors="surrogateescape"))
+                digest.update(packed)
+                file.write(packed)
+                index.setdefault(kind, []).append((name, len(samples)))
+    content = {
+        "sample_rate": sample_rate,
+        "digest": digest.hexdigest(),
+        "made_from": made_from,
+        "recordings": index,
+    }
+    write_text(folder / INDEX, json.dumps(content, indent=1) + "\n")
+
+
+def is_current(folder: str | Path, made_from: str) -> bool:
+    """Return whether a folder holds the bank that was made from this, see `write_bank`."""
+    folder = Path(folder)
+    if not (folder / INDEX).exists() or not (folder / SAMPLES).exists():
+        return False
+    index = read_json(folder / INDEX)
+    return isinstance(index, Mapping) and index.get("made_from") == made_from
 
 
 def read_bank(folder: str | Path, sample_rate: int) -> Bank:
@@ -120,7 +147,7 @@ def read_bank(folder: str | Path, sample_rate: int) -> Bank:
     first = 0
     try:
         assert isinstance(index, Mapping)
-        rate = index["sample_rate"]
+        rate, digest = index["sample_rate"], str(index["digest"])
         for kind, entries in index["recordings"].items():
             length = np.array([count for _, count in entries], np.int64)
             places[kind] = Places([str(name) for name, _ in entries], first + np.cumsum(length) - length, length)
@@ -135,4 +162,4 @@ def read_bank(folder: str | Path, sample_rate: int) -> Bank:
     if rate != sample_rate:
         raise VouchError(f"{folder}: the bank is of {rate} Hz, the speech of {sample_rate} Hz; run stage 2 again")
     # Copy on write: torch knows no memory that may not be written to.
-    return Bank(torch.from_numpy(np.memmap(folder / SAMPLES, np.int16, "c")), places, rate)
+    return Bank(torch.from_numpy(np.memmap(folder / SAMPLES, np.int16, "c")), places, rate, digest)
