@@ -11,6 +11,7 @@ import torch
 from vouch.augment import EFFECTS, FROM_BANK
 from vouch.augment.bank import Bank, Places, read_bank, write_bank
 from vouch.augment.base import as_tensors, run
+from vouch.augment.draws import draw_different
 from vouch.augment.specaugment import SpecAugment
 from vouch.augment.tree import build_tree
 from vouch.base.errors import VouchError
@@ -146,6 +147,105 @@ def test_rooms(bank, keep_delay):
         np.testing.assert_allclose(found[row], expected, atol=1e-3 * np.abs(expected).max())
 
 
+def test_ratios_of_a_list_are_drawn_equally_often(bank):
+    effect = build("add_noise", bank, snrs=[15, 10, 8, 5], files=(2, 2), from_start=True)
+    drawn, _ = both(effect, speech(5000, 10))
+    values, counts = np.unique(drawn["snr"], return_counts=True)
+    assert values.tolist() == [5, 8, 10, 15]
+    assert (np.abs(counts - 2500) < 4 * np.sqrt(10_000 * 3 / 16)).all()
+    assert not drawn["offset"].any()
+    for name in ("add_noise", "add_foreground"):
+        with pytest.raises(VouchError, match=f"{name} takes snr .* or snrs .*, not both"):
+            build(name, bank, snr=[0, 1], snrs=[3])
+        with pytest.raises(VouchError, match=f"snrs of {name} must be numbers from -200 to 200"):
+            build(name, bank, snrs=[3, 300])
+
+
+@pytest.mark.parametrize(("count", "known"), [(1, 5), (3, 4), (7, 9), (4, 4)])
+def test_different_recordings_are_drawn_evenly(count, known):
+    drawn = draw_different(np.random.default_rng(3), 6000, count, known)
+    assert all(len(set(row)) == count for row in drawn.tolist())
+    for column in drawn.T:
+        often = np.bincount(column, minlength=known)
+        assert len(often) == known and (np.abs(often - 6000 / known) < 5 * np.sqrt(6000 / known)).all()
+
+
+def source_of(drawn_first, kind, bank, among):
+    """Recording of the bank, as it was given, that holds a sample; and the place of the sample in it."""
+    places = bank.kind(kind)
+    (number,) = np.flatnonzero((places.first <= drawn_first) & (drawn_first < places.first + places.length))
+    return among[kind][number][1].astype(np.float64), drawn_first - places.first[number]
+
+
+@pytest.mark.parametrize("interval", [0.0, 0.05, 1.0])
+def test_noises_in_the_foreground(bank, interval):
+    """Recomputed as a chain of whole recordings and pauses, cut at the end."""
+    effect = build("add_foreground", bank, snrs=[15, 10, 5, 0], interval=interval)
+    waves, among = speech(), recordings()
+    drawn, found = both(effect, waves)
+    several = 0
+    for row, wave in enumerate(waves.astype(np.float64)):
+        chain, ratios = np.zeros(0), []
+        for first, snr in zip(drawn["first"][row], drawn["snr"][row], strict=True):
+            recording, place = source_of(first, "noise", bank, among)
+            assert place == 0 and snr in (0, 5, 10, 15)
+            if len(chain) >= SAMPLES:
+                break
+            gain = np.sqrt(np.mean(wave**2) / np.mean(recording**2) / 10 ** (snr / 10))
+            if len(chain) + len(recording) <= SAMPLES:  # a whole one has its ratio
+                part = slice(len(chain), len(chain) + len(recording))
+                added = found[row, part] - wave[part]
+                measured = 10 * np.log10(np.mean(wave**2) / np.mean(added**2))
+                # One sample is known to a step of 16 bits alone.
+                ratios.append((measured, snr) if len(recording) > 1 else (snr, snr))
+            chain = np.concatenate([chain, gain * recording, np.zeros(round(interval * RATE))])
+        several += len(ratios) > 1
+        np.testing.assert_allclose(*np.array(ratios).reshape(-1, 2).T, atol=0.1)
+        assert len(chain) >= SAMPLES
+        np.testing.assert_allclose(found[row], wave + chain[:SAMPLES], atol=2e-3 * np.abs(chain).max())
+    assert several or interval == 1.0
+
+
+def test_noise_beside_speech_of_unit_level(bank):
+    """Each piece is brought to a root mean square of 1 of its own; together they cover the speech."""
+    effect = build("add_unit_noise", bank, kind=["noise", "speech"], snr=[5, 20])
+    waves, among = speech(40), recordings()
+    waves[11] = 0
+    drawn, found = both(effect, waves)
+    assert not found[11].any()
+    kinds, counts = set(), []
+    for row in np.delete(np.arange(40), 11):
+        noise = np.zeros(0)
+        for first, length in zip(drawn["first"][row], drawn["length"][row], strict=True):
+            if len(noise) == SAMPLES:
+                assert length == 0
+                continue
+            kind = "speech" if first >= bank.kind("speech").first[0] else "noise"
+            recording, place = source_of(first, kind, bank, among)
+            kinds.add(kind)
+            left = SAMPLES - len(noise)
+            assert length == min(left, len(recording)) and (place == 0 or len(recording) > left)
+            piece = recording[place : place + length]
+            noise = np.concatenate([noise, piece / np.sqrt(np.mean(piece**2))])
+            counts.append(len(piece))
+        assert len(noise) == SAMPLES
+        wave, snr = waves[row].astype(np.float64), drawn["snr"][row]
+        unit = wave / np.sqrt(np.mean(wave**2))
+        expected = unit + 10 ** (-snr / 20) * noise
+        assert 10 * np.log10(1 / np.mean((found[row] - unit) ** 2)) == pytest.approx(snr, abs=0.1)
+        # Pieces of a single sample, known to a step of 16 bits, are 1 or -1 all the same.
+        np.testing.assert_allclose(found[row], expected, atol=3e-3)
+    assert kinds == {"noise", "speech"} and {1, 500} <= set(counts)
+    with pytest.raises(VouchError, match="names no kind"):
+        build("add_unit_noise", bank, kind=[])
+
+
+def test_peaks(bank):
+    _, found = both(build("normalize_peak", bank), speech())
+    largest = np.abs(speech()).max(axis=1, keepdims=True)
+    np.testing.assert_allclose(found, speech() / (largest + 1e-4), rtol=1e-5)
+
+
 def test_gain(bank):
     drawn, found = both(build("gain", bank, db=(-20, 6)), speech())
     np.testing.assert_allclose(found, speech() * 10 ** (drawn["db"] / 20)[:, None], rtol=1e-5)
@@ -279,10 +379,20 @@ def test_a_bank_of_a_folder(tmp_path, bank):
         for first, length, (_, samples) in zip(places.first, places.length, each, strict=True):
             assert length == len(samples)
             np.testing.assert_allclose(bank.samples[first : first + length].numpy() / 32768, samples, atol=1 / 65000)
+        expected = [np.mean(samples.astype(np.float64) ** 2) for _, samples in each]
+        np.testing.assert_allclose(places.power, expected, rtol=1e-3)
+    both_kinds = bank.kind("noise", "speech")
+    assert both_kinds.first.tolist() == [*bank.kind("noise").first, *bank.kind("speech").first]
+    assert len(both_kinds.names) == len(both_kinds.length) == len(both_kinds.power) == 14
     with pytest.raises(VouchError, match=r"'nois'.*did you mean 'noise'"):
         bank.kind("nois")
     with pytest.raises(VouchError, match="up to 6 recordings of 'noise' at once, the bank has 5"):
         build("add_noise", bank, files=(1, 6))
+    for name in ("add_foreground", "add_unit_noise"):
+        clicks = Places(["click.wav"], np.array([0]), np.array([150]), np.ones(1))
+        options = {"interval": 0.0} if name == "add_foreground" else {}
+        with pytest.raises(VouchError, match=r"click\.wav, last 0\.0094 s in the mean"):
+            build(name, Bank(torch.ones(150, dtype=torch.int16), {"noise": clicks}, RATE), **options)
     with pytest.raises(VouchError, match="no bank of noises and rooms; run stage 2"):
         read_bank(tmp_path / "gone", RATE)
     write_bank(tmp_path / "empty", {"noise": []}, RATE)
@@ -297,7 +407,7 @@ def test_a_bank_of_a_folder(tmp_path, bank):
 
 
 def test_excerpts_begin_again():
-    places = Places(["a", "b"], np.array([0, 4]), np.array([4, 6]))
+    places = Places(["a", "b"], np.array([0, 4]), np.array([4, 6]), np.ones(2))
     bank = Bank(torch.arange(10, dtype=torch.int16), {"x": places}, RATE)
     found = bank.excerpts(torch.tensor([[0, 4]]), torch.tensor([[4, 6]]), torch.tensor([[2, 5]]), 7) * 32768
     assert found.tolist() == [[[2, 3, 0, 1, 2, 3, 0], [9, 4, 5, 6, 7, 8, 9]]]

@@ -10,11 +10,11 @@ import torch
 
 from vouch.augment.bank import Bank
 from vouch.augment.base import Effect
-from vouch.augment.draws import check_count, check_range
+from vouch.augment.draws import Ratios, check_count, draw_different
 from vouch.augment.noise import noise_gain
 from vouch.base.errors import VouchError
 
-MOST_DB, MOST_FILES = 200.0, 100
+MOST_FILES = 100
 
 
 class AddNoise(Effect):
@@ -30,15 +30,20 @@ class AddNoise(Effect):
         Kind of the recordings in the bank.
     files : sequence of int
         Least and greatest number of different recordings, from 1 to 100; the number is drawn uniformly.
-    snr : sequence of float
-        Limits of the signal-to-noise ratio of each in dB, from -200 to 200; the ratio is drawn uniformly.
+    snr : sequence of float, optional
+        Limits of the signal-to-noise ratio of each in dB, from -200 to 200; the ratio is drawn uniformly. By default 0
+        to 15.
+    snrs : sequence of float, optional
+        Instead of limits, ratios of which each is drawn as often as the others.
+    from_start : bool
+        Whether a recording always begins with its first sample, as in Kaldi's recipes; otherwise anywhere.
     power_floor : float
         f; voxceleb_trainer has 1e-4, which is not small beside quiet speech.
 
     Raises
     ------
     VouchError
-        The bank does not have so many recordings of this kind, or a pair does not rise.
+        The bank does not have so many recordings of this kind, a pair does not rise, or both snr and snrs are given.
     """
 
     tiny: ClassVar = {"kind": "noise", "files": [1, 2], "snr": [0, 15]}
@@ -48,13 +53,15 @@ class AddNoise(Effect):
         bank: Bank,
         kind: str = "noise",
         files: Sequence[int] = (1, 1),
-        snr: Sequence[float] = (0.0, 15.0),
+        snr: Sequence[float] | None = None,
+        snrs: Sequence[float] | None = None,
+        from_start: bool = False,
         power_floor: float = 0.0,
     ) -> None:
         self.bank, self.places = bank, bank.kind(kind)
         self.files = check_count("files of add_noise", files, MOST_FILES)
-        self.snr = check_range("snr of add_noise", snr, -MOST_DB, MOST_DB)
-        self.power_floor = power_floor
+        self.ratios = Ratios("add_noise", snr, snrs)
+        self.from_start, self.power_floor = from_start, power_floor
         if not 0 <= power_floor < 1:
             raise VouchError(f"power_floor of add_noise must be from 0 to below 1, not {power_floor}")
         if self.files[1] > len(self.places.names):
@@ -66,16 +73,15 @@ class AddNoise(Effect):
     def draw(self, rng: np.random.Generator, rows: int, samples: int) -> dict[str, np.ndarray]:
         most, known = self.files[1], len(self.places.names)
         count = rng.integers(self.files[0], most + 1, rows)
-        # Different ones: the first of a shuffled list.
-        which = np.argsort(rng.random((rows, known)), axis=1)[:, :most]
+        which = draw_different(rng, rows, most, known)
         length = self.places.length[which]
         # What is longer than the speech is not wrapped around its end.
-        latest = np.where(length > samples, length - samples, length - 1)
+        latest = np.zeros_like(length) if self.from_start else np.where(length > samples, length - samples, length - 1)
         return {
             "first": self.places.first[which],
             "length": length,
-            "offset": (rng.random((rows, most)) * (latest + 1)).astype(np.int64),
-            "snr": rng.uniform(*self.snr, (rows, most)),
+            "offset": rng.integers(0, latest, endpoint=True),
+            "snr": self.ratios.draw(rng, (rows, most)),
             "is_used": np.arange(most) < count[:, None],
         }
 

@@ -26,11 +26,14 @@ class Places(NamedTuple):
         File of each recording.
     first, length : (recordings,) int64
         Position of its first sample, and number of samples.
+    power : (recordings,) float64
+        Mean square of its samples, which are in [-1, 1].
     """
 
     names: list[str]
     first: np.ndarray
     length: np.ndarray
+    power: np.ndarray
 
 
 class Bank:
@@ -51,13 +54,38 @@ class Bank:
     def __init__(self, samples: torch.Tensor, places: Mapping[str, Places], sample_rate: int, digest: str = "") -> None:
         self.samples, self.places, self.sample_rate, self.digest = samples, places, sample_rate, digest
 
-    def kind(self, name: str) -> Places:
-        """Return where the recordings of a kind lie; `VouchError` naming the nearest when there are none."""
-        return pick(dict(self.places), name, "kind of recordings in the bank")
+    def kind(self, name: str, *others: str) -> Places:
+        """Return where the recordings of one or several kinds lie; `VouchError` naming the nearest of a missing one."""
+        found = [pick(dict(self.places), each, "kind of recordings in the bank") for each in (name, *others)]
+        names = [each for places in found for each in places.names]
+        return Places(names, *(np.concatenate(parts) for parts in list(zip(*found, strict=True))[1:]))
 
     def to(self, device: torch.device) -> Bank:
         """Return the bank with its samples on a device."""
         return Bank(self.samples.to(device), self.places, self.sample_rate, self.digest)
+
+    def lay(self, first: torch.Tensor, length: torch.Tensor, start: torch.Tensor, samples: int) -> torch.Tensor:
+        """Lay pieces of recordings one behind another, with silence where there is none.
+
+        Parameters
+        ----------
+        first, length : (rows, pieces) int64
+            Position of the first sample of each piece, and number of samples.
+        start : (rows, pieces) int64
+            Sample at which a piece begins in what comes out: 0 for the first, behind the end of the one before for the
+            others.
+        samples : int
+            Length of what comes out, where pieces that are longer are cut.
+
+        Returns
+        -------
+        (rows, samples) float32 in [-1, 1]
+        """
+        piece = piece_at(start, samples)
+        inside = torch.arange(samples, device=start.device) - start.gather(1, piece)
+        is_covered = inside < length.gather(1, piece)
+        positions = first.gather(1, piece) + inside * is_covered
+        return torch.where(is_covered, self.samples[positions], 0).float() / 32768
 
     def excerpts(self, first: torch.Tensor, length: torch.Tensor, offset: torch.Tensor, samples: int) -> torch.Tensor:
         """Cut an excerpt out of each of several recordings.
@@ -78,6 +106,12 @@ class Bank:
         step = torch.arange(samples, device=self.samples.device)
         positions = first[..., None] + (offset[..., None] + step) % length[..., None]
         return self.samples[positions].float() / 32768
+
+
+def piece_at(start: torch.Tensor, samples: int) -> torch.Tensor:
+    """Return which piece each sample belongs to, (rows, samples) int64, of those that start at (rows, pieces) int64."""
+    time = torch.arange(samples, device=start.device).expand(len(start), samples)
+    return torch.searchsorted(start.contiguous(), time.contiguous(), right=True) - 1
 
 
 def write_bank(
@@ -102,17 +136,18 @@ def write_bank(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    index: dict[str, list[tuple[str, int]]] = {}
+    index: dict[str, list[tuple[str, int, float]]] = {}
     digest = hashlib.sha256(f"{sample_rate}\n".encode())
     (folder / INDEX).unlink(missing_ok=True)
     with atomic_write(folder / SAMPLES, "wb") as file:
         for kind, each in recordings.items():
             for name, samples in each:
-                packed = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16).tobytes()
+                codes = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
+                power = float(np.square(codes / 32768).mean()) if len(codes) else 0.0
                 digest.update(f"{kind} {len(samples)} {name}\n".encode(errors="surrogateescape"))
-                digest.update(packed)
-                file.write(packed)
-                index.setdefault(kind, []).append((name, len(samples)))
+                digest.update(codes.tobytes())
+                file.write(codes.tobytes())
+                index.setdefault(kind, []).append((name, len(codes), power))
     content = {
         "sample_rate": sample_rate,
         "digest": digest.hexdigest(),
@@ -149,8 +184,10 @@ def read_bank(folder: str | Path, sample_rate: int) -> Bank:
         assert isinstance(index, Mapping)
         rate, digest = index["sample_rate"], str(index["digest"])
         for kind, entries in index["recordings"].items():
-            length = np.array([count for _, count in entries], np.int64)
-            places[kind] = Places([str(name) for name, _ in entries], first + np.cumsum(length) - length, length)
+            names = [str(name) for name, _, _ in entries]
+            length = np.array([count for _, count, _ in entries], np.int64)
+            power = np.array([power for _, _, power in entries], np.float64)
+            places[kind] = Places(names, first + np.cumsum(length) - length, length, power)
             first += int(length.sum())
         size = (folder / SAMPLES).stat().st_size
     except (AssertionError, AttributeError, KeyError, OSError, TypeError, ValueError):

@@ -72,8 +72,8 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         if self.when not in (ONLINE, OFFLINE):
             raise VouchError(f"when of an augmentation must be {ONLINE} or {OFFLINE}, not {self.when}")
-        imagined = {kind: Places([""] * _IMAGINED, *np.ones((2, _IMAGINED), np.int64)) for kind in self.kinds}
-        self.build(Bank(torch.zeros(2, dtype=torch.int16), imagined, 16000), 16000)
+        places = Places([""] * _IMAGINED, *np.full((3, _IMAGINED), 16000))
+        self.build(Bank(torch.zeros(16000, dtype=torch.int16), dict.fromkeys(self.kinds, places), 16000), 16000)
         if self.when == OFFLINE and self.waveform != NONE:
             names = self.branches
             if not 1 <= self.copies <= len(names):

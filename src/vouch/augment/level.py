@@ -1,4 +1,4 @@
-"""Gain and clipping: recordings that are too quiet, too loud, or beyond what the converter takes."""
+"""Gain, clipping and peak normalisation: recordings too quiet, too loud, or beyond what the converter takes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from vouch.augment.base import Effect
 from vouch.augment.draws import check_range
+from vouch.base.errors import VouchError
 
 
 class Gain(Effect):
@@ -63,3 +64,31 @@ class Clip(Effect):
     def apply(self, waves: torch.Tensor, drawn: Mapping[str, torch.Tensor]) -> torch.Tensor:
         limit = drawn["share"][:, None] * waves.abs().amax(dim=1, keepdim=True)
         return waves.clamp(-limit, limit)
+
+
+class NormalizePeak(Effect):
+    """Divides by the largest magnitude, to which a floor is added: x / (max |x| + f).
+
+    WeSpeaker does so after it has added noise or a room.
+
+    Parameters
+    ----------
+    floor : float
+        f, above 0 and at most 1; WeSpeaker has 1e-4.
+
+    Raises
+    ------
+    VouchError
+        The floor is out of range.
+    """
+
+    def __init__(self, floor: float = 1e-4) -> None:
+        if not 0 < floor <= 1:
+            raise VouchError(f"floor of normalize_peak must be above 0 and at most 1, not {floor}")
+        self.floor = floor
+
+    def draw(self, rng: np.random.Generator, rows: int, samples: int) -> dict[str, np.ndarray]:
+        return {}
+
+    def apply(self, waves: torch.Tensor, drawn: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return waves / (waves.abs().amax(dim=1, keepdim=True) + self.floor)
