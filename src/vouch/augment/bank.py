@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from vouch.audio.pcm16 import to_pcm16
 from vouch.base.errors import VouchError, pick
 from vouch.base.files import atomic_write, read_json, write_text
 
@@ -142,7 +143,7 @@ def write_bank(
     with atomic_write(folder / SAMPLES, "wb") as file:
         for kind, each in recordings.items():
             for name, samples in each:
-                codes = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
+                codes = to_pcm16(samples)
                 power = float(np.square(codes / 32768).mean()) if len(codes) else 0.0
                 digest.update(f"{kind} {len(samples)} {name}\n".encode(errors="surrogateescape"))
                 digest.update(codes.tobytes())

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from vouch.audio.loudness import SILENCE_LEVEL, measure_loudness
+from vouch.audio.pcm16 import Place, find_place, read_place, to_pcm16
 from vouch.audio.reading import count_samples, read_span
 from vouch.base.channels import MEAN
 from vouch.base.errors import VouchError
@@ -71,6 +72,8 @@ class WaveStore:
         self._data, self._rate, self._channel = data, sample_rate, channel
         self.failed: dict[str, str] = {}
         self.lengths = np.fromiter(self._read_lengths(), np.int64, len(self.utterances))
+        # A `Place` in each row, once it was looked for; its position is then -1 if there is none.
+        self._places = np.zeros((len(self.utterances), len(Place._fields)), np.int64)
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -104,6 +107,19 @@ class WaveStore:
                 first = max(0, len(whole) - len(out))
             samples = np.take(whole, np.arange(first, first + len(out)), mode="wrap")
         out[:] = samples
+
+    def crop16(self, index: int, first: int, out: np.ndarray) -> None:
+        """Fill `out`, (samples,) contiguous int16, with what `crop` gives, times 32768, rounded and clipped.
+
+        From 16-bit mono wav files with the right sampling rate, also within archives, the samples are read straight
+        into `out`; where they lie is found at the first crop.
+        """
+        begin, _ = self._bounds(index)
+        if first + len(out) <= self.lengths[index] and self._read_placed(index, begin + first, out):
+            return
+        samples = np.empty(len(out), np.float32)
+        self.crop(index, first, samples)
+        out[:] = to_pcm16(samples)
 
     def find_silent(self, whole: bool = False) -> np.ndarray:
         """Return which utterances are silent, see `vouch.audio.loudness`, as (utterances,) bool.
@@ -151,6 +167,21 @@ class WaveStore:
             return read_span(self._rxfilename(index), first, last, self._rate, self._channel)
         except VouchError as error:
             raise self._named(index, error) from None
+
+    def _read_placed(self, index: int, first: int, out: np.ndarray) -> bool:
+        """Fill `out` from sample `first` of the recording on, without decoding; return whether that was possible."""
+        position, *rest = self._places[index].tolist()
+        if not position:
+            found = find_place(self._rxfilename(index), self._rate) if self._channel in (MEAN, 0) else None
+            position, *rest = found or (-1, 0, 0, 0)
+            self._places[index] = position, *rest
+        if position < 0:
+            return False
+        is_read = read_place(self._rxfilename(index), Place(position, *rest), first, out)
+        if not is_read:
+            # The file may have changed.
+            self._places[index] = 0
+        return is_read
 
     def _rxfilename(self, index: int) -> str:
         return self._data.wav_scp[self._data.segments[self.utterances[index]].recording]
