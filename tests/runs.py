@@ -11,6 +11,7 @@ import torch
 from vouch.features.config import FrontEndConfig
 from vouch.training.config import Config
 from vouch.training.data import TrainingSet
+from vouch.training.experiment import open_bank, stored_front_end
 from vouch.training.finetune import Start
 from vouch.training.loop import train
 from vouch.training.record import Callbacks, Record
@@ -39,10 +40,11 @@ def make_run(
     start: Start | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int, int, float], None] = lambda *values: None,
+    bank: Path | None = None,
 ) -> Run:
     """Set up a training of two data directories, on the CPU."""
     lines: list[str] = []
-    data = TrainingSet(train, feature=feature)
+    data = TrainingSet(train, feature=stored_front_end(config, feature))
     trials = None if valid is None else ValidationSet(valid, feature)
-    training = set_up(config, data, trials, feature, start, torch.device("cpu"))
+    training = set_up(config, data, trials, feature, start, torch.device("cpu"), open_bank(config, bank, feature))
     return Run(training, Record(training, exp, "f", Callbacks(lines.append, progress, should_stop)), lines)

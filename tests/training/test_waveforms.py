@@ -9,13 +9,13 @@ import soundfile
 import torch
 from corpus import RATE, TINY, write_all_trials
 from runs import make_run
+from sirens import write_sirens
 
 from vouch.base.errors import VouchError
 from vouch.encoder import load_encoder
 from vouch.evaluation.metrics import equal_error_rate
 from vouch.extraction.embed import embed_matrices
 from vouch.features.config import FrontEndConfig
-from vouch.kaldi.datadirs.datadir import write_data_dir
 from vouch.kaldi.lists.trials import read_trials
 from vouch.models import MODELS
 from vouch.training.config import resolve_config
@@ -26,24 +26,6 @@ from vouch.training.validation import ValidationSet
 
 WAVEFORM_MODELS = [name for name in MODELS if MODELS[name].input_kind == "waveform"]
 SHORT = {"epochs": 20, "batch_size": 6, "crop_seconds": 0.25, "learning_rate": 0.01}
-# Hz. The networks take out what stays the same over time, so the speakers of these sets are sirens.
-TONES = [(400, 1500), (800, 3000), (1500, 6000)]
-
-
-def write_sirens(path, utterances):
-    """Write a data directory of three speakers, each of whom goes to and fro between two tones of his own."""
-    utt2dur, utt2spk = {}, {}
-    folder = path.with_name(f"{path.name}.wavs")
-    folder.mkdir(parents=True)
-    for speaker, tones in enumerate(TONES):
-        for utterance in utterances:
-            name, rng = f"s{speaker}-{utterance:02d}", np.random.default_rng((9, speaker, utterance))
-            time = np.arange(5000 + 300 * (utterance % 4)) / RATE
-            low, high = (np.sin(2 * np.pi * tone * time + rng.uniform(0, 6)) for tone in tones)
-            samples = np.where(np.sin(2 * np.pi * (15 * time + rng.random())) > 0, low, high)
-            soundfile.write(folder / f"{name}.wav", 0.3 * samples + 0.03 * rng.standard_normal(len(time)), RATE)
-            utt2dur[name], utt2spk[name] = time[-1], f"s{speaker}"
-    write_data_dir(path, {name: str(folder / f"{name}.wav") for name in utt2spk}, utt2spk, utt2dur)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +149,7 @@ def test_damage_that_a_crop_meets_is_replaced_by_the_next_recording_of_the_speak
     )
     data, rng = run.training.data, np.random.default_rng(0)
     row = [data.name(index) for index in range(len(data.labels))].index("s1-03")
-    many = data.gather(np.full(20, row), 4000, rng).inputs.numpy()
+    many = data.gather(np.full(20, row), 4000, rng).inputs.numpy() / 32768
     expected = soundfile.read(tmp_path / "train.wavs/s1-04.wav", dtype="float32")[0][:4000]
     replaced = [np.array_equal(crop, expected) for crop in many]
     assert 1 <= sum(replaced) < 20

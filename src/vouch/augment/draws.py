@@ -15,7 +15,7 @@ USUAL_SNR = (0.0, 15.0)
 LEAST_MEAN_SECONDS = 0.01
 
 
-def check_range(what: str, values: Sequence[float], least: float, most: float) -> tuple[float, float]:
+def check_range(what: str, values: Sequence[float] | float, least: float, most: float) -> tuple[float, float]:
     """Return a pair of limits between which something is drawn uniformly.
 
     Raises

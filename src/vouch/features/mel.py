@@ -55,7 +55,8 @@ class BandSums(nn.Module):
 
     def forward(self, spectrum: torch.Tensor) -> torch.Tensor:
         """`(..., points) float32 -> (..., bands) float32`."""
-        if torch.is_autocast_enabled(spectrum.device.type):
+        kind = spectrum.device.type
+        if torch.amp.autocast_mode.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
             # Under autocast the products would have only three digits.
             with torch.autocast(spectrum.device.type, enabled=False):
                 return self._sums(spectrum)

@@ -73,11 +73,10 @@ class Experiment:
         self.folder, self.config, self.feature, self.start = folder, config, feature, start
         self.bank = open_bank(config, bank, feature)
         options = config.train
-        stored = feature
-        if config.reads_waveforms:
-            if feature is None:
-                raise VouchError(f"{train}: features of the augmented recordings need the front end; run stage 1")
-            stored = FrontEndConfig("waveform", {"sample_rate": feature.sample_rate}, feature.channel)
+        try:
+            stored = stored_front_end(config, feature)
+        except VouchError as error:
+            raise VouchError(f"{train}: {error}") from None
         self.data = TrainingSet(train, options.data_ratio, options.min_speaker_seconds, stored)
         self.valid = None if valid is None else ValidationSet(valid, feature)
         if start is not None:
@@ -165,6 +164,21 @@ class Experiment:
         if self.bank is not None:
             told["bank"] = {"digest": self.bank.digest}
         return told
+
+
+def stored_front_end(config: Config, feature: FrontEndConfig | None) -> FrontEndConfig | None:
+    """Return the front end of what training reads: "waveform" where it computes the features itself.
+
+    Raises
+    ------
+    VouchError
+        Features are to be computed, and their front end is not known.
+    """
+    if not config.reads_waveforms:
+        return feature
+    if feature is None:
+        raise VouchError("features of augmented recordings need a front end; run stage 1")
+    return FrontEndConfig("waveform", {"sample_rate": feature.sample_rate}, feature.channel)
 
 
 def open_bank(config: Config, folder: Path | None, feature: FrontEndConfig | None) -> Bank | None:
