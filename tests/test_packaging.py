@@ -30,6 +30,8 @@ INSTALLED = {Requirement(line).name.lower(): Requirement(line) for line in PROJE
 COMPARED = {
     Requirement(line).name.lower(): Requirement(line) for line in PROJECT["optional-dependencies"]["comparisons"]
 }
+# What one function imports, which says so where it is missing.
+OPTIONAL = {Requirement(line).name.lower() for line in PROJECT["optional-dependencies"]["rooms"]}
 
 
 def test_each_pin_lies_in_its_range():
@@ -48,12 +50,14 @@ def test_the_library_imports_what_is_installed_and_nothing_else():
         tree = ast.parse(path.read_text())
         tests = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
         of_types = {id(inner) for test in tests if "TYPE_CHECKING" in ast.unparse(test.test) for inner in test.body}
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        inside = {id(inner) for function in functions for inner in ast.walk(function)}
         for node in ast.walk(tree):
             if id(node) in of_types:
                 continue  # only mypy gets there
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            for top in {name.split(".")[0] for name in names}:
+            for top in {name.split(".")[0] for name in names} - (OPTIONAL if id(node) in inside else set()):
                 assert top in modules | {"vouch"} | set(sys.stdlib_module_names), f"{path} imports {top}"
 
 

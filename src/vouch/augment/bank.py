@@ -139,7 +139,6 @@ def write_bank(
     folder.mkdir(parents=True, exist_ok=True)
     index: dict[str, list[tuple[str, int, float]]] = {}
     digest = hashlib.sha256(f"{sample_rate}\n".encode())
-    (folder / INDEX).unlink(missing_ok=True)
     with atomic_write(folder / SAMPLES, "wb") as file:
         for kind, each in recordings.items():
             for name, samples in each:
@@ -149,6 +148,8 @@ def write_bank(
                 digest.update(codes.tobytes())
                 file.write(codes.tobytes())
                 index.setdefault(kind, []).append((name, len(codes), power))
+        # An old index must not stand beside new samples; a bank that cannot be made leaves the old one.
+        (folder / INDEX).unlink(missing_ok=True)
     content = {
         "sample_rate": sample_rate,
         "digest": digest.hexdigest(),
