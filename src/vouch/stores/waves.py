@@ -12,6 +12,7 @@ import numpy as np
 from vouch.audio.loudness import SILENCE_LEVEL, measure_loudness
 from vouch.audio.pcm16 import Place, find_place, read_place, to_pcm16
 from vouch.audio.reading import count_samples, read_span
+from vouch.audio.seeking import MPEG4_SUFFIXES, read_seeking
 from vouch.base.channels import MEAN
 from vouch.base.errors import VouchError
 from vouch.base.failures import MAX_FAILED, describe_failures
@@ -112,11 +113,13 @@ class WaveStore:
         """Fill `out`, (samples,) contiguous int16, with what `crop` gives, times 32768, rounded and clipped.
 
         From 16-bit mono wav files with the right sampling rate, also within archives, the samples are read straight
-        into `out`; where they lie is found at the first crop.
+        into `out`; where they lie is found at the first crop. Of m4a files, only the samples are decoded where PyAV is
+        installed; about noise in these, see `vouch.audio.seeking.read_seeking`.
         """
-        begin, _ = self._bounds(index)
-        if first + len(out) <= self.lengths[index] and self._read_placed(index, begin + first, out):
-            return
+        if first + len(out) <= self.lengths[index]:
+            position = self._bounds(index)[0] + first
+            if self._read_placed(index, position, out) or self._read_seeking(index, position, out):
+                return
         samples = np.empty(len(out), np.float32)
         self.crop(index, first, samples)
         out[:] = to_pcm16(samples)
@@ -182,6 +185,16 @@ class WaveStore:
             # The file may have changed.
             self._places[index] = 0
         return is_read
+
+    def _read_seeking(self, index: int, first: int, out: np.ndarray) -> bool:
+        """Fill `out` from sample `first` of an m4a file on; return whether that was possible."""
+        rxfilename = self._rxfilename(index)
+        if not rxfilename.lower().endswith(MPEG4_SUFFIXES):
+            return False
+        samples = read_seeking(rxfilename, first, len(out), self._rate, self._channel)
+        if samples is not None:
+            out[:] = samples
+        return samples is not None
 
     def _rxfilename(self, index: int) -> str:
         return self._data.wav_scp[self._data.segments[self.utterances[index]].recording]
