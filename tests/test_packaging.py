@@ -30,8 +30,10 @@ INSTALLED = {Requirement(line).name.lower(): Requirement(line) for line in PROJE
 COMPARED = {
     Requirement(line).name.lower(): Requirement(line) for line in PROJECT["optional-dependencies"]["comparisons"]
 }
-# What one function imports, which says so where it is missing.
-OPTIONAL = {Requirement(line).name.lower() for line in PROJECT["optional-dependencies"]["rooms"]}
+# What one function imports, which says so where it is missing, or does without.
+OPTIONAL = {
+    Requirement(line).name.lower() for extra in ("rooms", "m4a") for line in PROJECT["optional-dependencies"][extra]
+}
 
 
 def test_each_pin_lies_in_its_range():
