@@ -19,6 +19,7 @@ from vouch.models.config import NetworkConfig
 from vouch.training.config import resolve_config
 from vouch.training.data import Batch, TrainingSet, prefetch
 from vouch.training.experiment import Experiment
+from vouch.training.finetune import load_start
 from vouch.training.input import TrainingInput, samples_for
 from vouch.training.loop import Interrupted
 
@@ -241,3 +242,27 @@ def test_waveform_networks_are_augmented_too(sets, bank, tmp_path):
     made = make_run(config, sets / "train", None, tmp_path / "exp", WAVES, bank=bank)
     made()
     assert made.lines[-1].endswith("final.pt: the encoder of epoch 1")
+
+
+def test_fine_tuning_keeps_the_rows_of_the_speakers_themselves(sets, tmp_path):
+    speeds = {"speed": {"factors": [0.9, 1.0, 1.1], "as_speakers": True}}
+    make_run(config_of(speeds), sets / "train", None, tmp_path / "exp", FBANK)()
+    last = tmp_path / "exp/checkpoints/last.pt"
+    start = load_start(last)
+    assert [start.speakers[row] for row in (0, 3, 8)] == ["sp0.9-s0", "s0", "sp1.1-s2"]
+    tuned = make_run(config_of({"waveform": {"gain": {}}}), sets / "train", None, tmp_path / "tuned", FBANK, start)
+    assert tuned.training.started_from.endswith("the loss keeps its rows for 3 of 3 speakers")
+    name, rows = next((name, value) for name, value in start.loss.items() if len(value) == 9)
+    assert torch.equal(tuned.training.state.loss.state_dict()[name], rows[3:6])
+
+
+def test_losses_that_compare_utterances_of_a_speaker_find_them_at_every_speed(sets, bank, tmp_path):
+    recipe = {"model": XVECTOR, "loss": "ge2e", "train": {"epochs": 1, "batch_size": 6, "crop_seconds": 0.3}}
+    config = resolve_config({**recipe, "augment": EVERYTHING}, {"loss.utterances_per_speaker": "2"})
+    made = make_run(config, sets / "train", None, tmp_path / "exp", FBANK, bank=bank)
+    source, batches = made.training.input, made.training.plan_epoch(0)
+    for number, batch in enumerate(prefetch(made.training.data, batches, 0, source.piece, (0, 0), False, source.draw)):
+        labels = batch.labels.numpy()
+        before = made.training.data.labels[batches[number]]
+        assert (np.equal.outer(labels, labels) == np.equal.outer(before, before)).all()
+    made()
