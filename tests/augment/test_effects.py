@@ -365,6 +365,8 @@ def test_a_tree_does_what_it_planned():
         ({"gain": {"db": "loud"}}, "a pair of numbers"),
         ({"band": {"low": [300, 3300]}}, "must lie 200 Hz below"),
         ({"clip": {"share": [0, 1]}}, "at least 0.001"),
+        ({"g711": {"law": "mue"}}, "law of g711.*'mu'"),
+        ({"normalize_peak": {"floor": 0}}, "above 0"),
     ],
 )
 def test_what_is_no_sentence_is_refused(config, message):

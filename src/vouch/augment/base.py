@@ -58,6 +58,26 @@ class Effect(ABC):
         """
 
 
+class Constant:
+    """A tensor that `apply` needs on the device: copied there once, because a copy waits for the device.
+
+    Parameters
+    ----------
+    value : Tensor
+        On the CPU.
+    """
+
+    def __init__(self, value: torch.Tensor) -> None:
+        self._copies = {value.device: value}
+        self._value = value
+
+    def on(self, device: torch.device) -> torch.Tensor:
+        """Return the tensor on a device."""
+        if device not in self._copies:
+            self._copies[device] = self._value.to(device)
+        return self._copies[device]
+
+
 def as_tensors(drawn: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
     """Return what was drawn as tensors, on the CPU; floating-point numbers as float32."""
     return {

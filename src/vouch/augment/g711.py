@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from vouch.augment.base import Effect
+from vouch.augment.base import Constant, Effect
+from vouch.base.errors import pick
 
 
 def mu_law_table() -> np.ndarray:
@@ -41,16 +42,22 @@ class G711(Effect):
     Parameters
     ----------
     law : "mu", "a" or "both"
+
+    Raises
+    ------
+    VouchError
+        There is no such law.
     """
 
     def __init__(self, law: str = "both") -> None:
         tables = {"mu": [mu_law_table()], "a": [a_law_table()]}
         tables["both"] = tables["mu"] + tables["a"]
-        self.tables = torch.from_numpy(np.stack(tables[law]).astype(np.float32) / 32768)
+        chosen = np.stack(pick(tables, law, "law of g711"))
+        self.laws, self._tables = len(chosen), Constant(torch.from_numpy(chosen.astype(np.float32) / 32768))
 
     def draw(self, rng: np.random.Generator, rows: int, samples: int) -> dict[str, np.ndarray]:
-        return {"law": rng.integers(len(self.tables), size=rows)}
+        return {"law": rng.integers(self.laws, size=rows)}
 
     def apply(self, waves: torch.Tensor, drawn: Mapping[str, torch.Tensor]) -> torch.Tensor:
         codes = (waves * 32768).round().clamp(-32768, 32767).long() + 32768
-        return self.tables.to(waves.device)[drawn["law"][:, None], codes]
+        return self._tables.on(waves.device)[drawn["law"][:, None], codes]

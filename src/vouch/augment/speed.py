@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
+from vouch.augment.base import Constant
 from vouch.augment.resampling import resample, resampling_filters
 from vouch.base.errors import VouchError
 
@@ -39,7 +40,7 @@ class Speed:
             raise VouchError(f"factors of speed must be numbers from 0.5 to 2, not {list(factors)}")
         self.factors = [Fraction(factor).limit_denominator(LARGEST_DENOMINATOR) for factor in factors]
         self.as_speakers = as_speakers
-        self._filters = {factor: resampling_filters(1 / factor) for factor in self.factors if factor != 1}
+        self._filters = {factor: Constant(resampling_filters(1 / factor)) for factor in self.factors if factor != 1}
         if len(set(self.factors)) < len(factors):
             raise VouchError(f"factors of speed must differ, not {list(factors)}")
 
@@ -89,6 +90,6 @@ class Speed:
         for factor, rows in zip(self.factors, groups, strict=True):
             if factor != 1 and len(rows):
                 taken = waves[rows, : math.ceil(samples * factor)]
-                changed = resample(taken, 1 / factor, self._filters[factor].to(waves.device))[:, :samples]
+                changed = resample(taken, 1 / factor, self._filters[factor].on(waves.device))[:, :samples]
                 played.index_copy_(0, rows, changed)
         return played

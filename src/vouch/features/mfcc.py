@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import ClassVar
 
 import torch
@@ -124,8 +125,9 @@ class Mfcc(FrontEnd):
         (batch, frames, num_ceps) float32
         """
         bins = self.fbank(samples, generator)
-        # Under autocast the product would have only three digits.
-        with torch.autocast(samples.device.type, enabled=False):
+        kind = samples.device.type
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+            # Under autocast the product would have only three digits.
             cepstra = bins[..., int(self.use_energy) :] @ self.dct
         if self.use_energy:
             cepstra[..., 0] = bins[..., 0]
