@@ -9,8 +9,8 @@ import soundfile
 import torch
 
 from vouch.augment import EFFECTS, FROM_BANK
-from vouch.augment.bank import Bank, Places, read_bank, write_bank
-from vouch.augment.base import as_tensors, run
+from vouch.augment.bank import Bank, Places, copy_excerpts, gather_excerpts, read_bank, write_bank
+from vouch.augment.base import Step, as_tensors, run
 from vouch.augment.draws import draw_different
 from vouch.augment.specaugment import SpecAugment
 from vouch.augment.tree import build_tree
@@ -335,19 +335,40 @@ def test_a_tree_draws_as_often_as_it_says():
         assert abs(counts[name] - 10_000 * share) < 4 * np.sqrt(10_000 * share * (1 - share))
 
 
-def test_a_tree_does_what_it_planned():
-    tree, waves = build_tree(SENTENCE, plain), speech()
-    steps = tree.plan(np.random.default_rng(1), np.arange(ROWS), SAMPLES)
-    found = run(steps, torch.from_numpy(waves)).numpy()
-    for row in range(ROWS):
+ROOMS_AND_NOISES = {
+    "sequence": [
+        {"reverberate": {"seconds": 0.4}, "p": 0.8},
+        {"one_of": ["none", {"add_noise": {"kind": "speech", "files": [3, 7]}, "weight": 3}]},
+    ]
+}
+
+
+@pytest.mark.parametrize("sentence", [SENTENCE, ROOMS_AND_NOISES])
+def test_a_tree_does_what_it_planned(sentence, bank):
+    """Row by row as in groups, in whatever order the rows of a step are."""
+    tree, waves = build_tree(sentence, lambda name, options: build(name, bank, **options)), speech(40)
+    steps = tree.plan(np.random.default_rng(1), np.arange(40), SAMPLES)
+    found = run(steps, torch.from_numpy(waves.copy())).numpy()
+    for row in range(40):
         expected = waves[row]
         for step in steps:
             if row in step.rows.tolist():
                 one = {name: value[step.rows == row] for name, value in step.drawn.items()}
                 expected = step.effect.apply(torch.from_numpy(expected)[None], one)[0].numpy()
         np.testing.assert_allclose(found[row], expected, atol=1e-6)
-    untouched = set(range(ROWS)) - {row for step in steps for row in step.rows.tolist()}
+    untouched = set(range(40)) - {row for step in steps for row in step.rows.tolist()}
     assert untouched and all(np.array_equal(found[row], waves[row]) for row in untouched)
+
+
+def test_parts_of_a_step_are_the_step():
+    effect = build("clip", None)
+    rows, share = torch.arange(10), torch.rand(10)
+    for drawn in ({"share": share}, {}):
+        parts = list(Step(effect, rows, drawn).split(4))
+        assert [len(part.rows) for part in parts] == [4, 4, 2]
+        assert torch.equal(torch.cat([part.rows for part in parts]), rows)
+        for name, value in drawn.items():
+            assert torch.equal(torch.cat([part.drawn[name] for part in parts]), value)
 
 
 @pytest.mark.parametrize(
@@ -408,8 +429,17 @@ def test_a_bank_of_a_folder(tmp_path, bank):
         read_bank(tmp_path / "slow", 8000)
 
 
-def test_excerpts_begin_again():
-    places = Places(["a", "b"], np.array([0, 4]), np.array([4, 6]), np.ones(2))
-    bank = Bank(torch.arange(10, dtype=torch.int16), {"x": places}, RATE)
-    found = bank.excerpts(torch.tensor([[0, 4]]), torch.tensor([[4, 6]]), torch.tensor([[2, 5]]), 7) * 32768
+@pytest.mark.parametrize("cut", [copy_excerpts, gather_excerpts])
+def test_excerpts_begin_again(cut):
+    samples, places = torch.arange(10, dtype=torch.int16), ([[0, 4]], [[4, 6]], [[2, 5]])
+    found = cut(samples, *map(torch.tensor, places), 7) * 32768
     assert found.tolist() == [[[2, 3, 0, 1, 2, 3, 0], [9, 4, 5, 6, 7, 8, 9]]]
+
+
+def test_both_ways_to_cut_excerpts_agree(bank):
+    rng, places = np.random.default_rng(0), bank.kind("noise", "speech", "room")
+    which = rng.integers(len(places.names), size=(30, 4))
+    first, length = places.first[which], places.length[which]
+    drawn = [torch.from_numpy(each) for each in (first, length, rng.integers(length))]
+    found = [cut(bank.samples, *drawn, 5000) for cut in (copy_excerpts, gather_excerpts)]
+    assert torch.equal(*found) and found[0].shape == (30, 4, 5000) and found[0].dtype == torch.float32

@@ -11,7 +11,7 @@ import torch
 from vouch.augment.bank import Bank
 from vouch.augment.base import Effect
 from vouch.augment.draws import Ratios, check_count, draw_different
-from vouch.augment.noise import noise_gain
+from vouch.augment.noise import mean_square, noise_gain
 from vouch.base.errors import VouchError
 
 MOST_FILES = 100
@@ -86,14 +86,14 @@ class AddNoise(Effect):
         }
 
     def apply(self, waves: torch.Tensor, drawn: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        power = waves.square().mean(dim=1)
-        mixed = waves
-        for number in range(self.files[1]):
-            first, length, offset = (drawn[name][:, number] for name in ("first", "length", "offset"))
-            noise = self.bank.excerpts(first, length, offset, waves.shape[1])
-            floor = self.power_floor
-            noise_power = noise.square().mean(dim=1)
-            gain = noise_gain(power + floor, noise_power + floor, drawn["snr"][:, number])
-            is_added = drawn["is_used"][:, number] & (power > 0)
-            mixed = mixed + torch.where(is_added, gain, 0)[:, None] * noise
-        return mixed
+        floor, power = self.power_floor, mean_square(waves)[:, None]
+        used = slice(None)
+        if waves.device.type == "cpu":  # to ask another device would be to wait for it
+            used = slice(int(drawn["is_used"].sum(dim=1).max()))
+        first, length, offset, snr, is_used = (
+            drawn[name][:, used] for name in ("first", "length", "offset", "snr", "is_used")
+        )
+        noise = self.bank.excerpts(first, length, offset, waves.shape[1])
+        gain = noise_gain(power + floor, mean_square(noise) + floor, snr)
+        gain = gain.masked_fill(~(is_used & (power > 0)), 0)
+        return waves + (gain[:, None] @ noise)[:, 0]

@@ -77,6 +77,12 @@ def mix(speech: torch.Tensor, noise: torch.Tensor, snr_db: torch.Tensor) -> torc
     return speech + gain[..., None] * noise
 
 
+def mean_square(waves: torch.Tensor) -> torch.Tensor:
+    """Return the mean square of each waveform: (..., samples) float -> (...) float."""
+    # The norm passes over the samples once, and keeps no squares.
+    return torch.linalg.vector_norm(waves, dim=-1).square() / waves.shape[-1]
+
+
 def noise_gain(power: torch.Tensor, noise_power: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
     """Return the factor of a noise that reaches a signal-to-noise ratio: sqrt(P_x / (P_n 10^(snr / 10))).
 

@@ -104,6 +104,7 @@ class Augmentation:
         Parameters
         ----------
         waves : (batch, samples_needed) float32
+            May be changed in place.
         plan : Plan
             On the device of the waveforms.
         samples : int

@@ -38,6 +38,9 @@ class Reverberate(Effect):
     """
 
     tiny: ClassVar = {"kind": "room"}
+    # To prepare a Fourier transform of this size takes as long as some transforms.
+    rows_at_once: ClassVar = 8
+    sorted_by: ClassVar = "taps"
 
     def __init__(self, bank: Bank, kind: str = "room", seconds: float = 2.0, keep_delay: bool = False) -> None:
         self.bank, self.places, self.keep_delay = bank, bank.kind(kind), keep_delay
@@ -51,8 +54,10 @@ class Reverberate(Effect):
 
     def apply(self, waves: torch.Tensor, drawn: Mapping[str, torch.Tensor]) -> torch.Tensor:
         first, taps = drawn["first"], drawn["taps"]
-        responses = self.bank.excerpts(first, taps, torch.zeros_like(first), self.most)
-        is_behind = torch.arange(self.most, device=waves.device) >= taps[:, None]
+        # On the CPU the longest of these alone counts; to ask another device for it would be to wait for it.
+        most = int(taps.max()) if taps.device.type == "cpu" else self.most
+        responses = self.bank.excerpts(first, taps, torch.zeros_like(first), most)
+        is_behind = torch.arange(most, device=waves.device) >= taps[:, None]
         responses = responses.masked_fill(is_behind, 0)
         if self.keep_delay:
             return reverberate_undelayed(waves, responses)

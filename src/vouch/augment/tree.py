@@ -61,7 +61,11 @@ class Leaf(Tree):
     def plan(self, rng: np.random.Generator, rows: np.ndarray, samples: int) -> list[Step]:
         if not len(rows):
             return []
-        return [Step(self._effect, torch.from_numpy(rows), as_tensors(self._effect.draw(rng, len(rows), samples)))]
+        drawn = self._effect.draw(rng, len(rows), samples)
+        if self._effect.sorted_by is not None:
+            order = np.argsort(drawn[self._effect.sorted_by], kind="stable")
+            rows, drawn = rows[order], {name: value[order] for name, value in drawn.items()}
+        return [Step(self._effect, torch.from_numpy(rows), as_tensors(drawn))]
 
 
 class InOrder(Tree):

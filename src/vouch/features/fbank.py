@@ -10,7 +10,7 @@ import torch
 from vouch.base.errors import VouchError
 from vouch.features.base import FrontEnd
 from vouch.features.frames import EPSILON, Frames
-from vouch.features.mel import BandSums, check_edges, check_sizes
+from vouch.features.mel import BandSums, check_edges, check_sizes, row_blocks
 
 
 class Fbank(FrontEnd):
@@ -150,6 +150,12 @@ class Fbank(FrontEnd):
         (batch, frames, dim) float32
         """
         out = samples.new_empty(len(samples), self.output_length(samples.shape[-1]), self.dim)
+        for first, last in row_blocks(out):
+            self._fill(out[first:last], samples[first:last], generator)
+        return out - out.mean(dim=1, keepdim=True) if self.subtract_mean else out
+
+    def _fill(self, out: torch.Tensor, samples: torch.Tensor, generator: torch.Generator | None) -> None:
+        """Write the features of waveforms to `out`, without subtracting means."""
         for block in self.frames.blocks(samples, self.use_energy, generator):
             spectrum = torch.fft.rfft(block.windowed)
             # Squaring interleaved real and imaginary parts is four times as fast as squaring one after the other.
@@ -158,7 +164,6 @@ class Fbank(FrontEnd):
             rows[..., self._bins] = bins.clamp_(min=EPSILON).log_() if self.use_log_fbank else bins
             if block.log_energy is not None:
                 rows[..., self._energy] = block.log_energy
-        return out - out.mean(dim=1, keepdim=True) if self.subtract_mean else out
 
 
 def mel_weights(bins: int, fft_size: int, sample_rate: float, low: float, high: float) -> torch.Tensor:

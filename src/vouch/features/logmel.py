@@ -9,7 +9,7 @@ from torch import nn
 
 from vouch.base.errors import VouchError, pick
 from vouch.features.base import FrontEnd
-from vouch.features.mel import BLOCK_FRAMES, BandSums, blocks_of, check_sizes, triangles
+from vouch.features.mel import BLOCK_FRAMES, BandSums, blocks_of, check_sizes, row_blocks, triangles
 
 
 class LogMel(FrontEnd):
@@ -146,8 +146,9 @@ class LogMel(FrontEnd):
         """
         frames = self.output_length(samples.shape[-1])
         features = samples.new_empty(len(samples), frames, self.dim)
-        for first, last in blocks_of(frames, BLOCK_FRAMES):
-            features[:, first:last] = self._block(samples, first, last)
+        for top, bottom in row_blocks(features):
+            for first, last in blocks_of(frames, BLOCK_FRAMES):
+                features[top:bottom, first:last] = self._block(samples[top:bottom], first, last)
         if self.dynamic_range is not None and frames:
             features = torch.maximum(features, features.amax(dim=(1, 2), keepdim=True) - self.dynamic_range)
         return features

@@ -28,6 +28,16 @@ def blocks_of(frames: int, size: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + size, frames)
 
 
+def row_blocks(features: torch.Tensor) -> Iterator[tuple[int, int]]:
+    """Yield first and last (exclusive) of the waveforms whose (batch, frames, dim) features are computed at once.
+
+    On the CPU these are as many as have `BLOCK_FRAMES` together; a GPU has no such cache.
+    """
+    rows, frames, _ = features.shape
+    size = BLOCK_FRAMES // max(1, frames) if features.device.type == "cpu" else rows
+    yield from blocks_of(rows, max(1, size))
+
+
 class BandSums(nn.Module):
     """Weighted sums of a spectrum, one for each band.
 

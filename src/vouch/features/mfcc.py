@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import ClassVar
 
 import torch
+from torch.amp.autocast_mode import is_autocast_available
 
 from vouch.base.errors import VouchError
 from vouch.features.base import FrontEnd
@@ -126,7 +127,7 @@ class Mfcc(FrontEnd):
         """
         bins = self.fbank(samples, generator)
         kind = samples.device.type
-        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+        with torch.autocast(kind, enabled=False) if is_autocast_available(kind) else nullcontext():
             # Under autocast the product would have only three digits.
             cepstra = bins[..., int(self.use_energy) :] @ self.dct
         if self.use_energy:
