@@ -140,7 +140,7 @@ class Ours:
             out = crops.numpy()
             for row, (index, start) in enumerate(zip(indices.tolist(), starts.tolist(), strict=True)):
                 self.store.crop16(index, start, out[row])
-            waves = crops.float() / 32768
+            waves = crops.float().mul_(1 / 32768)
             clock.stop("reading")
             plan, _ = self.augmentation.plan(rng, np.arange(BATCH), CROP, (200, 80), BATCH)
             waves = self.augmentation.change_waves(waves, plan, CROP)

@@ -129,7 +129,10 @@ def copy_excerpts(
         if skipped + samples <= known:
             row[:] = source[begin + skipped : begin + skipped + samples]
         else:
-            row[:] = np.take(source[begin : begin + known], np.arange(skipped, skipped + samples), mode="wrap")
+            repeated = np.roll(source[begin : begin + known], -skipped)
+            while len(repeated) < samples:
+                repeated = np.concatenate([repeated, repeated])
+            row[:] = repeated[:samples]
     out *= np.float32(1 / FULL_SCALE)
     return torch.from_numpy(out).view(*first.shape, samples)
 

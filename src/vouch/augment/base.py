@@ -30,7 +30,7 @@ class Effect(ABC):
     """
 
     tiny: ClassVar[Mapping[str, object]] = {}
-    rows_at_once: ClassVar[int] = 4
+    rows_at_once: ClassVar[int] = 8
     sorted_by: ClassVar[str | None] = None
 
     def samples_needed(self, samples: int) -> int:

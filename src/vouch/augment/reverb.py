@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from scipy.fft import next_fast_len
 
+from vouch.augment.noise import mean_square
+
 # The early part of a response, in seconds before and after its peak, which tells the level of speech against noise.
 EARLY_BEFORE, EARLY_AFTER = 0.001, 0.05
 
@@ -28,7 +30,7 @@ def convolve(waves: torch.Tensor, responses: torch.Tensor) -> torch.Tensor:
     """
     length = waves.shape[-1] + responses.shape[-1] - 1
     size = next_fast_len(length, real=True)
-    spectrum = torch.fft.rfft(waves, size) * torch.fft.rfft(responses, size)
+    spectrum = torch.fft.rfft(waves, size).mul_(torch.fft.rfft(responses, size))
     return torch.fft.irfft(spectrum, size)[..., :length]
 
 
@@ -79,7 +81,7 @@ def scale_to_power(waves: torch.Tensor, power: torch.Tensor, lengths: torch.Tens
     (batch, samples) float
         A silent waveform stays silent.
     """
-    found = waves.square().sum(dim=-1) / lengths
+    found = torch.linalg.vector_norm(waves, dim=-1).square() / lengths
     gain = torch.where(found > 0, (power / found).sqrt(), 0)
     return waves * gain[..., None]
 
@@ -102,7 +104,7 @@ def reverberate(waves: torch.Tensor, responses: torch.Tensor, taps: torch.Tensor
     """
     samples = waves.shape[-1]
     wet = convolve(waves, responses)
-    wet = scale_to_power(wet, waves.square().mean(dim=-1), samples + taps - 1)
+    wet = scale_to_power(wet, mean_square(waves), samples + taps - 1)
     return shift_back(wet, find_peaks(responses), samples)
 
 
@@ -118,5 +120,5 @@ def reverberate_undelayed(waves: torch.Tensor, responses: torch.Tensor) -> torch
     -------
     (batch, samples) float
     """
-    unit = responses / responses.square().sum(dim=-1, keepdim=True).sqrt()
+    unit = responses / torch.linalg.vector_norm(responses, dim=-1, keepdim=True)
     return convolve(waves, unit)[..., : waves.shape[-1]]

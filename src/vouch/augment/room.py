@@ -38,8 +38,6 @@ class Reverberate(Effect):
     """
 
     tiny: ClassVar = {"kind": "room"}
-    # To prepare a Fourier transform of this size takes as long as some transforms.
-    rows_at_once: ClassVar = 8
     sorted_by: ClassVar = "taps"
 
     def __init__(self, bank: Bank, kind: str = "room", seconds: float = 2.0, keep_delay: bool = False) -> None:

@@ -83,7 +83,7 @@ class TrainingInput:
         """
         inputs = batch.inputs.to(self._device, non_blocking=True)
         if inputs.dtype == torch.int16:
-            inputs = inputs.float() / FULL_SCALE
+            inputs = inputs.float().mul_(1 / FULL_SCALE)
         plan = None if batch.plan is None else batch.plan.to(self._device)
         if self._augmentation is not None and plan is not None:
             inputs = self._augmentation.change_waves(inputs, plan, self.length)
