@@ -2,12 +2,13 @@
 """Augmented training examples the way of voxceleb_trainer, utterance by utterance, and in batches, on one thread.
 
 An example is a crop of 2 s of a wav file, with one of five augmentations (none, room, music, other voices, noise; the
-preset voxceleb_trainer), and its 80 log mel filterbank energies. The classical way reads crops and noises with
-soundfile, convolves with scipy.signal, mixes with numpy, and computes features by torchaudio.compliance.kaldi.fbank or,
-as the fairer half of the comparison, by the front end of this project called for each utterance. Ours reads 16-bit
-crops into a batch, and does the rest with the effects of `vouch.augment` and the front end on the batch; noises and
-rooms are in a bank. Prints milliseconds of CPU time an example for each part, in turns in the same run, and the ratios
-of the sums.
+preset voxceleb_trainer), and its 80 log mel filterbank energies. The classical way decodes speech and noises, in pieces
+of 5 s as voxceleb_trainer cuts them, with soundfile, convolves with scipy.signal, mixes with numpy, and computes
+features by torchaudio.compliance.kaldi.fbank; that is the first of three. The second is kinder than voxceleb_trainer,
+which decodes whole files: it reads the crops alone. The third besides calls the front end of this project for each
+utterance. Ours reads 16-bit crops into a batch, and does the rest with the effects of `vouch.augment` and the front end
+on the batch; noises and rooms are in a bank. Prints milliseconds of CPU time an example for each part, in turns in the
+same run, and the ratios of the sums.
 
     python3 tests/benchmarks/bench_augment.py --repeats 5
     python3 tests/benchmarks/bench_augment.py --speech FOLDER --noises MUSAN --rooms FOLDER
@@ -61,11 +62,12 @@ def main() -> None:
         folder = Path(name)
         for kind in KINDS:
             write_recordings(folder / kind, kind, sources[kind])
-        ours, classical = Ours(folder), Classical(folder)
+        ours, whole, cropped = Ours(folder), Classical(folder, read_whole), Classical(folder, read_crop)
         functions: dict[str, Callable[[], Parts]] = {
             "in batches": lambda: ours.run(args.batches),
-            "each, torchaudio's fbank": lambda: classical.run(BATCH, classical.their_fbank),
-            "each, our fbank": lambda: classical.run(BATCH, classical.our_fbank),
+            "each as voxceleb_trainer": lambda: whole.run(BATCH, whole.their_fbank),
+            "each, reading crops": lambda: cropped.run(BATCH, cropped.their_fbank),
+            "each, crops, our fbank": lambda: cropped.run(BATCH, cropped.our_fbank),
         }
         measured = measure(functions, args.repeats)
     own = measured.pop("in batches")
@@ -82,21 +84,23 @@ def print_parts(name: str, parts: Parts) -> None:
 
 
 def write_recordings(folder: Path, kind: str, source: Path | None) -> None:
-    """Write wav files of 16 bits, as such corpora have them; speech becomes files that are longer than a crop."""
+    """Write wav files of 16 bits; utterances last 8 s, about as those of VoxCeleb in the mean, noises 5 s at most."""
     folder.mkdir()
     found = make_up(kind) if source is None else [read_audio(path, RATE).samples for path in walk_audio(str(source))]
     if kind == "utterances":
-        found = regroup(found[:2000], 6 * RATE)
+        found = cut([np.concatenate(found[:2000])], 8 * RATE)
+    elif kind in NOISES:
+        found = cut(found, 5 * RATE)
     while kind == "speech" and len(found) < NOISES["speech"][0][1]:
         found = [half for samples in found for half in np.array_split(samples, 2)]
     for number, samples in enumerate(found):
         soundfile.write(folder / f"{number:05d}.wav", samples, RATE, subtype="PCM_16")
 
 
-def regroup(found: list[np.ndarray], samples: int) -> list[np.ndarray]:
-    """Return all samples in pieces of equal length."""
-    whole = np.concatenate(found)
-    return list(whole[: len(whole) // samples * samples].reshape(-1, samples))
+def cut(found: list[np.ndarray], samples: int) -> list[np.ndarray]:
+    """Return recordings in pieces of equal length; shorter ones stay as they are."""
+    pieces = [np.split(each, range(samples, len(each), samples)) for each in found]
+    return [piece for own in pieces for piece in own if len(piece) == samples or len(own) == 1]
 
 
 def make_up(kind: str) -> list[np.ndarray]:
@@ -151,18 +155,18 @@ class Ours:
 
 
 class Classical:
-    """As voxceleb_trainer's loader does it, except that only the crop is read of a file."""
+    """Utterance by utterance, as voxceleb_trainer's loader does it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, read: Callable[[np.random.Generator, str], np.ndarray]) -> None:
         self.files = {kind: sorted(map(str, (folder / kind).iterdir())) for kind in KINDS}
-        self.front_end = Fbank(num_mel_bins=80)
+        self.read, self.front_end = read, Fbank(num_mel_bins=80)
 
     @torch.inference_mode()
     def run(self, examples: int, fbank: Callable[[np.ndarray], torch.Tensor]) -> Parts:
         rng, clock = np.random.default_rng(0), Stopwatch()
         for _ in range(examples):
             clock.start()
-            audio = read_crop(rng, self.files["utterances"][rng.integers(len(self.files["utterances"]))])
+            audio = self.read(rng, self.files["utterances"][rng.integers(len(self.files["utterances"]))])
             clock.stop("reading")
             kind = ("none", "room", *NOISES)[rng.integers(5)]
             if kind == "room":
@@ -183,7 +187,7 @@ class Classical:
         (fewest, most), limits = NOISES[kind]
         mixed = audio.copy()
         for number in rng.choice(len(self.files[kind]), rng.integers(fewest, most + 1), replace=False):
-            noise = read_crop(rng, self.files[kind][number])
+            noise = self.read(rng, self.files[kind][number])
             mixed += 10 ** ((decibel(audio) - decibel(noise) - rng.uniform(*limits)) / 20) * noise
         return mixed
 
@@ -197,6 +201,14 @@ class Classical:
 
 def decibel(samples: np.ndarray) -> float:
     return 10 * np.log10(np.mean(samples**2) + 1e-4)
+
+
+def read_whole(rng: np.random.Generator, path: str) -> np.ndarray:
+    samples, _ = soundfile.read(path)
+    if len(samples) <= CROP:
+        samples = np.pad(samples, (0, CROP - len(samples) + 1), mode="wrap")
+    first = int(rng.random() * (len(samples) - CROP))
+    return samples[first : first + CROP]
 
 
 def read_crop(rng: np.random.Generator, path: str) -> np.ndarray:
