@@ -1,75 +1,95 @@
 #!/usr/bin/env python3
 """Reading training crops of 2 s at 16 kHz from 500 recordings of 5 to 15 s, on one thread, files in the page cache.
 
-Prints int16 crops per second of clock time from wav files, wav files in an archive and FLAC, and beside them, in turns
-in the same run, the float crops and the classical way: soundfile opens the file, seeks and reads.
+Prints int16 crops per second of clock and of CPU time from wav files, wav files in an archive, FLAC and m4a, and beside
+them, in turns in the same run, the float crops and the classical way: soundfile opens the file, seeks and reads.
 
     python3 tests/benchmarks/bench_wave_crops.py --repeats 5
 """
 
 import argparse
+import shutil
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src")]
 
+import av
 import numpy as np
 import soundfile
 import torch
 
 from vouch.kaldi.datadirs.datadir import DataDir, write_data_dir
+from vouch.kaldi.tables import write_table
 from vouch.stores.waves import WaveStore
 
 UTTERANCES, RATE, SECONDS = 500, 16000, 2
 BATCH = 200
-# Crops a batch-sized measurement, relative to --crops: decoding is slower.
-KINDS = {"wav": 1.0, "ark": 1.0, "flac": 0.1}
+# Share of the crops that are measured: decoding is slower.
+KINDS = {"wav": 1.0, "ark": 1.0, "flac": 0.1, "m4a": 0.02}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--crops", type=int, default=20_000, help="crops a measurement, a tenth of them from FLAC")
+    parser.add_argument("--crops", type=int, default=20_000, help="crops a measurement; fewer from flac and m4a")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         for kind, share in KINDS.items():
             store = make_store(Path(folder) / kind, kind)
             crops = max(BATCH, int(args.crops * share) // BATCH * BATCH)
-            functions = [
-                lambda store=store, crops=crops: gather(store.crop16, store, crops, torch.int16),
-                lambda store=store, crops=crops: gather(store.crop, store, crops, torch.float32),
-            ]
-            if kind != "ark":
-                functions.append(lambda store=store, crops=crops: gather(classical(store), store, crops, torch.int16))
-            own, *others = (crops / seconds for seconds in measure(functions, args.repeats))
-            line = f"{kind:5s} {own:8.0f} int16 crops per second; {others[0]:8.0f} as float"
-            print(line + "".join(f"; {other:8.0f} with soundfile" for other in others[1:]), flush=True)
+            ways = {"int16": (store.crop16, torch.int16)}
+            if kind != "m4a" or shutil.which("ffmpeg"):
+                ways["float"] = (store.crop, torch.float32)
+            if kind in ("wav", "flac"):
+                ways["soundfile"] = (classical(store), torch.int16)
+            functions = [partial(gather, crop, store, crops, dtype) for crop, dtype in ways.values()]
+            for way, times in zip(ways, measure(functions, args.repeats), strict=True):
+                clock, cpu = (statistics.median(crops / pair[index] for pair in times) for index in (0, 1))
+                print(f"{kind:5s} {way:10s} {clock:8.0f} crops per second, {cpu:8.0f} per CPU second", flush=True)
 
 
 def make_store(folder: Path, kind: str) -> WaveStore:
     rng = np.random.default_rng(0)
     folder.mkdir()
-    wav_scp = {}
+    wav_scp, lengths = {}, {}
     for number in range(UTTERANCES):
-        name, suffix = f"s{number % 50:02d}-{number:03d}", "flac" if kind == "flac" else "wav"
-        path = folder / f"{name}.{suffix}"
-        soundfile.write(path, make_voice(rng, int(rng.uniform(5, 15) * RATE)), RATE)
-        wav_scp[name] = str(path)
+        name = f"s{number % 50:02d}-{number:03d}"
+        path = folder / f"{name}.{'wav' if kind == 'ark' else kind}"
+        samples = make_voice(rng, int(rng.uniform(5, 15) * RATE))
+        if kind == "m4a":
+            encode(path, samples)
+        else:
+            soundfile.write(path, samples, RATE)
+        wav_scp[name], lengths[name] = str(path), str(len(samples))
     if kind == "ark":
         with open(folder / "wav.ark", "wb") as archive:
             for name, path in wav_scp.items():
                 archive.write(f"{name} ".encode())
                 wav_scp[name] = f"{folder}/wav.ark:{archive.tell()}"
                 archive.write(Path(path).read_bytes())
-                Path(path).unlink()
     write_data_dir(folder, wav_scp, {name: name[:3] for name in wav_scp})
+    write_table(folder / "utt2num_samples", lengths)
     return WaveStore(DataDir.load(folder, need=["wav.scp"]), RATE)
+
+
+def encode(path: Path, samples: np.ndarray) -> None:
+    """Write an m4a file as ffmpeg would."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=RATE, layout="mono")
+        for first in range(0, len(samples), 1024):
+            frame = av.AudioFrame.from_ndarray(samples[None, first : first + 1024], "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = RATE, first, Fraction(1, RATE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
 
 
 def make_voice(rng: np.random.Generator, samples: int) -> np.ndarray:
@@ -103,16 +123,16 @@ def classical(store: WaveStore) -> Callable[[int, int, np.ndarray], None]:
     return crop
 
 
-def measure(functions: list[Callable[[], None]], repeats: int) -> list[float]:
-    """Return the median seconds of each function, called in turns."""
-    times: list[list[float]] = [[] for _ in functions]
+def measure(functions: list[Callable[[], None]], repeats: int) -> list[list[tuple[float, float]]]:
+    """Return the seconds of clock and of CPU time that each function took each time, called in turns."""
+    times: list[list[tuple[float, float]]] = [[] for _ in functions]
     for repeat in range(repeats + 1):
         for own, function in zip(times, functions, strict=True):
-            clock = time.perf_counter()
+            clock, cpu = time.perf_counter(), time.process_time()
             function()
             if repeat:  # the first round fills the page cache
-                own.append(time.perf_counter() - clock)
-    return [statistics.median(own) for own in times]
+                own.append((time.perf_counter() - clock, time.process_time() - cpu))
+    return times
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from corpus import voice
 
-from vouch.audio.pcm16 import find_place
+from vouch.audio.pcm16 import OTHER, find_place
 from vouch.base.errors import VouchError
 from vouch.kaldi.datadirs.datadir import DataDir, write_data_dir
 from vouch.kaldi.tables import read_table, write_table
@@ -19,7 +19,7 @@ from vouch.stores.waves import WaveStore
 
 RATE = 16000
 # Kinds whose samples are copied from the file as they are.
-PLACED = ["s-endless", "s-member", "s-wav"]
+PLACED = ["s-endless", "s-flac", "s-member", "s-wav"]
 
 
 def load(path, channel="mean"):
@@ -104,7 +104,8 @@ def test_sixteen_bits_stay_as_they_are(mixed):
 
 
 def test_plain_files_are_not_decoded(mixed, monkeypatch):
-    assert [name for name, entry in read_table(mixed / "wav.scp").items() if find_place(entry, RATE)] == PLACED
+    entries = read_table(mixed / "wav.scp").items()
+    assert [name for name, entry in entries if find_place(entry, RATE).kind != OTHER] == PLACED
     store = load(mixed)
     monkeypatch.setattr(waves, "read_span", lambda *arguments: pytest.fail("a decoder was opened"))
     for name in PLACED:
@@ -190,6 +191,26 @@ def test_a_file_that_changes_is_read_as_it_is_now(mixed, is_member):
         cut(store, index, 10, 2000)
 
 
+def test_flac_that_changes_is_read_as_it_is_now(mixed):
+    path, store = Path(read_table(mixed / "wav.scp")["s-flac"]), load(mixed)
+    index = store.utterances.index("s-flac")
+    before = cut(store, index, 10, 2000)
+    samples, _ = soundfile.read(path, dtype="int16")
+    soundfile.write(path, -1 - samples, RATE)
+    os.utime(path, (0, 1_000_000_000))
+    for _ in range(2):
+        np.testing.assert_array_equal(cut(store, index, 10, 2000), -1 - before)
+    soundfile.write(path, np.stack([samples, samples], axis=1)[:-500], RATE)
+    np.testing.assert_array_equal(cut(store, index, 10, 2000), before)
+    # What the file holds no more is replaced by what comes before it.
+    np.testing.assert_array_equal(cut(store, index, len(samples) - 600, 600), samples[-1100:-500])
+    soundfile.write(path, samples, RATE)
+    cut(store, index, 10, 2000)
+    os.truncate(path, 3000)
+    with pytest.raises(VouchError, match=r"wav\.scp: 's-flac': .*(truncated|not readable)"):
+        cut(store, index, 10, 4000)
+
+
 def test_bad_recordings_are_named(mixed):
     paths = read_table(mixed / "wav.scp")
     soundfile.write(paths["s-float"], np.array([0.1] * 4000 + [np.nan] + [0.1] * 4000), RATE, "FLOAT")
@@ -213,7 +234,7 @@ def test_bad_recordings_are_named(mixed):
 
 def test_a_named_pipe_is_not_emptied_by_looking(tmp_path):
     os.mkfifo(tmp_path / "fifo")
-    assert find_place(str(tmp_path / "fifo"), RATE) is None
+    assert find_place(str(tmp_path / "fifo"), RATE).kind == OTHER
 
 
 def test_threads_may_share_a_store(mixed):

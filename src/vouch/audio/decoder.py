@@ -191,7 +191,7 @@ def open_decoder(file: Source, length: int, where: str, offset: int = 0) -> Iter
         file = View(file, 0, size)
     head = missing_head(file, 0)
     source = View(file, 0, size, head) if head else file
-    with _open_sound(source, where) as sound:
+    with open_sound(source, where) as sound:
         is_mp3 = sound.format == "MP3"
         if is_mp3 and frame is not None:
             frame.check(length, where)
@@ -208,7 +208,7 @@ def open_decoder(file: Source, length: int, where: str, offset: int = 0) -> Iter
     # libsndfile has moved the position of the descriptor: seeking here discards what Python has buffered.
     file.seek(0, io.SEEK_END)
     stream = Stream(file, start, length, missing_head(file, start))
-    with _open_sound(stream, where) as sound:
+    with open_sound(stream, where) as sound:
         yield SoundDecoder(sound, stream, where, None)
 
 
@@ -216,8 +216,14 @@ def _endless(where: str) -> VouchError:
     return VouchError(f"{where}: it does not say where it ends, as a recording within an archive has to")
 
 
-def _open_sound(file: Source, where: str) -> soundfile.SoundFile:
-    """Open a file with libsndfile, from its beginning, wherever its position is now."""
+def open_sound(file: Source, where: str) -> soundfile.SoundFile:
+    """Open a file with libsndfile, from its beginning, wherever its position is now.
+
+    Raises
+    ------
+    VouchError
+        The file, named as `where`, is not audio, or in a format without a reliable length.
+    """
     file.seek(0)
     source: Source | int = file
     if not isinstance(file, (io.BytesIO, View)):

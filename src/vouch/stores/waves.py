@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from vouch.audio.loudness import SILENCE_LEVEL, measure_loudness
-from vouch.audio.pcm16 import Place, find_place, read_place, to_pcm16
+from vouch.audio.pcm16 import OTHER, Place, find_place, read_place, to_pcm16
 from vouch.audio.reading import count_samples, read_span
 from vouch.audio.seeking import MPEG4_SUFFIXES, read_seeking
 from vouch.base.channels import MEAN
@@ -73,7 +73,7 @@ class WaveStore:
         self._data, self._rate, self._channel = data, sample_rate, channel
         self.failed: dict[str, str] = {}
         self.lengths = np.fromiter(self._read_lengths(), np.int64, len(self.utterances))
-        # A `Place` in each row, once it was looked for; its position is then -1 if there is none.
+        # A `Place` in each row, once it was looked for; zeros before.
         self._places = np.zeros((len(self.utterances), len(Place._fields)), np.int64)
 
     def __len__(self) -> int:
@@ -112,9 +112,9 @@ class WaveStore:
     def crop16(self, index: int, first: int, out: np.ndarray) -> None:
         """Fill `out`, (samples,) contiguous int16, with what `crop` gives, times 32768, rounded and clipped.
 
-        From 16-bit mono wav files with the right sampling rate, also within archives, the samples are read straight
-        into `out`; where they lie is found at the first crop. Of m4a files, only the samples are decoded where PyAV is
-        installed; about noise in these, see `vouch.audio.seeking.read_seeking`.
+        From 16-bit mono files with the right sampling rate, wav (also within archives) and FLAC, the samples are read
+        straight into `out`; where they lie is found at the first crop. Of m4a files, only the samples that are asked
+        for are decoded where PyAV is installed; about noise in these, see `vouch.audio.seeking.read_seeking`.
         """
         if first + len(out) <= self.lengths[index]:
             position = self._bounds(index)[0] + first
@@ -172,15 +172,15 @@ class WaveStore:
             raise self._named(index, error) from None
 
     def _read_placed(self, index: int, first: int, out: np.ndarray) -> bool:
-        """Fill `out` from sample `first` of the recording on, without decoding; return whether that was possible."""
-        position, *rest = self._places[index].tolist()
-        if not position:
-            found = find_place(self._rxfilename(index), self._rate) if self._channel in (MEAN, 0) else None
-            position, *rest = found or (-1, 0, 0, 0)
-            self._places[index] = position, *rest
-        if position < 0:
+        """Fill `out` from sample `first` of a recording that has a `Place` on; return whether that was possible."""
+        place = Place(*self._places[index].tolist())
+        if not place.kind:
+            place = find_place(self._rxfilename(index), self._rate)
+            self._places[index] = place
+        # The decoder complains about a channel that a mono file does not have.
+        if place.kind == OTHER or self._channel not in (MEAN, 0):
             return False
-        is_read = read_place(self._rxfilename(index), Place(position, *rest), first, out)
+        is_read = read_place(self._rxfilename(index), place, first, out)
         if not is_read:
             # The file may have changed.
             self._places[index] = 0
