@@ -2,13 +2,12 @@
 """Reading training crops of 2 s at 16 kHz from 500 recordings of 5 to 15 s, on one thread, files in the page cache.
 
 Prints int16 crops per second of clock and of CPU time from wav files, wav files in an archive, FLAC and m4a, and beside
-them, in turns in the same run, the float crops and the classical way: soundfile opens the file, seeks and reads.
+them, in turns in the same run, the float crops and the classical way: soundfile opens the file, seeks and reads; for m4a, PyAV decodes the whole file.
 
     python3 tests/benchmarks/bench_wave_crops.py --repeats 5
 """
 
 import argparse
-import shutil
 import statistics
 import sys
 import tempfile
@@ -26,12 +25,14 @@ import numpy as np
 import soundfile
 import torch
 
+from vouch.audio.pcm16 import to_pcm16
 from vouch.kaldi.datadirs.datadir import DataDir, write_data_dir
-from vouch.kaldi.tables import write_table
+from vouch.kaldi.tables import read_table, write_table
 from vouch.stores.waves import WaveStore
 
 UTTERANCES, RATE, SECONDS = 500, 16000, 2
 BATCH = 200
+Crop = Callable[[int, int, np.ndarray], None]
 # Share of the crops that are measured: decoding is slower.
 KINDS = {"wav": 1.0, "ark": 1.0, "flac": 0.1, "m4a": 0.02}
 
@@ -47,10 +48,12 @@ def main() -> None:
             store = make_store(Path(folder) / kind, kind)
             crops = max(BATCH, int(args.crops * share) // BATCH * BATCH)
             ways = {"int16": (store.crop16, torch.int16)}
-            if kind != "m4a" or shutil.which("ffmpeg"):
+            if kind == "m4a":
+                ways["whole"] = (decode_whole(store), torch.int16)
+            else:
                 ways["float"] = (store.crop, torch.float32)
             if kind in ("wav", "flac"):
-                ways["soundfile"] = (classical(store), torch.int16)
+                ways["soundfile"] = (seek_and_read(store), torch.int16)
             functions = [partial(gather, crop, store, crops, dtype) for crop, dtype in ways.values()]
             for way, times in zip(ways, measure(functions, args.repeats), strict=True):
                 clock, cpu = (statistics.median(crops / pair[index] for pair in times) for index in (0, 1))
@@ -100,7 +103,7 @@ def make_voice(rng: np.random.Generator, samples: int) -> np.ndarray:
     return (loudness * buzz + 0.003 * rng.standard_normal(samples)).astype(np.float32)
 
 
-def gather(crop: Callable[[int, int, np.ndarray], None], store: WaveStore, crops: int, dtype: torch.dtype) -> None:
+def gather(crop: Crop, store: WaveStore, crops: int, dtype: torch.dtype) -> None:
     """Cut random crops, batch by batch, as `vouch.training.data.TrainingSet.gather` does."""
     rng = np.random.default_rng(1)
     for _ in range(crops // BATCH):
@@ -112,13 +115,24 @@ def gather(crop: Callable[[int, int, np.ndarray], None], store: WaveStore, crops
             crop(index, start, out[row])
 
 
-def classical(store: WaveStore) -> Callable[[int, int, np.ndarray], None]:
-    paths = [line.split(maxsplit=1)[1] for line in store.path.read_text().splitlines()]
+def seek_and_read(store: WaveStore) -> Crop:
+    paths = list(read_table(store.path).values())
 
     def crop(index: int, start: int, out: np.ndarray) -> None:
         with soundfile.SoundFile(paths[index]) as sound:
             sound.seek(start)
             sound.read(len(out), out=out)
+
+    return crop
+
+
+def decode_whole(store: WaveStore) -> Crop:
+    paths = list(read_table(store.path).values())
+
+    def crop(index: int, start: int, out: np.ndarray) -> None:
+        with av.open(paths[index]) as container:
+            whole = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+        out[:] = to_pcm16(whole[start : start + len(out)])
 
     return crop
 
