@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Reading training crops of 2 s at 16 kHz from 500 recordings of 5 to 15 s, on one thread, files in the page cache.
 
-Prints int16 crops per second of clock and of CPU time from wav files, wav files in an archive, FLAC and m4a, and beside
-them, in turns in the same run, the float crops and the classical way: soundfile opens the file, seeks and reads; for m4a, PyAV decodes the whole file.
+Prints int16 crops per second of clock and of CPU time from wav files, wav files in an archive, FLAC and m4a. Beside
+them, in turns in the same run: the float crops, and the classical way, in which soundfile opens the file, seeks and
+reads; for m4a, PyAV decodes the whole file.
 
     python3 tests/benchmarks/bench_wave_crops.py --repeats 5
 """
