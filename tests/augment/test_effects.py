@@ -319,6 +319,23 @@ SENTENCE = {
 }
 
 
+@pytest.mark.parametrize("name", FROM_BANK)
+def test_a_bank_that_stays_on_the_host_gives_the_same(name, bank):
+    """What a batch needs of it is cut while it is drawn, and travels with it."""
+    found = []
+    for held in (bank, bank.on_host()):
+        tree = build_tree(
+            {name: dict(FROM_BANK[name].tiny)}, lambda name, options, held=held: build(name, held, **options)
+        )
+        (step,) = tree.plan(np.random.default_rng(3), np.arange(ROWS), SAMPLES)
+        assert ("recordings" in step.drawn) == (held is not bank)
+        if held is not bank:
+            assert step.drawn["recordings"].dtype == torch.int16
+            step.effect.bank = None
+        found.append(run([step], torch.from_numpy(speech())))
+    assert torch.equal(*found)
+
+
 def plain(name, options):
     return EFFECTS[name](**options)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vouch.augment.bank import Bank
-from vouch.augment.base import Effect
+from vouch.augment.base import BankEffect
 from vouch.augment.draws import Ratios, check_count, draw_different
 from vouch.augment.noise import mean_square, noise_gain
 from vouch.base.errors import VouchError
@@ -17,7 +17,7 @@ from vouch.base.errors import VouchError
 MOST_FILES = 100
 
 
-class AddNoise(Effect):
+class AddNoise(BankEffect):
     """Adds recordings of one kind, each at a ratio of its own; babble is several voices.
 
     x + sum_k n_k sqrt((P_x + f) / ((P_k + f) 10^(snr_k / 10))), where P is the mean square and f the floor. Where a
@@ -90,10 +90,11 @@ class AddNoise(Effect):
         used = slice(None)
         if waves.device.type == "cpu":  # to ask another device would be to wait for it
             used = slice(int(drawn["is_used"].sum(dim=1).max()))
-        first, length, offset, snr, is_used = (
-            drawn[name][:, used] for name in ("first", "length", "offset", "snr", "is_used")
-        )
-        noise = self.bank.excerpts(first, length, offset, waves.shape[1])
-        gain = noise_gain(power + floor, mean_square(noise) + floor, snr)
-        gain = gain.masked_fill(~(is_used & (power > 0)), 0)
+        drawn = {name: value[:, used] for name, value in drawn.items()}
+        noise = self.recordings(drawn, waves.shape[1])
+        gain = noise_gain(power + floor, mean_square(noise) + floor, drawn["snr"])
+        gain = gain.masked_fill(~(drawn["is_used"] & (power > 0)), 0)
         return waves + (gain[:, None] @ noise)[:, 0]
+
+    def fetch(self, drawn: Mapping[str, torch.Tensor], samples: int) -> torch.Tensor:
+        return self.bank.excerpts(drawn["first"], drawn["length"], drawn["offset"], samples)

@@ -51,10 +51,26 @@ class Bank:
         In Hz.
     digest : str
         What identifies the recordings: the SHA-256 digest of names and samples, as `write_bank` computes it.
+    is_resident : bool
+        Whether the samples are where the waveforms are changed; if they are not, since they are too many for that
+        device, what a batch needs of them is cut on the host while the batch is drawn.
     """
 
-    def __init__(self, samples: torch.Tensor, places: Mapping[str, Places], sample_rate: int, digest: str = "") -> None:
+    def __init__(
+        self,
+        samples: torch.Tensor,
+        places: Mapping[str, Places],
+        sample_rate: int,
+        digest: str = "",
+        is_resident: bool = True,
+    ) -> None:
         self.samples, self.places, self.sample_rate, self.digest = samples, places, sample_rate, digest
+        self.is_resident = is_resident
+
+    @property
+    def bytes(self) -> int:
+        """Size of the samples."""
+        return self.samples.numel() * self.samples.element_size()
 
     def kind(self, name: str, *others: str) -> Places:
         """Return where the recordings of one or several kinds lie; `VouchError` naming the nearest of a missing one."""
@@ -65,6 +81,10 @@ class Bank:
     def to(self, device: torch.device) -> Bank:
         """Return the bank with its samples on a device."""
         return Bank(self.samples.to(device), self.places, self.sample_rate, self.digest)
+
+    def on_host(self) -> Bank:
+        """Return the bank for a device that its samples are not sent to."""
+        return Bank(self.samples, self.places, self.sample_rate, self.digest, is_resident=False)
 
     def lay(self, first: torch.Tensor, length: torch.Tensor, start: torch.Tensor, samples: int) -> torch.Tensor:
         """Lay pieces of recordings one behind another, with silence where there is none.

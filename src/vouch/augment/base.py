@@ -11,6 +11,11 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from vouch.augment.bank import FULL_SCALE, Bank
+
+# What is drawn for an effect may hold the recordings themselves: see `BankEffect.recordings`.
+RECORDINGS = "recordings"
+
 
 class Effect(ABC):
     """Something that happens to waveforms: a new one is one class, and a line in `vouch.augment.EFFECTS`.
@@ -64,6 +69,31 @@ class Effect(ABC):
         -------
         (rows, samples) float32
         """
+
+
+class BankEffect(Effect):
+    """An effect that takes recordings from a bank.
+
+    Attributes
+    ----------
+    bank : Bank
+    """
+
+    bank: Bank
+
+    def reach(self, samples: int) -> int:
+        """Return how many samples `fetch` gives for waveforms of so many."""
+        return samples
+
+    @abstractmethod
+    def fetch(self, drawn: Mapping[str, torch.Tensor], samples: int) -> torch.Tensor:
+        """Return what was drawn of the recordings, (rows, ..., samples) float32 in [-1, 1]."""
+
+    def recordings(self, drawn: Mapping[str, torch.Tensor], samples: int) -> torch.Tensor:
+        """Return what `fetch` gives, which a bank that is not on the device has given already, as 16-bit integers."""
+        if RECORDINGS in drawn:
+            return drawn[RECORDINGS].float() / FULL_SCALE
+        return self.fetch(drawn, samples)
 
 
 class Constant:

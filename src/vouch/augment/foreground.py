@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from vouch.augment.bank import Bank, piece_at
-from vouch.augment.base import Effect
+from vouch.augment.base import BankEffect
 from vouch.augment.draws import Ratios, check_mean_length, check_range
 from vouch.augment.noise import noise_gain
 
 MOST_SECONDS = 3600.0
 
 
-class AddForeground(Effect):
+class AddForeground(BankEffect):
     """Adds recordings one after another, each whole and at a ratio of its own, until the speech ends.
 
     x + sqrt(P_x / (P_k 10^(snr_k / 10))) n_k where the recording k lies, as steps/data/augment_data_dir.py and
@@ -73,5 +73,8 @@ class AddForeground(Effect):
     def apply(self, waves: torch.Tensor, drawn: Mapping[str, torch.Tensor]) -> torch.Tensor:
         samples = waves.shape[1]
         gain = noise_gain(waves.square().mean(dim=1, keepdim=True), drawn["power"], drawn["snr"])
-        noise = self.bank.lay(drawn["first"], drawn["length"], drawn["start"], samples)
+        noise = self.recordings(drawn, samples)
         return waves + gain.gather(1, piece_at(drawn["start"], samples)) * noise
+
+    def fetch(self, drawn: Mapping[str, torch.Tensor], samples: int) -> torch.Tensor:
+        return self.bank.lay(drawn["first"], drawn["length"], drawn["start"], samples)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vouch.augment.bank import Bank
-from vouch.augment.base import Effect
+from vouch.augment.base import BankEffect
 from vouch.augment.reverb import reverberate, reverberate_undelayed
 from vouch.base.errors import VouchError
 
@@ -17,7 +17,7 @@ from vouch.base.errors import VouchError
 MOST_SECONDS = 10.0
 
 
-class Reverberate(Effect):
+class Reverberate(BankEffect):
     """Puts speech into a room: a response that is drawn from a bank, each as often as the others.
 
     Parameters
@@ -46,15 +46,22 @@ class Reverberate(Effect):
             raise VouchError(f"seconds of reverberate must be from 0.01 to {MOST_SECONDS:g}, not {seconds}")
         self.most = min(int(self.places.length.max()), round(seconds * bank.sample_rate))
 
+    def reach(self, samples: int) -> int:
+        """Return the length of the longest response, whatever the waveforms."""
+        return self.most
+
+    def fetch(self, drawn: Mapping[str, torch.Tensor], samples: int) -> torch.Tensor:
+        return self.bank.excerpts(drawn["first"], drawn["taps"], torch.zeros_like(drawn["first"]), samples)
+
     def draw(self, rng: np.random.Generator, rows: int, samples: int) -> dict[str, np.ndarray]:
         which = rng.integers(len(self.places.names), size=rows)
         return {"first": self.places.first[which], "taps": np.minimum(self.places.length[which], self.most)}
 
     def apply(self, waves: torch.Tensor, drawn: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        first, taps = drawn["first"], drawn["taps"]
+        taps = drawn["taps"]
         # On the CPU the longest of these alone counts; to ask another device for it would be to wait for it.
         most = int(taps.max()) if taps.device.type == "cpu" else self.most
-        responses = self.bank.excerpts(first, taps, torch.zeros_like(first), most)
+        responses = self.recordings(drawn, most)[:, :most]
         is_behind = torch.arange(most, device=waves.device) >= taps[:, None]
         responses = responses.masked_fill(is_behind, 0)
         if self.keep_delay:

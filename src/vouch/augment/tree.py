@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vouch.augment.base import Effect, Step, as_tensors
+from vouch.augment.bank import FULL_SCALE
+from vouch.augment.base import RECORDINGS, BankEffect, Effect, Step, as_tensors
 from vouch.base.errors import VouchError
 
 SEQUENCE, ONE_OF, NONE = "sequence", "one_of", "none"
@@ -65,7 +66,11 @@ class Leaf(Tree):
         if self._effect.sorted_by is not None:
             order = np.argsort(drawn[self._effect.sorted_by], kind="stable")
             rows, drawn = rows[order], {name: value[order] for name, value in drawn.items()}
-        return [Step(self._effect, torch.from_numpy(rows), as_tensors(drawn))]
+        tensors = as_tensors(drawn)
+        if isinstance(self._effect, BankEffect) and not self._effect.bank.is_resident:
+            found = self._effect.fetch(tensors, self._effect.reach(samples))
+            tensors[RECORDINGS] = (found * FULL_SCALE).round_().to(torch.int16)
+        return [Step(self._effect, torch.from_numpy(rows), tensors)]
 
 
 class InOrder(Tree):

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from vouch.augment.bank import Bank, piece_at
-from vouch.augment.base import Effect
+from vouch.augment.base import BankEffect
 from vouch.augment.draws import MOST_DB, check_mean_length, check_range
 from vouch.base.errors import VouchError
 
 
-class AddUnitNoise(Effect):
+class AddUnitNoise(BankEffect):
     """Brings speech to a root mean square of 1, and adds recordings of that level, joined until they cover it.
 
     x / rms(x) + 10^(-snr / 20) n, where each piece of n is divided by its own rms. Of a recording that is longer than
@@ -59,7 +59,7 @@ class AddUnitNoise(Effect):
 
     def apply(self, waves: torch.Tensor, drawn: Mapping[str, torch.Tensor]) -> torch.Tensor:
         length, start, samples = drawn["length"], drawn["start"], waves.shape[1]
-        noise = self.bank.lay(drawn["first"], length, start, samples)
+        noise = self.recordings(drawn, samples)
         # The sum of squares over a piece is a difference of sums from the beginning on.
         sums = torch.nn.functional.pad(noise.double().square().cumsum(dim=1), (1, 0))
         power = (sums.gather(1, start + length) - sums.gather(1, start)) / length
@@ -67,3 +67,6 @@ class AddUnitNoise(Effect):
         speech_power = waves.square().mean(dim=1, keepdim=True)
         mixed = waves * speech_power.rsqrt() + 10 ** (-drawn["snr"] / 20)[:, None] * level * noise
         return torch.where(speech_power > 0, mixed, 0)
+
+    def fetch(self, drawn: Mapping[str, torch.Tensor], samples: int) -> torch.Tensor:
+        return self.bank.lay(drawn["first"], drawn["length"], drawn["start"], samples)

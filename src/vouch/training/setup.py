@@ -34,6 +34,8 @@ from vouch.training.validation import ValidationSet
 PLACEHOLDER_BINS, PLACEHOLDER_SPEAKERS = 40, 1000
 MOST_PARAMETERS = 4_000_000_000
 SGD_MOMENTUM = 0.9
+# Share of the memory of a GPU that noises and rooms may take; those that need more stay on the host.
+BANK_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -181,9 +183,11 @@ def build_augmentation(
         return None, ""
     what = [f"{part} {value}" for part, value in config.as_dict().items()]
     if bank is not None:
-        bank = bank.to(device)
+        is_small = device.type != "cuda" or bank.bytes <= BANK_SHARE * torch.cuda.mem_get_info(device)[1]
+        bank = bank.to(device) if is_small else bank.on_host()
         count = sum(len(places.names) for places in bank.places.values())
-        what.append(f"{count} recordings, {2 * len(bank.samples) / 2**20:.0f} MiB, on {device}")
+        where = device if is_small else f"the host, since they are more than {BANK_SHARE:.0%} of the memory of {device}"
+        what.append(f"{count} recordings, {bank.bytes / 2**20:.0f} MiB, on {where}")
     rate = 16000 if feature is None else feature.sample_rate
     return config.build(bank, rate), f"augmentation: {'; '.join(what)}"
 
