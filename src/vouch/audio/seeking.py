@@ -54,7 +54,8 @@ def read_seeking(path: str, first: int, count: int, sample_rate: int, channel: i
     pyav = _import_pyav()
     if pyav is None or not os.path.isfile(path):
         return None
-    with contextlib.suppress(pyav.FFmpegError, VouchError), pyav.open(path) as container:
+    # "file:" keeps a name with a colon from being taken for a URL.
+    with contextlib.suppress(pyav.FFmpegError, VouchError), pyav.open(f"file:{path}") as container:
         # Without an edit list, iTunes writes into its own tag which samples at the beginning are to be dropped.
         if len(container.streams.audio) != 1 or "iTunSMPB" in container.metadata:
             return None
