@@ -3,7 +3,7 @@
 
 Reads folders of noises in the layout of MUSAN, {noise,music,speech}/.../*.wav, and of room impulse responses, of any
 layout. Writes all that is of use as 16-bit samples into one file, bank.raw, and where each lies, bank.json. What is
-left out (unreadable, silent, at a lower sampling rate, noises of several channels) is counted, and listed in left_out.
+left out (unreadable, silent, at a lower sampling rate, noises of several channels) is counted, and listed there.
 
     steps/make_bank.py egs/demo/data/bank --musan egs/demo/data/musan
     steps/make_bank.py egs/voxceleb/data/bank --musan egs/musan/data/musan --rirs egs/rirs/data/RIRS_NOISES
@@ -20,14 +20,14 @@ from vouch.cli.startup import guard_imports
 
 guard_imports(__name__)
 
-from vouch.augment.bank import read_bank
+from vouch.augment.bank import INDEX, read_bank
 from vouch.augment.collect import ROOM, Collection, is_packed, pack, read_held_back
 from vouch.augment.simulation import simulate
 from vouch.base.errors import VouchError, visible
 from vouch.base.failures import FAILURES_SHOWN
-from vouch.base.files import write_text
 from vouch.cli.parser import Parser, run_main
 from vouch.cli.stage import ProgressBar
+from vouch.kaldi.lineage.records import write_record
 
 # Kinds of noise and their folders, as MUSAN calls both.
 NOISES = ("noise", "music", "speech")
@@ -58,24 +58,27 @@ def main() -> None:
     collection = Collection(sources, args.sample_rate, held_back, args.only_held_back, args.simulate, args.seed)
     found = collection.find()
     if is_packed(args.out, collection, found):
+        record(args.out, collection)
         print(f"{args.out}: is the bank of these recordings already")
         return
     rooms = simulate(args.simulate, args.sample_rate, args.seed)
     with ProgressBar("recordings", sum(map(len, found.names.values())) + args.simulate) as bar:
         pack(args.out, collection, found, rooms, bar.update)
-    lines = [
-        f"{file}: {why}{more and f' ({more})'}" for why, files in found.left_out.items() for file, more in files.items()
-    ]
-    write_text(args.out / "left_out", "".join(f"{visible(line)}\n" for line in lines))
     for why, files in found.left_out.items():
         names = [*list(files)[:FAILURES_SHOWN], *(["..."] if len(files) > FAILURES_SHOWN else [])]
         print(visible(f"{args.out}: left out, {why}: {len(files)} files: {', '.join(names)}"), file=sys.stderr)
+    record(args.out, collection)
     bank = read_bank(args.out, args.sample_rate)
     packed = ", ".join(
         f"{len(places.names)} of '{kind}' ({places.length.sum() / args.sample_rate / 60:.1f} min)"
         for kind, places in bank.places.items()
     )
-    print(f"{args.out}: {packed}; {len(lines)} files left out")
+    print(f"{args.out}: {packed}; {sum(map(len, found.left_out.values()))} files left out")
+
+
+def record(out: Path, collection: Collection) -> None:
+    """Write down what the bank was made from, so that later stages notice when that changes."""
+    write_record(out / INDEX, "stage 2 (steps/make_bank.py)", collection.sources.values())
 
 
 def noise_folders(musan: Path) -> dict[str, Path]:

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from vouch.audio.decoder import open_decoder
-from vouch.audio.reading import count_samples, read_audio, read_excerpt, read_length, read_span
+from vouch.audio.reading import count_samples, read_audio, read_length, read_span
 from vouch.base.errors import VouchError
 
 RATE = 16000
@@ -48,7 +48,7 @@ def write(path, content):
 def readers(path):
     yield lambda: read_audio(path)
     yield lambda: count_samples(path)
-    yield lambda: read_excerpt(path, 100, RATE, 1.0)
+    yield lambda: read_span(path, 47_900, 48_000)
 
 
 def lengths(path):
@@ -56,7 +56,6 @@ def lengths(path):
     whole = read_audio(path).samples
     np.testing.assert_array_equal(read_span(path, 100, 700), whole[100:700])
     np.testing.assert_array_equal(read_span(path, len(whole) - 10, None), whole[-10:])
-    assert len(read_excerpt(path, 100, RATE, 1.0)) == 100
     return {count_samples(path), len(whole), read_length(path)[0]}
 
 
@@ -163,7 +162,7 @@ def test_flac_that_promises_more_than_it_has_is_refused(tmp_path, count):
     with pytest.raises(VouchError, match=rf"x\.flac: truncated, it promises {count} samples and holds less$"):
         count_samples(path)
     with pytest.raises(VouchError, match=r"x\.flac: "):
-        read_excerpt(path, 100, RATE, 1.0)
+        read_span(path, count - 100, count)
 
 
 @pytest.mark.parametrize(("form", "subtype"), PROMISING)

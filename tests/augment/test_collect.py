@@ -32,6 +32,7 @@ def folder(tmp_path):
     (tmp_path / "noise/deep/._b.flac").write_bytes(b"\0\5\x16\7")
     (tmp_path / "noise/empty.wav").write_bytes(b"")
     (tmp_path / "noise/text.wav").write_text("not audio")
+    (tmp_path / "noise/gone.wav").symlink_to("nowhere.wav")
     whole = (tmp_path / "noise/a.wav").read_bytes()
     (tmp_path / "noise/cut.wav").write_bytes(whole[:1000])
     soundfile.write(tmp_path / "noise/silent.wav", np.zeros(1000), RATE)
@@ -60,7 +61,13 @@ def test_what_is_of_use_is_packed_and_the_rest_named(folder):
     by_reason = {reason: sorted(files) for reason, files in left_out.items()}
     assert by_reason == {
         "hidden, as macOS leaves them beside what it copies": ["noise/._a.wav", "noise/deep/._b.flac"],
-        "not readable": ["noise/cut.wav", "noise/empty.wav", "noise/nothing.wav", "noise/text.wav"],
+        "not readable": [
+            "noise/cut.wav",
+            "noise/empty.wav",
+            "noise/gone.wav",
+            "noise/nothing.wav",
+            "noise/text.wav",
+        ],
         "silent": ["noise/silent.wav"],
         "of a lower sampling rate than 16000 Hz": ["noise/slow.wav"],
         "of several channels": ["noise/stereo.wav"],
@@ -136,6 +143,20 @@ def test_simulated_rooms_join_the_recorded_ones(folder):
     bank = read_bank(folder / "bank", RATE)
     assert bank.kind("room").names == ["a.wav", "simulated-1"]
     np.testing.assert_allclose(samples_of(bank, "room", 1), [0, 1, 0.5], atol=1e-4)
+
+
+def test_a_failing_disk_ends_it(folder, monkeypatch):
+    """Otherwise the bank would lack for ever what could not be read once."""
+
+    def fail(path, *_):
+        try:
+            raise OSError(5, "Input/output error")
+        except OSError:
+            raise VouchError(f"{path}: Input/output error") from None
+
+    monkeypatch.setattr("vouch.augment.collect.read_audio", fail)
+    with pytest.raises(VouchError, match=r"a\.wav: Input/output error"):
+        pack_into(folder / "bank", {"noise": folder / "noise"})
 
 
 def test_nothing_of_use_leaves_the_old_bank(folder):

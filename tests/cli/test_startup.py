@@ -135,4 +135,4 @@ def test_only_packages_of_vouch_count_as_missing():
 def test_config_means_one_thing():
     """The file with what a script does, as in conf/; what others are called after, they say."""
     taking = {script.name for script in SCRIPTS if '"--config"' in script.read_text()}
-    assert taking == {"augment_data.py", "compute_vad.py", "make_fbank.py", "train.py"}
+    assert taking == {"compute_vad.py", "make_fbank.py", "train.py"}

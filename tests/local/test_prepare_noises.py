@@ -11,7 +11,7 @@ from fileserver import FileServer
 
 import prepare_musan
 import prepare_rirs
-from vouch.augment.noise import NoiseFolder, NoiseKind
+from vouch.augment.collect import Collection
 from vouch.kaldi.datadirs.datadir import DataDir
 
 MUSAN = [
@@ -72,9 +72,8 @@ def test_musan_from_nothing(tmp_path, monkeypatch):
     assert f"augment with: --musan {data}/musan\n" in done.output
     assert load(data / "noise").utt2spk == {"noise-free-sound-0000": "noise", "noise-sound-bible-0000": "noise"}
     assert load(data / "speech").wav_scp["speech-us-gov-0000"] == f"{data}/musan/{MUSAN[-1]}"
-    kinds = {kind: NoiseKind(kind, 1, 1, 0, 15) for kind in ("noise", "music", "speech")}
-    found = NoiseFolder(data / "musan", kinds).files
-    assert {kind: len(files) for kind, files in found.items()} == {"noise": 2, "music": 2, "speech": 2}
+    found = Collection({kind: data / "musan" / kind for kind in ("noise", "music", "speech")}, 16000).find()
+    assert {kind: len(names) for kind, names in found.names.items()} == {"noise": 2, "music": 2, "speech": 2}
 
 
 def test_a_folder_that_is_only_shaped_like_musan(tmp_path):

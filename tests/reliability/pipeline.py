@@ -19,6 +19,7 @@ import yaml
 from corpus import RATE, TINY, voice
 from processes import Done, Running, ScriptServer, succeeds
 
+NOISE = Path(__file__).resolve().parents[2] / "conf/augment/noise.yaml"
 SPEAKERS, UTTERANCES = 8, 3
 FEATURE = {"type": "fbank", "num_mel_bins": 16}
 TRAINING = {"epochs": 3, "batch_size": 6, "crop_seconds": 0.4, "checkpoint_minutes": 0}
@@ -63,10 +64,11 @@ STAGES = (
     _fbank("train"),
     _fbank("valid"),
     _fbank("test"),
+    Stage("2 bank", "steps/make_bank.py", ("data/bank", "--musan", "musan"), ("data/bank",)),
     Stage(
         "2 augmentation",
         "steps/augment_data.py",
-        ("data/train", "data/train_aug", "--musan", "musan"),
+        ("data/train", "data/train_aug", "--augment", str(NOISE), "--bank", "data/bank"),
         ("data/train_aug",),
     ),
     Stage(
@@ -183,7 +185,7 @@ class Pipeline:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 soundfile.write(path, voice(speaker, utterance, 1.5), RATE)
         for kind in ("noise", "music", "speech"):
-            for utterance in range(3):
+            for utterance in range(7):
                 path = self.work / f"musan/{kind}/x/{utterance}.wav"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 soundfile.write(path, voice(20, utterance, 1.0), RATE)

@@ -25,7 +25,9 @@ from counts import count, seed
 
 from ami.annotations import read_turns
 from vouch.audio.reading import read_audio, read_channels
-from vouch.augment.noise import read_kinds
+from vouch.augment.bank import INDEX, read_bank, write_bank
+from vouch.augment.collect import read_held_back
+from vouch.augment.config import AugmentConfig
 from vouch.base.errors import VouchError
 from vouch.base.files import read_json
 from vouch.base.options import read_yaml
@@ -126,6 +128,16 @@ def unpacked(name: str) -> Callable[[Path], object]:
     return read
 
 
+def make_bank_index(path: Path) -> None:
+    write_bank(path.parent, {"noise": [("a.wav", np.ones(50, np.float32))]}, 16000)
+    path.write_bytes((path.parent / INDEX).read_bytes())
+
+
+def read_bank_index(path: Path) -> None:
+    shutil.copy(path, path.parent / INDEX)
+    read_bank(path.parent, 16000)
+
+
 def make_result(path: Path) -> None:
     scores = np.random.default_rng(0).normal(size=40)
     write_result(path, evaluate("mine", scores, np.arange(40) % 2 == 0, Settings(draws=5)))
@@ -178,10 +190,12 @@ def make_foreign_model(path: Path) -> None:
 
 
 READERS = {
-    "yaml": Reader(copied(CONF / "augment.yaml"), read_yaml),
+    "yaml": Reader(copied(CONF / "augment/kaldi.yaml"), read_yaml),
     "feature": Reader(copied(CONF / "features/fbank40.yaml"), lambda path: FrontEndConfig.from_dict(read_yaml(path))),
     "recipe": Reader(copied(CONF / "recipes/demo.yaml"), lambda path: resolve_config(read_yaml(path), {})),
-    "noises": Reader(copied(CONF / "augment.yaml"), lambda path: read_kinds(read_yaml(path))),
+    "augmentation": Reader(copied(CONF / "augment/kaldi.yaml"), AugmentConfig.read),
+    "bank": Reader(make_bank_index, read_bank_index),
+    "held back": Reader(text("a.wav\nb/c.flac\n"), read_held_back),
     "json": Reader(text(json.dumps({"a": [1, 2.5, None, True, "é"], "b": {"c": -1e-3}})), read_json),
     "table": Reader(text("a-1 x y\na-2 z\nb-1  w\n"), read_table),
     "lines": Reader(text("one\ntwo\n"), read_lines),

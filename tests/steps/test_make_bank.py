@@ -1,5 +1,6 @@
 """The first part of stage 2 as a user runs it."""
 
+import json
 import signal
 
 import numpy as np
@@ -39,7 +40,8 @@ def test_noises_and_rooms_become_a_bank(scripts, folders):
     )
     assert "left out, of several channels: 1 files: noise/b.wav\n" in done.stderr
     assert "left out, hidden, as macOS leaves them beside what it copies: 1 files: noise/._a.wav\n" in done.stderr
-    assert "noise/b.wav: of several channels (2 channels)\n" in (folders / "bank/left_out").read_text()
+    listed = json.loads((folders / "bank/bank.json").read_text())["left_out"]
+    assert listed["of several channels"] == {"noise/b.wav": "2 channels"}
     bank = read_bank(folders / "bank", RATE)
     assert {kind: list(places.length) for kind, places in bank.places.items()} == {
         "noise": [5000, 3000],

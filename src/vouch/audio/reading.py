@@ -130,42 +130,6 @@ def count_samples(rxfilename: str, sample_rate: int = 16000) -> int:
     return -(-count * sample_rate // rate)
 
 
-def read_excerpt(path: str, samples: int, sample_rate: int, position: float) -> np.ndarray:
-    """Read a piece of a recording, without decoding the rest if possible; a recording that is too short is repeated.
-
-    Parameters
-    ----------
-    path : str
-        An audio file.
-    samples : int
-        Length of the piece at `sample_rate`.
-    sample_rate : int
-        Sampling rate in Hz; recordings at other rates are resampled.
-    position : float
-        Position of the piece, from 0 (at the start) to 1 (so that it ends at the end).
-
-    Returns
-    -------
-    (samples,) float32 in [-1, 1]
-
-    Raises
-    ------
-    VouchError
-        The file is unreadable, empty, or holds NaN or infinite samples.
-    """
-    with _opened(path) as decoder:
-        rate = decoder.rate
-        needed = -(-samples * rate // sample_rate)
-        if decoder.frames is None:
-            whole = decoder.read()
-            first = int(max(0, len(whole) - needed) * position)
-            piece = whole[first : first + needed]
-        else:
-            first = int(max(0, decoder.frames - needed) * position)
-            piece = decoder.read_span(first, min(needed, decoder.frames - first))
-    return np.resize(_finish(piece, rate, path, sample_rate, MEAN).samples, samples)
-
-
 def mix_channels(samples: np.ndarray, channel: int | str, where: str) -> np.ndarray:
     """Reduce several channels to one.
 

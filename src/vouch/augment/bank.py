@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -168,6 +169,7 @@ def write_bank(
     recordings: Mapping[str, Iterable[tuple[str, np.ndarray]]],
     sample_rate: int,
     made_from: str = "",
+    left_out: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> None:
     """Pack recordings into a folder: of each file all is there, or nothing.
 
@@ -182,6 +184,8 @@ def write_bank(
         In Hz.
     made_from : str
         What `is_current` compares.
+    left_out : mapping of str to mapping of str to str
+        For each reason: the files that are of no use, with more about each. It is read after the recordings.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -203,6 +207,7 @@ def write_bank(
         "digest": digest.hexdigest(),
         "made_from": made_from,
         "recordings": index,
+        "left_out": {why: dict(files) for why, files in left_out.items()},
     }
     write_text(folder / INDEX, json.dumps(content, indent=1) + "\n")
 

@@ -25,6 +25,8 @@ SILENCE = 1e-10
 SILENT_PEAK = 1e-4
 # Changes when the same files are packed otherwise.
 _VERSION = 1
+# What the operating system says about a file that will never be read.
+_FILE_ERRORS = (PermissionError, FileNotFoundError)
 LISTED_ROOMS, LISTED_NOISES = "rir_list", "noise_list"
 
 
@@ -84,8 +86,7 @@ class Collection:
         """Return a digest of options and files, by names, sizes and times."""
         files = {}
         for kind, names in found.names.items():
-            states = ((name, (self.sources[kind] / name).stat()) for name in names)
-            files[kind] = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
+            files[kind] = [(name, *_size_and_time(self.sources[kind] / name)) for name in names]
         rooms = (self.simulated, self.seed) if self.simulated else ()
         return hashlib.sha256(json.dumps([_VERSION, self.sample_rate, files, rooms]).encode()).hexdigest()
 
@@ -164,7 +165,7 @@ def pack(
     if not recordings:
         where = " and ".join(map(str, collection.sources.values()))
         raise VouchError(f"{where}: no audio files{' that are held back' if collection.only_held_back else ''}")
-    write_bank(folder, recordings, collection.sample_rate, collection.identify(found))
+    write_bank(folder, recordings, collection.sample_rate, collection.identify(found), found.left_out)
 
 
 def _read(collection: Collection, kind: str, name: str, found: Found) -> np.ndarray | None:
@@ -173,6 +174,8 @@ def _read(collection: Collection, kind: str, name: str, found: Found) -> np.ndar
     try:
         audio = read_audio(str(collection.sources[kind] / name), rate, 0 if kind == ROOM else MEAN)
     except VouchError as error:
+        if isinstance(error.__context__, (OSError, MemoryError)) and not isinstance(error.__context__, _FILE_ERRORS):
+            raise  # the disk's fault, not the file's: another time it may be read
         found.leave_out("not readable", kind, name, str(error))
         return None
     peak = float(np.abs(audio.samples).max())
@@ -219,6 +222,14 @@ def _names(folder: Path) -> list[str]:
         return sorted(str(Path(path).relative_to(folder)) for path in walk_audio(str(folder)))
     except OSError as error:
         raise VouchError(f"{error.filename}: {error.strerror}") from None
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        state = path.stat()
+    except _FILE_ERRORS:  # such as a link that leads nowhere
+        return -1, -1
+    return state.st_size, state.st_mtime_ns
 
 
 def _hidden(folder: Path) -> list[str]:

@@ -15,6 +15,10 @@ import numpy as np
 from vouch.base.errors import VouchError
 from vouch.base.files import read_json, write_text
 from vouch.kaldi.matrices.writing import ArkWriter, NpyWriter
+from vouch.kaldi.wavark import WavWriter
+
+# What writes the values of a shard.
+Writer = ArkWriter | NpyWriter | WavWriter
 
 
 class Result(NamedTuple):
@@ -32,6 +36,8 @@ class Result(NamedTuple):
         One sentence for each kind of oddity ("clipping"); the item is processed all the same.
     digest : str
         Digest of the samples that the item was made from, to find equal audio in other sets; or empty.
+    audio : (samples,) float32 or None
+        Waveform to write beside the value, see `vouch.jobs.shards.Shards.audio_rate`.
     """
 
     item: str
@@ -39,6 +45,7 @@ class Result(NamedTuple):
     notes: Mapping[str, int] = MappingProxyType({})
     remarks: Mapping[str, str] = MappingProxyType({})
     digest: str = ""
+    audio: np.ndarray | None = None
 
 
 # The work on a shard: a function that takes its items and yields one result for each, in any order.
@@ -63,6 +70,8 @@ class Record:
         See `Outcome`.
     files : dict of str to list
         State of each written file, see `vouch.kaldi.lineage.digests.file_state`.
+    audio : dict of str to tuple of str and int
+        Place of each item's waveform, and its number of samples.
     """
 
     sources: str
@@ -72,8 +81,9 @@ class Record:
     remarks: dict[str, dict[str, str]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     files: dict[str, list] = field(default_factory=dict)
+    audio: dict[str, tuple[str, int]] = field(default_factory=dict)
 
-    def add(self, result: Result, writer: ArkWriter | NpyWriter) -> None:
+    def add(self, result: Result, writer: Writer, audio_writer: WavWriter | None = None) -> None:
         """Write the matrix or vector of an item, or keep the reason why it failed or cannot be written."""
         for note, count in result.notes.items():
             self.notes[note] = self.notes.get(note, 0) + count
@@ -86,6 +96,8 @@ class Record:
             return
         try:
             place = writer.write(result.item, result.value)
+            if audio_writer is not None and result.audio is not None:
+                self.audio[result.item] = audio_writer.write(result.item, result.audio), len(result.audio)
         except VouchError as error:
             self.failed[result.item] = str(error)
         else:
@@ -120,6 +132,8 @@ class Outcome(NamedTuple):
         For each kind of oddity ("clipping"), one sentence for each item that shows it; the items are processed.
     digests : dict of str to str
         Digest of the samples of each item, for the items that have one.
+    audio : dict of str to tuple of str and int
+        Place of the waveform of each item that has one, and its number of samples.
     """
 
     rows: dict[str, int]
@@ -127,11 +141,12 @@ class Outcome(NamedTuple):
     notes: Counter[str]
     remarks: dict[str, dict[str, str]]
     digests: dict[str, str]
+    audio: dict[str, tuple[str, int]]
 
 
 def summarize(records: Iterable[Record]) -> Outcome:
     """Combine the records of all shards."""
-    outcome = Outcome({}, {}, Counter(), {}, {})
+    outcome = Outcome({}, {}, Counter(), {}, {}, {})
     for record in records:
         outcome.rows.update((item, rows) for item, (_, rows) in record.entries.items())
         outcome.failed.update(record.failed)
@@ -139,4 +154,5 @@ def summarize(records: Iterable[Record]) -> Outcome:
         for what, items in record.remarks.items():
             outcome.remarks.setdefault(what, {}).update(items)
         outcome.digests.update(record.digests)
+        outcome.audio.update(record.audio)
     return outcome._replace(rows=dict(sorted(outcome.rows.items())), digests=dict(sorted(outcome.digests.items())))

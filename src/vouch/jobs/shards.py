@@ -18,12 +18,14 @@ from vouch.base.errors import VouchError
 from vouch.base.failures import MAX_FAILED, describe_failures
 from vouch.base.files import atomic_write
 from vouch.base.rxfilename import parse_rxfilename
-from vouch.jobs.results import Outcome, Record, Work, summarize
+from vouch.jobs.results import Outcome, Record, Work, Writer, summarize
 from vouch.kaldi.lineage.digests import FileState, file_state, write_list
 from vouch.kaldi.matrices.writing import ArkWriter, NpyWriter
 from vouch.kaldi.tables import read_table, write_table
+from vouch.kaldi.wavark import WavWriter
 
 FORMATS = ("ark", "npy")
+WAV = "wav"
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Shards:
     fingerprint : str
         Text of everything that the output depends on, except for what `sources` covers.
     format : str
-        "ark", or "npy" for one file per item.
+        "ark", or "npy" for one file per item; "wav" for archives of waveforms, which are then the values.
     compression : "none", "8bit" or "16bit"
         Kaldi's compression of matrices; the format "npy" supports "none" only.
     size : int
@@ -53,6 +55,9 @@ class Shards:
     sources : callable
         Function that returns the digest of the files that given items are read from; a shard whose files have changed
         is made again.
+    audio_rate : int
+        Sampling rate in Hz of waveforms; of another format than "wav", they are written beside the values, into an
+        archive of wav files per shard. 0: there are none.
     """
 
     output: Path
@@ -62,11 +67,15 @@ class Shards:
     compression: str = "none"
     size: int = 1000
     sources: Callable[[Sequence[str]], str] = lambda items: ""
+    audio_rate: int = 0
 
     @cached_property
     def work(self) -> Path:
         """The working folder."""
-        described = f"{self.fingerprint}\n{self.format} {self.compression} {self.size}\n" + "\n".join(self.items)
+        described = (
+            f"{self.fingerprint}\n{self.format} {self.compression} {self.size}{self.audio_rate or ''}\n"
+            + "\n".join(self.items)
+        )
         digest = hashlib.sha256(described.encode()).hexdigest()[:12]
         return self._beside(f"work-{digest}")
 
@@ -132,22 +141,35 @@ class Shards:
     def _run_shard(self, shard: int, work: Work, progress: Callable[[int], object] = lambda count: None) -> None:
         items = self._items(shard)
         record = Record(self.sources(items))
-        with self._open_writer(f"{self.output.name}.{shard + 1}.ark") as writer:
+        name = f"{self.output.name}.{shard + 1}"
+        with self._open_writer(f"{name}.ark") as writer, self._open_audio(f"{name}.{WAV}.ark") as audio:
             for result in work(items):
-                record.add(result, writer)
+                record.add(result, writer, audio)
                 progress(1)
         lost = [item for item in items if item not in record.entries and item not in record.failed]
         assert not lost, f"no result and no reason for {lost[:3]}"
-        record.files = {file: list(file_state(self.work / file)) for file in writer.files}
+        record.files = {
+            file: list(file_state(self.work / file)) for file in [*writer.files, *(audio.files if audio else [])]
+        }
         record.write(self._record(shard))
 
     @contextlib.contextmanager
-    def _open_writer(self, name: str) -> Iterator[ArkWriter | NpyWriter]:
+    def _open_writer(self, name: str) -> Iterator[Writer]:
         if self.format == "npy":
             yield NpyWriter(self.work)
         else:
             with atomic_write(self.work / name, "wb") as file:
-                yield ArkWriter(file, name, self.compression)
+                is_wav = self.format == WAV
+                yield WavWriter(file, name, self.audio_rate) if is_wav else ArkWriter(file, name, self.compression)
+
+    @contextlib.contextmanager
+    def _open_audio(self, name: str) -> Iterator[WavWriter | None]:
+        """Open the archive of the waveforms beside the values, if there are any."""
+        if not self.audio_rate or self.format == WAV:
+            yield None
+        else:
+            with atomic_write(self.work / name, "wb") as file:
+                yield WavWriter(file, name, self.audio_rate)
 
     def check_own(self, scp: Path) -> None:
         """Refuse to replace a table or a folder that this stage did not make.
@@ -199,7 +221,7 @@ class Shards:
             return False  # this stage never writes such an entry
         if path.parent.name != self.output.name:
             return False
-        is_ark = re.fullmatch(rf"{re.escape(self.output.name)}\.\d+\.ark", path.name) is not None
+        is_ark = re.fullmatch(rf"{re.escape(self.output.name)}\.\d+(\.{WAV})?\.ark", path.name) is not None
         return is_ark or (path.parent / self._record(0).name).exists()
 
     def finish(
@@ -244,8 +266,10 @@ class Shards:
         write_list(self.work, states)
         old, held = self._beside("work-old"), scp.with_name(f".{scp.name}.old")
         self._replace(scp, held, old)
-        beside(outcome)
         folder = self.output.absolute()
+        placed = {item: (f"{folder}/{place}", samples) for item, (place, samples) in outcome.audio.items()}
+        outcome = outcome._replace(audio=placed)
+        beside(outcome)
         own = {item: f"{folder}/{place}" for record in records for item, (place, _) in record.entries.items()}
         write_table(scp, {**listed_too, **own})
         held.unlink(missing_ok=True)
