@@ -17,6 +17,7 @@ stop_stage=7
 dry_run=false
 feature=fbank40     # conf/features/fbank40.yaml
 named_feature=false # whether --feature was given
+augment=''          # conf/augment/$augment.yaml; empty: noise with --musan, otherwise none
 protocol=default    # conf/protocols/default.sh
 norm=''             # score normalisation; empty: that of the protocol
 name=''             # name of the experiment; empty: made from the options that differ from the defaults
@@ -26,9 +27,9 @@ device=auto
 overrides=()        # options of the recipe for steps/train.py: --SECTION.OPTION VALUE ...
 prepare_values=()   # options for stage 0: --OPTION VALUE ...
 
-names() { # KIND: print the names of this kind of files in conf/, one per line
+names() { # FOLDER: print the names of the files in this folder of conf/, one per line
   local file
-  for file in "${top}conf/${1}s"/*.{yaml,sh}; do
+  for file in "${top}conf/$1"/*.{yaml,sh}; do
     [ ! -f "$file" ] || basename "${file%.*}"
   done
 }
@@ -46,7 +47,8 @@ usage: ./run.sh [options]         walks the stages on a corpus; without options 
   stage  script                         makes, in egs/CORPUS
     0    local/prepare_CORPUS.py        data/{train,valid,test}/{wav.scp,utt2spk,...} and trials
     1    steps/make_fbank.py            features: feats.scp and archives
-    2    steps/augment_data.py          data/train_aug: the training set and noisy copies of it
+    2    steps/make_bank.py             data/bank: the noises and rooms of --musan and --rirs
+         steps/augment_data.py          data/train_aug: the training set and changed copies of it (--augment, offline)
     3    steps/train.py                 exp/NAME/final.pt, with train.log, training.png, checkpoints/, tensorboard/
     4    steps/extract_embeddings.py    exp/NAME/embeddings/SET/embedding.scp
     5    steps/score_trials.py          exp/NAME/scores: cosine of each trial
@@ -71,8 +73,12 @@ $(table losses)
                           steps/train.py --model NAME --loss NAME --help lists those of a network and a loss
   --normalization NAME    of the features within an utterance: mean, meanvar, sliding or none (what the recipe says)
   --feature NAME          conf/features/NAME.yaml (fbank40)
-  --musan DIR             MUSAN-shaped folder of noises for stage 2; '': no augmentation (what corpus.sh says)
-  --protocol NAME         how stages 4 to 7 evaluate, in conf/protocols/NAME.sh: $(names protocol | xargs)
+  --augment NAME          conf/augment/NAME.yaml: $(names augment | xargs)
+                          (noise with --musan, otherwise none): copies that stage 2 makes, or changes that stage 3
+                          draws anew for each batch
+  --musan DIR             MUSAN-shaped folder of noises for --augment; '': none (what corpus.sh says)
+  --rirs DIR              folder of room impulse responses for --augment; '': none (what corpus.sh says)
+  --protocol NAME         how stages 4 to 7 evaluate, in conf/protocols/NAME.sh: $(names protocols | xargs)
                           (default); of another they write to embeddings_NAME/, scores_NAME/, results_NAME/
   --norm NAME             score normalisation: none, znorm, tnorm, snorm or asnorm (what the protocol says)
   --name NAME             folder of the experiment in exp/ (model_loss and what else differs from the recipe)
@@ -178,17 +184,20 @@ train_set=train
 valid_set=valid
 test_sets=(test)
 recipe=default
-musan=''           # folder of noises; empty: no noisy copies
+musan=''           # folder of noises, for augmentation; empty: there is none
+rirs=''            # folder of room responses, for augmentation; empty: there is none
 if [ -f "${top}egs/$corpus/corpus.sh" ]; then
   # shellcheck source=egs/demo/corpus.sh
   . "${top}egs/$corpus/corpus.sh"
 fi
 usual_recipe=$recipe
 usual_musan=$musan
+usual_rirs=$rirs
+usual_augment=${augment:-${musan:+noise}}
 
 known=(
   --help --corpus --stage --stop-stage --dry-run
-  --model --loss --finetune --normalization --recipe --feature --musan
+  --model --loss --finetune --normalization --recipe --feature --augment --musan --rirs
   --protocol --norm --name
   --nj --cmd --device
   "${prepare_options[@]/#/--}"
@@ -223,7 +232,9 @@ while [ $# -gt 0 ]; do
       feature=$value
       named_feature=true
       ;;
+    --augment) augment=$value ;;
     --musan) musan=$value ;;
+    --rirs) rirs=$value ;;
     --stage) stage=$value ;;
     --stop-stage) stop_stage=$value ;;
     --protocol) protocol=$value ;;
@@ -249,34 +260,43 @@ for number in stage stop_stage nj; do
 done
 [ "$stop_stage" -le 7 ] && [ "$stage" -le "$stop_stage" ] || die "stages are 0 to 7; --stage $stage --stop-stage $stop_stage"
 [ "$nj" -ge 1 ] || die "--nj $nj: needs at least 1 job"
+# Those that corpus.sh names may be made by stage 0.
 [ -z "$musan" ] || [ "$musan" = "$usual_musan" ] || [ -d "$musan" ] || die "--musan $musan: no such folder"
+[ -z "$rirs" ] || [ "$rirs" = "$usual_rirs" ] || [ -d "$rirs" ] || die "--rirs $rirs: no such folder"
+augment=${augment:-${musan:+noise}}
+augment=${augment:-none}
+mapfile -t there < <(names augment)
+check_name augmentation "$augment" "${there[@]}"
 check_name normalisation "${norm:-none}" none znorm tnorm snorm asnorm
 for kind in recipe feature protocol; do
-  mapfile -t there < <(names "$kind")
+  mapfile -t there < <(names "${kind}s")
   check_name "$kind" "${!kind}" "${there[@]}"
 done
 
 # shellcheck source=path.sh
 . "${top:-./}path.sh"
 
-# steps/train.py checks its options now, and tells the kind of input: a network that takes waveforms needs neither
-# features nor noisy copies.
+# steps/train.py checks its options now, and tells the kind of input, features or waveform; and of the augmentation when
+# waveforms are changed (online, offline or none), whether features are (masks or plain), and what recordings it takes.
 train_options=(
   --config "${top}conf/recipes/$recipe.yaml"
   "${overrides[@]}"
   --device "$device"
 )
-described=$("${top}steps/train.py" --print-name "${train_options[@]}" --feature "${top}conf/features/$feature.yaml")
-input=${described#* } # features or waveform
+augment_file=${top}conf/augment/$augment.yaml
+described=$("${top}steps/train.py" --print-name "${train_options[@]}" \
+  --feature "${top}conf/features/$feature.yaml" --augment "$augment_file")
+{
+  read -r usual_name input
+  read -r when features_change sample_rate kinds
+} <<<"$described"
 
 # The default name of an experiment has the model, the loss, and the options that differ from the corpus's defaults.
 if [ -z "$name" ]; then
-  name=${described% *}
+  name=$usual_name
   [ "$recipe" = "$usual_recipe" ] || name+=_$recipe
   [ "$feature" = fbank40 ] || name+=_$feature
-  if [ "$input" = features ] && [ "$musan" != "$usual_musan" ]; then
-    if [ -n "$musan" ]; then name+=_noise; else name+=_clean; fi
-  fi
+  [ "$augment" = "${usual_augment:-none}" ] || name+=_$augment
 fi
 IFS=/ read -ra parts <<<"$name"
 for part in "${parts[@]}"; do
@@ -285,13 +305,40 @@ for part in "${parts[@]}"; do
 done
 exp=${top}egs/$corpus/exp/$name
 
-# Noisy copies are features, which a network that takes waveforms cannot use.
-no_noise='there is no folder of noises (--musan DIR)'
-if [ "$input" = waveform ]; then
-  musan=''
-  no_noise='noisy copies are features, and the network takes waveforms'
+# Stage 2 needs the folders of the recordings that the augmentation takes, and they may be there only after stage 0.
+bank=$data/bank
+if wanted 2; then
+  if [ -n "$rirs" ] && [ "$rirs" != "$usual_rirs" ] && [[ " $kinds " != *" room "* ]]; then
+    die "--rirs $rirs: --augment $augment takes no rooms; --augment kaldi does"
+  fi
+  for kind in $kinds; do
+    case $kind in
+      noise | music | speech)
+        [ -n "$musan" ] || die "--augment $augment takes recordings of $kind; give a folder of noises: --musan DIR"
+        [ ! -d "$musan" ] || [ -d "$musan/$kind" ] || die "--augment $augment takes recordings of $kind, and there is no $musan/$kind"
+        ;;
+      room) [ -n "$rirs" ] || die "--augment $augment takes responses of rooms; give a folder of them: --rirs DIR" ;;
+      *) die "--augment $augment takes recordings of '$kind', which stage 2 knows no folder of" ;;
+    esac
+  done
 fi
-trained_on=$train_set${musan:+_aug}
+
+# Offline, the network is trained on copies, which have audio if it takes waveforms; online, on the training set itself.
+trained_on=$train_set
+augmenting=()
+copying=()
+if [ "$when" = offline ]; then
+  trained_on=${train_set}_aug
+  [ "$input" = features ] || copying=(--write-audio)
+fi
+if [ "$when" = online ] || [ "$features_change" = masks ]; then
+  augmenting=(--augment "$augment_file")
+fi
+taking=() # recordings for stage 2, or for stage 3
+if [ -n "$kinds" ]; then
+  taking=(--bank "$bank")
+  [ "$when" != online ] || augmenting+=("${taking[@]}")
+fi
 
 # A corpus made by hand may have no validation set; one made by stage 0 has it, even if it does not exist yet.
 valid=()
@@ -344,15 +391,26 @@ if wanted 1; then
   fi
 fi
 
-# Stage 2 adds copies with noise, music and other voices, so that the network learns to ignore them.
+# Stage 2 adds copies with noise, music, other voices and rooms, so that the network learns to ignore them; or packs what
+# stage 3 needs to do so for each batch anew.
 if wanted 2; then
   say "== stage 2: augmentation"
-  if [ -n "$musan" ]; then
+  if [ -n "$kinds" ]; then
+    run "${top}steps/make_bank.py" "$bank" \
+      ${musan:+--musan "$musan"} \
+      ${rirs:+--rirs "$rirs"} \
+      --sample-rate "$sample_rate"
+  fi
+  if [ "$when" = offline ]; then
     run "${top}steps/augment_data.py" "$data/$train_set" "$data/$trained_on" \
-      --musan "$musan" \
+      --augment "$augment_file" \
+      "${taking[@]}" \
+      "${copying[@]}" \
       "${jobs[@]}"
+  elif [ "$when" = online ]; then
+    say "no copies: stage 3 changes each batch anew (--augment $augment)"
   else
-    say "no augmentation: $no_noise"
+    say "no augmentation of waveforms: --augment is $augment"
   fi
 fi
 
@@ -368,6 +426,7 @@ if wanted 3; then
   run "${top}steps/train.py" "$data/$trained_on" "$exp" \
     "${valid[@]/#/--valid=$data/}" \
     "${features[@]}" \
+    "${augmenting[@]}" \
     "${train_options[@]}"
 fi
 

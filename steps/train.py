@@ -26,6 +26,7 @@ guard_imports(__name__)
 import torch
 
 from vouch.augment.config import AugmentConfig
+from vouch.augment.tree import NONE
 from vouch.base.errors import VouchError
 from vouch.base.options import read_yaml
 from vouch.cli.parser import Parser, catch_stops, run_main
@@ -56,7 +57,11 @@ def main() -> None:
         "--bank", type=Path, help="noises and rooms that the augmentation takes, from steps/make_bank.py"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or such as cuda:1")
-    parser.add_argument("--print-name", action="store_true", help="only check the options and print name and input")
+    parser.add_argument(
+        "--print-name",
+        action="store_true",
+        help="only check the options and print name and input, and what --augment takes",
+    )
     args, overrides = parser.parse_with_overrides(SECTIONS, describe_options)
 
     file, wanted = read_recipe(args.config)
@@ -76,6 +81,9 @@ def main() -> None:
     if args.print_name:
         name = experiment_name(file, config, overrides) + ("_finetuned" if start else "")
         print(name, "waveform" if config.network.takes_waveforms else "features")
+        if args.augment:
+            front_end = config.network.front_end or read_front_end(wanted, wanted_by)
+            describe_augmentation(config.augment, 16000 if front_end is None else front_end.sample_rate)
         return
     if args.data is None or args.exp is None:
         parser.error("needs the training set and the folder of the experiment")
@@ -116,6 +124,17 @@ def describe_options(words: list[str], overrides: dict[str, str]) -> str:
     parser.add_argument("--config", type=Path)
     chosen = parser.parse_known_args(words)[0].config
     return describe_recipe(resolve_config(read_recipe(chosen)[0], overrides))
+
+
+def describe_augmentation(augment: AugmentConfig, sample_rate: int) -> None:
+    """Print what other stages do for an augmentation.
+
+    That is: when waveforms change (online, offline or none), whether features do (masks or plain), the sampling rate,
+    and the kinds of recordings that are taken.
+    """
+    changes_waveforms = augment.speed is not None or augment.waveform != NONE
+    masks = "plain" if augment.features is None else "masks"
+    print(augment.when if changes_waveforms else "none", masks, sample_rate, *augment.kinds)
 
 
 def read_front_end(wanted: object, wanted_by: Path | None) -> FrontEndConfig | None:

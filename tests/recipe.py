@@ -25,12 +25,28 @@ def copy_project(target: Path) -> Path:
     return target
 
 
+# What stage 3 says of augmentations: see the test of its --print-name.
+AUGMENTATIONS = {
+    "none": "none plain 16000",
+    "noise": "offline plain 16000 music noise speech",
+    "masked": "offline masks 16000 music noise speech",
+    "kaldi": "offline plain 16000 music noise room speech",
+    "pyannote": "online plain 16000 music noise",
+    "hyperion": "online masks 16000 music noise room speech",
+    "voxceleb_trainer": "online plain 16000 music noise room speech",
+    "wespeaker": "online plain 16000 music noise room speech",
+}
+
+
 def replace_training(clone: Path) -> Path:
     """Put a program in the place of stage 3 that only says, at once, what run.sh asks it before all stages."""
     script = clone / "steps/train.py"
     script.write_text(
         "#!/bin/sh\n"
         'case "$*" in *sinctdnn*) echo sinctdnn_aamsoftmax waveform ;; *) echo xvector_aamsoftmax features ;; esac\n'
+        'case "$*" in\n'
+        + "".join(f"*augment/{name}.yaml*) echo {line} ;;\n" for name, line in AUGMENTATIONS.items())
+        + "esac\n"
     )
     return clone
 

@@ -76,16 +76,24 @@ def test_another_model(clone, walked, model):
 
 
 def test_a_network_that_takes_waveforms(clone, walked):
-    """The features and noisy copies of another network are there; they are neither needed nor in the way."""
+    """The features of another network are there, not needed and not in the way; the noisy copies get audio."""
     tiny = ["--model.out_channels", "[8,8,8]", "--model.tdnn_channels", "[8,8,8,8,16]", "--train.batch_size", "8"]
     short = ["--train.epochs", "1", "--train.crop_seconds", "0.25"]
     done = run(clone, "--stage", "1", "--model", "sinctdnn", "--name", "waves", *tiny, *short)
     assert "no features: the network takes waveforms, straight from the recordings" in done.stdout
-    assert "no augmentation: noisy copies are features, and the network takes waveforms" in done.stdout
+    assert "data/bank: is the bank of these recordings already" in done.stdout
+    copied = (clone / "egs/demo/data/train_aug/wav.scp").read_text().splitlines()
+    assert len(copied) == 2 * len((clone / "egs/demo/data/train/wav.scp").read_text().splitlines())
     assert "DET plot" in done.stdout
     assert "type: waveform" not in (clone / "egs/demo/data/train/feature.yaml").read_text()
     done = run(clone, "--dry-run", "--model", "sinctdnn", "--train.crop_seconds", "2")
-    assert "/make_fbank.py" not in done.stdout and "train_aug" not in done.stdout
+    assert "/make_fbank.py" not in done.stdout and "/train_aug " in done.stdout
+
+
+def test_changes_in_stage_3_need_no_copies(clone, walked):
+    done = run(clone, "--stage", "2", "--stop-stage", "3", "--augment", "pyannote", "--name", "online", *TINY)
+    assert "no copies: stage 3 changes each batch anew (--augment pyannote)" in done.stdout
+    assert (clone / "egs/demo/exp/online/final.pt").exists()
 
 
 def test_single_stages_run_again(clone, walked):
@@ -159,17 +167,71 @@ def test_an_equals_sign_stands_for_the_blank(quick):
         # What is so anyway, whichever way it is said.
         (["--recipe", "demo", "--feature=fbank40"], "xvector_aamsoftmax"),
         (["--feature", "fbank80"], "xvector_aamsoftmax_fbank80"),
-        (["--musan", "egs"], "xvector_aamsoftmax_noise"),
-        (["--musan", ""], "xvector_aamsoftmax_clean"),
+        (["--augment", "noise"], "xvector_aamsoftmax"),
+        (["--augment", "pyannote"], "xvector_aamsoftmax_pyannote"),
+        (["--augment", "none"], "xvector_aamsoftmax_none"),
+        (["--musan", ""], "xvector_aamsoftmax_none"),
+        (["--augment", "voxceleb_trainer", "--rirs", "egs"], "xvector_aamsoftmax_voxceleb_trainer"),
         (["--recipe", "folders"], "xvector_aamsoftmax_folders"),
-        # A network that takes waveforms is trained without noisy copies, whatever folder of noises there is.
-        (["--recipe=sinctdnn", "--musan=egs"], "sinctdnn_aamsoftmax_sinctdnn"),
-        (["--recipe=sinctdnn", "--musan="], "sinctdnn_aamsoftmax_sinctdnn"),
+        (["--recipe=sinctdnn"], "sinctdnn_aamsoftmax_sinctdnn"),
+        (["--recipe=sinctdnn", "--musan="], "sinctdnn_aamsoftmax_sinctdnn_none"),
     ],
 )
 def test_the_folder_is_called_after_what_differs_from_the_defaults(quick, options, name):
     (train,) = (words for words in commands(run(quick, "--dry-run", *options)) if words[0] == "steps/train.py")
     assert train[2] == f"egs/demo/exp/{name}"
+
+
+def words_of(quick, script, *options):
+    """The arguments of a script in a dry run; None when it is not run."""
+    found = [words[1:] for words in commands(run(quick, "--dry-run", *options)) if words[0] == f"steps/{script}.py"]
+    return found[0] if found else None
+
+
+def test_copies_are_made_in_stage_2_or_changes_in_stage_3(quick):
+    noise = ["--augment", "conf/augment/noise.yaml", "--bank", "egs/demo/data/bank"]
+    folders = ["--musan", "egs/demo/data/musan", "--sample-rate", "16000"]
+    assert words_of(quick, "make_bank") == ["egs/demo/data/bank", *folders]
+    sets = ["egs/demo/data/train", "egs/demo/data/train_aug"]
+    assert words_of(quick, "augment_data") == [*sets, *noise, "--nj", "1"]
+    assert words_of(quick, "augment_data", "--recipe", "sinctdnn") == [*sets, *noise, "--write-audio", "--nj", "1"]
+    train = words_of(quick, "train")
+    assert train[0] == sets[1] and "--augment" not in train and "--bank" not in train
+
+    online = ("--augment", "wespeaker", "--rirs", "egs")
+    assert words_of(quick, "augment_data", *online) is None
+    assert words_of(quick, "make_bank", *online) == ["egs/demo/data/bank", *folders[:2], "--rirs", "egs", *folders[2:]]
+    train = words_of(quick, "train", *online)
+    at = train.index("--augment")
+    assert train[0] == sets[0]
+    assert train[at : at + 4] == ["--augment", "conf/augment/wespeaker.yaml", "--bank", "egs/demo/data/bank"]
+
+    for script in ("make_bank", "augment_data"):
+        assert words_of(quick, script, "--augment", "none") is None
+    train = words_of(quick, "train", "--augment", "none")
+    assert train[0] == sets[0] and "--augment" not in train
+
+
+def test_masks_beside_copies_are_for_stage_3(quick):
+    preset = quick / "conf/augment/masked.yaml"
+    preset.write_text((quick / "conf/augment/noise.yaml").read_text() + "features: {time_masks: 2}\n")
+    try:
+        assert words_of(quick, "augment_data", "--augment", "masked")[3] == "conf/augment/masked.yaml"
+        train = words_of(quick, "train", "--augment", "masked")
+        assert train[0] == "egs/demo/data/train_aug" and "--bank" not in train
+        assert train[train.index("--augment") + 1] == "conf/augment/masked.yaml"
+    finally:
+        preset.unlink()
+
+
+def test_a_corpus_may_say_its_augmentation(quick):
+    corpus = quick / "egs/roomy/corpus.sh"
+    corpus.parent.mkdir(exist_ok=True)
+    corpus.write_text("prepare=local/prepare_demo.py\nrecipe=demo\naugment=kaldi\nmusan=noises\nrirs=rooms\n")
+    assert words_of(quick, "make_bank", "--corpus", "roomy")[1:5] == ["--musan", "noises", "--rirs", "rooms"]
+    assert words_of(quick, "train", "--corpus", "roomy")[1] == "egs/roomy/exp/xvector_aamsoftmax"
+    train = words_of(quick, "train", "--corpus", "roomy", "--augment", "noise")
+    assert train[1] == "egs/roomy/exp/xvector_aamsoftmax_noise"
 
 
 def test_the_features_that_run_sh_asks_for_are_those_it_trains_on(quick):
@@ -277,6 +339,12 @@ def test_help_has_the_stage_table(clone):
         (["--loss", "--model"], "option '--loss' needs a value"),
         (["demo"], "unexpected argument 'demo'"),
         (["--musan", "/no/such/folder"], "no such folder"),
+        (["--rirs", "/no/such/folder"], "no such folder"),
+        (["--augment", "kald"], "unknown augmentation 'kald' (did you mean 'kaldi'?)"),
+        (["--augment", "kaldi"], "takes responses of rooms; give a folder of them: --rirs DIR"),
+        (["--augment", "noise", "--musan", ""], "takes recordings of music; give a folder of noises: --musan DIR"),
+        (["--musan", "egs"], "takes recordings of music, and there is no egs/music"),
+        (["--rirs", "egs"], "--augment noise takes no rooms"),
         (["--nj", "0"], "--nj"),
         (["--name", "../elsewhere"], "give the name of a folder, without slashes"),
         (["--train.crop_frames", "150"], "it is 'crop_seconds' now, in seconds"),

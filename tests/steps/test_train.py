@@ -13,6 +13,7 @@ import torch
 import yaml
 from corpus import TINY, write_all_trials, write_features, write_recordings
 from processes import fails, succeeds, wait_for
+from recipe import AUGMENTATIONS, ROOT
 
 from vouch.base.torchfile import load_torch
 from vouch.encoder import load_encoder
@@ -152,6 +153,13 @@ def test_a_network_that_takes_waveforms(scripts, tmp_path):
     assert "is trained already" in succeeds(scripts.run(TRAIN, *WORDS, cwd=tmp_path)).stdout
     (tmp_path / "train/utt2dur").write_text("".join(f"{name} 0.5\n" for name in names))
     assert "other data; it is now exp.old1" in succeeds(scripts.run(TRAIN, *WORDS, cwd=tmp_path)).stderr
+
+
+@pytest.mark.parametrize("name", sorted({*AUGMENTATIONS} - {"masked"}))
+def test_what_run_sh_is_told_of_an_augmentation(scripts, tmp_path, name):
+    words = ("--config", ROOT / "conf/recipes/demo.yaml", "--augment", ROOT / f"conf/augment/{name}.yaml")
+    done = succeeds(scripts.run(TRAIN, "--print-name", *words, cwd=tmp_path))
+    assert done.stdout == f"xvector_aamsoftmax features\n{AUGMENTATIONS[name]}\n"
 
 
 def test_what_is_not_for_waveforms_is_refused(scripts, tmp_path):
