@@ -117,6 +117,10 @@ check_name() { # WHAT NAME CHOICE...: fail unless the name is one of the choices
   is_one_of "${@:2}" || die "unknown $1 '$2'$(nearest "${@:2}")"
 }
 
+check_folder() { # OPTION FOLDER USUAL: fail if the folder is missing; the usual one may be made by stage 0
+  [ -z "$2" ] || [ "$2" = "$3" ] || [ -d "$2" ] || $dry_run || die "$1 $2: no such folder"
+}
+
 check_option() { # OPTION: fail unless it exists; the part after the dot, as in --train.epochs, is checked by stage 3
   local section=${1%%.*} name=${1#*.}
   if is_one_of "$1" "${known[@]}"; then
@@ -260,9 +264,8 @@ for number in stage stop_stage nj; do
 done
 [ "$stop_stage" -le 7 ] && [ "$stage" -le "$stop_stage" ] || die "stages are 0 to 7; --stage $stage --stop-stage $stop_stage"
 [ "$nj" -ge 1 ] || die "--nj $nj: needs at least 1 job"
-# Those that corpus.sh names may be made by stage 0.
-[ -z "$musan" ] || [ "$musan" = "$usual_musan" ] || [ -d "$musan" ] || die "--musan $musan: no such folder"
-[ -z "$rirs" ] || [ "$rirs" = "$usual_rirs" ] || [ -d "$rirs" ] || die "--rirs $rirs: no such folder"
+check_folder --musan "$musan" "$usual_musan"
+check_folder --rirs "$rirs" "$usual_rirs"
 augment=${augment:-${musan:+noise}}
 augment=${augment:-none}
 mapfile -t there < <(names augment)

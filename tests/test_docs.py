@@ -53,7 +53,12 @@ CHECKED = [page for page in PAGES if blocks(page, "check")]
 def test_every_block_of_commands_says_how_it_is_tested():
     for page in PAGES:
         for block in blocks(page):
-            expected = {"sh": ("run", "check", "not run"), "python": ("file", "lines"), "bash": ("file",)}
+            expected = {
+                "sh": ("run", "check", "not run"),
+                "python": ("file", "lines"),
+                "bash": ("file",),
+                "yaml": ("file", ""),
+            }
             assert block.mark in expected.get(block.language, ("",)), f"{page}: {block}"
             assert block.about or block.mark in ("run", "check", ""), f"{page}: why is it not run? {block}"
     assert len(RUN) > 5 and len(CHECKED) > 5

@@ -6,4 +6,6 @@ train_set=train
 valid_set=valid
 test_sets=(test)
 recipe=demo           # conf/recipes/demo.yaml
+augment=              # conf/augment/$augment.yaml; empty: noise with a folder of noises, otherwise none
 musan=$data/musan     # a MUSAN-shaped folder for augmentation; empty: none
+rirs=                 # a folder of room responses for augmentation; empty: none

@@ -9,4 +9,6 @@ train_set=train
 valid_set=valid
 test_sets=(test test_other)
 recipe=default # conf/recipes/default.yaml
+augment=       # conf/augment/$augment.yaml; empty: noise with --musan, otherwise none, or --augment NAME
 musan=         # a folder shaped like MUSAN, for augmentation; empty: none, or --musan DIR
+rirs=          # a folder of room responses, for augmentation; empty: none, or --rirs DIR

@@ -86,7 +86,7 @@ class CopyMaker:
         rng = np.random.default_rng((self._seed, zlib.crc32(f"{copy.utterance}-{copy.name}".encode())))
         change = self._changes[copy.name]
         plan, _ = change.plan(rng, np.zeros(1, np.int64), len(samples), (), 1)
-        # Of a copy, since waves are changed in place, and the reader gives those of the next copy of an utterance again.
+        # A copy, since waves are changed in place, and the reader gives the same ones for all copies of an utterance.
         waves = torch.from_numpy(samples.copy())[None]
         with torch.inference_mode():
             return change.change_waves(waves, plan, len(samples))[0].numpy()
