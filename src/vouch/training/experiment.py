@@ -12,7 +12,7 @@ from typing import IO
 import torch
 import yaml
 
-from vouch.augment.bank import Bank, read_bank
+from vouch.augment.bank import INDEX, Bank, read_bank
 from vouch.base.errors import VouchError
 from vouch.base.files import lock_file, write_text
 from vouch.features.config import FrontEndConfig, read_feature
@@ -187,7 +187,8 @@ def open_bank(config: Config, folder: Path | None, feature: FrontEndConfig | Non
     Raises
     ------
     VouchError
-        There is no bank, it is damaged or of another sampling rate, or lacks recordings of some kind.
+        There is no bank, it is damaged or of another sampling rate, lacks recordings of some kind, or its folders have
+        changed since.
     """
     kinds = config.augment.kinds if config.augment.is_online else []
     if not kinds:
@@ -196,6 +197,7 @@ def open_bank(config: Config, folder: Path | None, feature: FrontEndConfig | Non
         raise VouchError(
             f"the augmentation takes recordings ({', '.join(kinds)}); give their --bank, which stage 2 makes"
         )
+    check_current(folder / INDEX)
     bank = read_bank(folder, 16000 if feature is None else feature.sample_rate)
     for kind in kinds:
         bank.kind(kind)
