@@ -54,7 +54,11 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="data directory to write")
     parser.add_argument("--augment", type=Path, required=True, help="an offline augmentation; see conf/augment")
     parser.add_argument("--bank", type=Path, help="noises and rooms, from steps/make_bank.py")
-    parser.add_argument("--copies", type=int, help="copies of each utterance (default: what --augment says)")
+    parser.add_argument(
+        "--copies",
+        type=int,
+        help="copies of each utterance, besides those at other speeds (default: what --augment says)",
+    )
     parser.add_argument("--subset", type=int, metavar="N", help="keep N of all copies, spread over all utterances")
     parser.add_argument("--keep-ids", action="store_true", help="copies take place and ids of the originals")
     parser.add_argument("--write-audio", action="store_true", help="write the audio of the copies too")
@@ -83,6 +87,8 @@ def main() -> None:
     except VouchError as error:
         raise VouchError(f"{args.augment}: {error}") from None
     if args.keep_ids:
+        if config.speed is not None:
+            raise VouchError(f"{args.augment}: --keep-ids makes one copy of each utterance; leave 'speed' out")
         copies = {copy.utterance: copy for copy in copies.values()}
     elif already := next((copy for copy in copies if copy in data.utt2spk), None):
         raise VouchError(f"{args.data}/utt2spk: '{already}' is there already; was this set augmented before?")
@@ -123,7 +129,9 @@ def main() -> None:
             write_text(args.out / "feature.yaml", yaml.safe_dump(made_with, sort_keys=False))
         wav_scp = {each: place for each, (place, _) in outcome.audio.items()} or None
         seconds = {each: count / rate for each, count in samples.items()}
-        write_copies(args.out, data, made, args.keep_ids, table.name, num_frames, wav_scp, seconds)
+        speakers = {each: copies[each].speaker(data.utt2spk[original]) for each, original in made.items()}
+        speeds = {each: float(copies[each].speed) for each in made if copies[each].speed != 1}
+        write_copies(args.out, data, made, args.keep_ids, table.name, num_frames, wav_scp, seconds, speakers, speeds)
 
     clean = {} if args.keep_ids else data.wav_scp if feature is None else data.feats_scp
     outcome = run_shards(

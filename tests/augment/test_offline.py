@@ -67,3 +67,15 @@ def test_more_than_there_are():
         draw_copies(["a"], KALDI, 4, 0, 5)
     with pytest.raises(VouchError, match="drawn anew in stage 3"):
         draw_copies(["a"], AugmentConfig(), 1, 0)
+
+
+def test_speeds_stand_beside_the_changes():
+    speeds = {"factors": [1.0, 0.9, 1.1], "as_speakers": True}
+    config = AugmentConfig.from_dict({**KALDI.as_dict(), "speed": speeds})
+    copies = draw_copies(["b-1", "a-1"], config, 1, 0, 1)
+    played = {f"sp{factor}-{utterance}" for factor in ("0.9", "1.1") for utterance in ("a-1", "b-1")}
+    assert len(copies) == 5 and played < copies.keys() and list(copies) == sorted(copies)
+    assert copies["sp0.9-b-1"].speaker("b") == "sp0.9-b" and float(copies["sp0.9-b-1"].speed) == 0.9
+    same = AugmentConfig.from_dict({"when": "offline", "speed": {**speeds, "as_speakers": False}})
+    assert list(draw_copies(["a-1"], same, 1, 0)) == ["a-1-sp0.9", "a-1-sp1.1"]
+    assert draw_copies(["a-1"], same, 1, 0)["a-1-sp0.9"].speaker("a") == "a"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 from corpus import RATE, assert_same_features, read_features, slow_pipes, voice, write_recordings
 from processes import fails, succeeds, wait_for
@@ -255,8 +256,10 @@ def test_bad_input_is_refused(scripts, data, bank, tmp_path):
     refused("x.yaml: ", "data", "out", "--augment", "x.yaml")
     (tmp_path / "x.yaml").write_text("when: online\nwaveform: {gain: {db: [-6, 6]}}\n")
     refused("x.yaml: this augmentation is drawn anew in stage 3", "data", "out", "--augment", "x.yaml")
-    (tmp_path / "x.yaml").write_text("when: offline\nspeed: {}\nwaveform: {one_of: [{gain: {}, name: loud}]}\n")
-    refused("x.yaml: copies at other speeds are not made", "data", "out", "--augment", "x.yaml")
+    (tmp_path / "x.yaml").write_text("when: offline\nspeed: {factors: [1.0]}\n")
+    refused("x.yaml: this augmentation changes nothing in stage 2", "data", "out", "--augment", "x.yaml")
+    (tmp_path / "x.yaml").write_text("when: offline\nspeed: {}\n")
+    refused("--keep-ids makes one copy of each utterance", "data", "out", "--augment", "x.yaml", "--keep-ids")
     write_bank(tmp_path / "few", {"noise": [("a", np.ones(9, np.float32))], "music": []}, RATE)
     refused("noise.yaml: unknown kind of recordings in the bank 'music'", "data", "out", *NOISE, "few")
     write_bank(tmp_path / "few", {kind: each[:6] for kind, each in recordings()}, RATE)
@@ -355,3 +358,34 @@ def test_copies_of_other_noises_are_not_believed(scripts, data, bank, tmp_path, 
         check_current(tmp_path / "out/feats.scp")
     other = make()
     assert all((first[name] != other[name]).any() == name.endswith("-noise") for name in other)
+
+
+@pytest.mark.parametrize("as_speakers", [True, False])
+def test_copies_at_other_speeds(scripts, data, tmp_path, as_speakers):
+    """Kaldi's names; lengths are those of the copies, and each new speaker has the gender of the original."""
+    genders = dict.fromkeys(DataDir.load(data).utt2spk.values(), "f")
+    write_table(data / "spk2gender", genders)
+    clean = DataDir.load(data, need=["wav.scp"])
+    lengths = {utterance: len(read_audio(clean.wav_scp[utterance], RATE).samples) for utterance in clean.utt2spk}
+    write_table(data / "utt2dur", {utterance: f"{count / RATE}" for utterance, count in lengths.items()})
+    config = f"when: offline\nspeed: {{factors: [1.0, 0.9, 1.1], as_speakers: {str(as_speakers).lower()}}}\n"
+    (tmp_path / "x.yaml").write_text(config)
+    options = ("--augment", "x.yaml", "--write-audio")
+    done = succeeds(scripts.run(AUGMENT, "data", "out", *options, cwd=tmp_path))
+    assert "12 copies of 6 utterances: 6 'sp0.9', 6 'sp1.1'" in done.stdout
+    out = DataDir.load(tmp_path / "out", need=["wav.scp", "feats.scp"])
+    frames, seconds = read_table(tmp_path / "out/utt2num_frames"), read_table(tmp_path / "out/utt2dur")
+    for utterance, speaker in clean.utt2spk.items():
+        whole = read_audio(clean.wav_scp[utterance], RATE).samples
+        for name, up, down in (("sp0.9", 10, 9), ("sp1.1", 10, 11)):
+            copy = f"{name}-{utterance}" if as_speakers else f"{utterance}-{name}"
+            assert out.utt2spk[copy] == (f"{name}-{speaker}" if as_speakers else speaker)
+            expected = scipy.signal.resample_poly(whole, up, down)
+            found = read_audio(out.wav_scp[copy], RATE).samples
+            assert len(found) == len(expected)
+            assert abs(float(seconds[copy]) * RATE - len(found)) < 2
+            np.testing.assert_allclose(found, expected, atol=1e-4)
+            matrix = compute(FrontEndConfig.from_dict(read_yaml(data / "feature.yaml")).build(), expected)
+            assert int(frames[copy]) == len(matrix)
+    genders = read_table(tmp_path / "out/spk2gender")
+    assert genders == dict.fromkeys(sorted(set(out.utt2spk.values())), "f")

@@ -6,6 +6,7 @@ Adding an effect is a file here and a line in `EFFECTS`; those in `FROM_BANK` ar
 from vouch.augment.additive import AddNoise
 from vouch.augment.band import Band
 from vouch.augment.base import BankEffect, Effect
+from vouch.augment.codec import Codec
 from vouch.augment.foreground import AddForeground
 from vouch.augment.g711 import G711
 from vouch.augment.level import Clip, Gain, NormalizePeak
@@ -22,6 +23,7 @@ EFFECTS: dict[str, type[Effect]] = {
     **FROM_BANK,
     "band": Band,
     "clip": Clip,
+    "codec": Codec,
     "g711": G711,
     "gain": Gain,
     "normalize_peak": NormalizePeak,

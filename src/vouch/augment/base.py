@@ -27,6 +27,8 @@ class Effect(ABC):
     ----------
     tiny : mapping
         Options that suit one second of speech at 16 kHz: what tests use.
+    is_offline : bool
+        Whether the effect works on the host alone, row by row, so that only stage 2 may have it.
     rows_at_once : int
         Waveforms that are changed together on the CPU: few, so that they stay in its cache.
     sorted_by : str or None
@@ -35,6 +37,7 @@ class Effect(ABC):
     """
 
     tiny: ClassVar[Mapping[str, object]] = {}
+    is_offline: ClassVar[bool] = False
     rows_at_once: ClassVar[int] = 8
     sorted_by: ClassVar[str | None] = None
 

@@ -10,7 +10,7 @@
     features: {time_masks: 1} # SpecAugment, always in stage 3
 
 Offline, each node below `one_of` has a `name`, which ends the ids of its copies, and `copies` says how many of them an
-utterance gets.
+utterance gets, besides one at each other speed.
 """
 
 from __future__ import annotations
@@ -72,6 +72,9 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         if self.when not in (ONLINE, OFFLINE):
             raise VouchError(f"when of an augmentation must be {ONLINE} or {OFFLINE}, not {self.when}")
+        for name, _ in _leaves(self.waveform):
+            if self.when == ONLINE and pick(EFFECTS, name, "augmentation").is_offline:
+                raise VouchError(f"augmentation '{name}' is for copies (when: {OFFLINE}): it works on the host alone")
         places = Places([""] * _IMAGINED, *np.full((3, _IMAGINED), 16000))
         self.build(Bank(torch.zeros(16000, dtype=torch.int16), dict.fromkeys(self.kinds, places), 16000), 16000)
         if self.when == OFFLINE and self.waveform != NONE:
@@ -158,11 +161,16 @@ class AugmentConfig:
         VouchError
             The bank lacks recordings of some kind.
         """
-        speed = None if self.speed is None else Speed(**resolve_options(Speed, self.speed, "augmentation 'speed'"))
         masks = None
         if self.features is not None:
             masks = SpecAugment(**resolve_options(SpecAugment, self.features, "augmentation 'features'"))
-        return Augmentation(speed, self._build_tree(self.waveform, bank, sample_rate), masks)
+        return Augmentation(self.build_speed(), self._build_tree(self.waveform, bank, sample_rate), masks)
+
+    def build_speed(self) -> Speed | None:
+        """Return the speeds; None: all speech stays as fast as it is."""
+        if self.speed is None:
+            return None
+        return Speed(**resolve_options(Speed, self.speed, "augmentation 'speed'"))
 
     def build_branch(self, name: str, bank: Bank | None, sample_rate: int) -> Augmentation:
         """Return what happens to the copies of a name; see `build`."""

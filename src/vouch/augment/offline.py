@@ -4,21 +4,46 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
 from vouch.augment.config import OFFLINE, AugmentConfig
-from vouch.augment.tree import WEIGHT
+from vouch.augment.speed import speed_name
+from vouch.augment.tree import NONE, WEIGHT
 from vouch.base.errors import VouchError
 
 
 class Copy(NamedTuple):
-    """A copy of an utterance: its original, and the name of the change, which ends its id."""
+    """A copy of an utterance.
+
+    Attributes
+    ----------
+    utterance : str
+        Its original.
+    name : str
+        Name of the change.
+    speed : Fraction
+        How fast it is played; nothing else changes where that is not 1.
+    is_speaker : bool
+        Whether its speaker is a new one, "NAME-SPEAKER", since the speed is not that of the original.
+    """
 
     utterance: str
     name: str
+    speed: Fraction = Fraction(1)
+    is_speaker: bool = False
+
+    @property
+    def id(self) -> str:
+        """Id of the copy: the name of the change stands before it where it stands before the speaker's."""
+        return f"{self.name}-{self.utterance}" if self.is_speaker else f"{self.utterance}-{self.name}"
+
+    def speaker(self, original: str) -> str:
+        """Return the speaker of the copy; `original` is that of the utterance."""
+        return f"{self.name}-{original}" if self.is_speaker else original
 
 
 def draw_copies(
@@ -26,23 +51,24 @@ def draw_copies(
 ) -> dict[str, Copy]:
     """Draw the changes of the copies of each utterance, without repetition and in proportion to their weights.
 
-    What is drawn for an utterance depends on the seed and its id, not on other utterances or their order.
+    Each utterance also gets a copy at each other speed of the augmentation, in which nothing else changes. What is
+    drawn for an utterance depends on the seed and its id, not on other utterances or their order.
 
     Parameters
     ----------
     utterances : iterable of str
     config : AugmentConfig
     copies : int
-        Of each utterance.
+        Of each utterance, not counting those at other speeds.
     seed : int
     subset : int, optional
-        Number of all copies to keep. First each utterance gets one, then each a second, and so on; the last round
+        Number of those copies to keep. First each utterance gets one, then each a second, and so on; the last round
         reaches utterances at random.
 
     Returns
     -------
     dict of str to Copy
-        By id, "UTTERANCE-NAME", sorted.
+        By id, sorted.
 
     Raises
     ------
@@ -53,8 +79,12 @@ def draw_copies(
         raise VouchError(
             f"this augmentation is drawn anew in stage 3 (when: {config.when}); only {OFFLINE} ones are copied"
         )
-    if config.speed is not None:
-        raise VouchError("copies at other speeds are not made; leave 'speed' out, or draw it in stage 3 (when: online)")
+    utterances = list(utterances)
+    played = {copy.id: copy for copy in _at_other_speeds(utterances, config)}
+    if config.waveform == NONE:
+        if not played:
+            raise VouchError("this augmentation changes nothing in stage 2; give it a 'waveform' or a 'speed'")
+        return dict(sorted(played.items()))
     weights = _weights(config)
     if not 1 <= copies <= len(weights):
         raise VouchError(
@@ -67,14 +97,21 @@ def draw_copies(
         rng = np.random.default_rng((seed, zlib.crc32(utterance.encode())))
         for number, chosen in enumerate(rng.choice(len(names), copies, replace=False, p=share)):
             copy = Copy(utterance, names[chosen])
-            found[f"{copy.utterance}-{copy.name}"] = copy
-            rounds[f"{copy.utterance}-{copy.name}"] = number
+            found[copy.id], rounds[copy.id] = copy, number
     kept = sorted(found)
     if subset is not None:
         if not 1 <= subset <= len(found):
             raise VouchError(f"a subset of {subset} copies cannot be taken of {len(found)}")
         kept = sorted(sorted(found, key=lambda each: (rounds[each], _shuffled(seed, each)))[:subset])
-    return {each: found[each] for each in kept}
+    return dict(sorted({**played, **{each: found[each] for each in kept}}.items()))
+
+
+def _at_other_speeds(utterances: Iterable[str], config: AugmentConfig) -> Iterator[Copy]:
+    speed = config.build_speed()
+    factors = [] if speed is None else [factor for factor in speed.factors if factor != 1]
+    for utterance in utterances:
+        for factor in factors:
+            yield Copy(utterance, speed_name(factor), factor, speed is not None and speed.as_speakers)
 
 
 def _weights(config: AugmentConfig) -> Mapping[str, float]:

@@ -64,7 +64,7 @@ class Speed:
         """Return the names of the classes, of which `labels` gives the positions."""
         if not self.as_speakers:
             return list(names)
-        prefixes = ["" if factor == 1 else f"sp{float(factor):g}-" for factor in self.factors]
+        prefixes = ["" if factor == 1 else f"{speed_name(factor)}-" for factor in self.factors]
         return [f"{prefix}{name}" for prefix in prefixes for name in names]
 
     def labels(self, labels: np.ndarray, choice: np.ndarray, speakers: int) -> np.ndarray:
@@ -89,7 +89,15 @@ class Speed:
         played = waves[:, :samples].clone()
         for factor, rows in zip(self.factors, groups, strict=True):
             if factor != 1 and len(rows):
-                taken = waves[rows, : math.ceil(samples * factor)]
-                changed = resample(taken, 1 / factor, self._filters[factor].on(waves.device))[:, :samples]
+                changed = self.play(waves[rows, : math.ceil(samples * factor)], factor)[:, :samples]
                 played.index_copy_(0, rows, changed)
         return played
+
+    def play(self, waves: torch.Tensor, factor: Fraction) -> torch.Tensor:
+        """Play whole waveforms, (batch, samples) float32, at one of the speeds: (batch, ceil(samples / factor))."""
+        return waves if factor == 1 else resample(waves, 1 / factor, self._filters[factor].on(waves.device))
+
+
+def speed_name(factor: Fraction) -> str:
+    """Return what Kaldi calls a speed: "sp0.9"."""
+    return f"sp{float(factor):g}"

@@ -59,7 +59,8 @@ class CopyMaker:
     ) -> None:
         self._data, self._copies, self._seed, self._rate = data, copies, seed, sample_rate
         self._feature, self._writes_audio, self._channel = feature, writes_audio, channel
-        names = {copy.name for copy in copies.values()}
+        names = {copy.name for copy in copies.values() if copy.speed == 1}
+        self._speed = config.build_speed()
         self._changes = {name: config.build_branch(name, bank, sample_rate) for name in sorted(names)}
 
     def __call__(self, ids: Sequence[str]) -> Iterator[Result]:
@@ -84,6 +85,10 @@ class CopyMaker:
 
     def _change(self, copy: Copy, samples: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng((self._seed, zlib.crc32(f"{copy.utterance}-{copy.name}".encode())))
+        if copy.speed != 1:
+            assert self._speed is not None
+            with torch.inference_mode():
+                return self._speed.play(torch.from_numpy(samples)[None], copy.speed)[0].numpy()
         change = self._changes[copy.name]
         plan, _ = change.plan(rng, np.zeros(1, np.int64), len(samples), (), 1)
         # A copy, since waves are changed in place, and the reader gives the same ones for all copies of an utterance.
