@@ -10,7 +10,6 @@ import torch
 from vouch.augment.noise import noise_gain
 from vouch.augment.reverb import (
     convolve,
-    early_responses,
     find_peaks,
     reverberate,
     reverberate_undelayed,
@@ -59,7 +58,8 @@ def wav_reverberate(
     if response:
         room = row(GOLDEN["rir"] / 32768)
         wet, delay = convolved(speech, room), find_peaks(room)
-        early = early_responses(room, RATE)[:, max(0, int(delay) - RATE // 1000) : int(delay) + RATE // 20]
+        # The early part of a response tells the level of speech against noise: 1 ms before its peak to 50 ms behind it.
+        early = room[:, max(0, int(delay) - RATE // 1000) : int(delay) + RATE // 20]
         reference = convolved(speech, early).square().mean(dim=1)
     for name, snr, start in noises:
         noise = row(np.resize(GOLDEN[name], repeated) if repeated else GOLDEN[name])

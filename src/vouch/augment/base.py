@@ -41,10 +41,6 @@ class Effect(ABC):
     rows_at_once: ClassVar[int] = 8
     sorted_by: ClassVar[str | None] = None
 
-    def samples_needed(self, samples: int) -> int:
-        """Return how many samples the effect must be given to make so many."""
-        return samples
-
     @abstractmethod
     def draw(self, rng: np.random.Generator, rows: int, samples: int) -> dict[str, np.ndarray]:
         """Draw what `apply` needs besides the waveforms: arrays of which each has a row for each waveform.
@@ -64,7 +60,7 @@ class Effect(ABC):
 
         Parameters
         ----------
-        waves : (rows, samples_needed) float32
+        waves : (rows, samples) float32
         drawn : mapping of str to Tensor
             What was drawn for each, on the device of the waveforms.
 

@@ -1,6 +1,6 @@
 """Reverberation: convolution with room impulse responses, over a batch, and what Kaldi and voxceleb_trainer make of it.
 
-Sources: the facts of Kaldi's wav-reverberate (its rule of shift, early power and output level), and of
+Sources: the facts of Kaldi's wav-reverberate (its rule of shift and output level), and of
 voxceleb_trainer's loader (unit energy, no shift).
 """
 
@@ -10,9 +10,6 @@ import torch
 from scipy.fft import next_fast_len
 
 from vouch.augment.noise import mean_square
-
-# The early part of a response, in seconds before and after its peak, which tells the level of speech against noise.
-EARLY_BEFORE, EARLY_AFTER = 0.001, 0.05
 
 
 def convolve(waves: torch.Tensor, responses: torch.Tensor) -> torch.Tensor:
@@ -37,26 +34,6 @@ def convolve(waves: torch.Tensor, responses: torch.Tensor) -> torch.Tensor:
 def find_peaks(responses: torch.Tensor) -> torch.Tensor:
     """Return where each response of (batch, taps) has its largest value, (batch,) int64: by value, not by magnitude."""
     return responses.argmax(dim=-1)
-
-
-def early_responses(responses: torch.Tensor, sample_rate: int) -> torch.Tensor:
-    """Return the early part of each response, from 1 ms before its peak to 50 ms after it.
-
-    Parameters
-    ----------
-    responses : (batch, taps) float
-    sample_rate : int
-        In Hz.
-
-    Returns
-    -------
-    (batch, taps) float
-        The responses with zeros elsewhere: convolved with it, a waveform is delayed as by the whole response.
-    """
-    place = torch.arange(responses.shape[-1], device=responses.device)
-    peak = find_peaks(responses)[..., None]
-    first, last = peak - int(EARLY_BEFORE * sample_rate), peak + int(EARLY_AFTER * sample_rate)
-    return torch.where((place >= first) & (place < last), responses, 0)
 
 
 def shift_back(waves: torch.Tensor, delays: torch.Tensor, samples: int) -> torch.Tensor:
