@@ -64,3 +64,14 @@ def test_without_the_package(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(VouchError, match="needs PyAV, which is not installed: pip install av"):
         Codec(["mp3"])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_short_waveforms_end_in_samples_or_in_one_line(name):
+    pytest.importorskip("av")
+    for samples in (1, 30, 400, 900, 950, 1000, 1100, 1569):
+        wave = speech()[:samples]
+        try:
+            assert coded(wave, formats=[name]).shape == wave.shape
+        except VouchError as error:
+            assert f"{samples} samples cannot be coded as {name}" in str(error)

@@ -66,7 +66,8 @@ class Codec(Effect):
     Raises
     ------
     VouchError
-        PyAV is not installed, a format is unknown or not for this sampling rate, or the pair does not rise.
+        PyAV is not installed, a format is unknown or not for this sampling rate, or the pair does not rise; by `apply`,
+        a waveform that is too short for its codec.
     """
 
     is_offline: ClassVar = True
@@ -105,7 +106,10 @@ class Codec(Effect):
             return wave
         scale = FULL_SCALE / max(1.0, float(np.abs(wave).max()) * FULL_SCALE / (FULL_SCALE - 1))
         codes = np.round(wave * scale).astype(np.int16)
-        decoded = self._decode(self._encode(codes, name, kbps))
+        try:
+            decoded = self._decode(self._encode(codes, name, kbps))
+        except self._pyav.FFmpegError as error:
+            raise VouchError(f"{len(wave)} samples cannot be coded as {name} at {kbps:.0f} kbit/s: {error}") from None
         return (align(decoded, codes, int(MOST_DELAY * self.sample_rate)) / scale).astype(np.float32)
 
     def _encode(self, codes: np.ndarray, name: str, kbps: float) -> bytes:
@@ -132,13 +136,15 @@ class Codec(Effect):
         with self._pyav.open(io.BytesIO(content)) as file:
             for frame in (*file.decode(audio=0), None):
                 pieces += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
-        return np.concatenate(pieces)
+        # A decoder may give nothing for less than a frame.
+        return np.concatenate([np.empty(0, np.int16), *pieces])
 
 
 def align(found: np.ndarray, original: np.ndarray, most: int) -> np.ndarray:
     """Return `found`, shifted by up to `most` samples to where it is most like the original, and as long as it."""
     size = 1 << (len(found) + len(original)).bit_length()
     likeness = np.fft.irfft(np.fft.rfft(found, size) * np.fft.rfft(original, size).conj(), size)
+    most = min(most, size // 2 - 1)
     delays = np.arange(-most, most + 1)
     delay = int(delays[likeness[delays].argmax()])
     shifted = np.zeros(len(original), found.dtype)

@@ -72,7 +72,9 @@ class CopyMaker:
             yield Result(each, samples) if isinstance(samples, VouchError) else self._make(each, samples)
 
     def _make(self, each: str, samples: np.ndarray) -> Result:
-        changed = self._change(self._copies[each], samples)
+        changed = attempt(self._change, self._copies[each], samples)
+        if isinstance(changed, VouchError):
+            return Result(each, changed)
         value = changed if self._feature is None else attempt(compute, self._feature, changed)
         if not self._writes_audio or isinstance(value, VouchError):
             return Result(each, value)
