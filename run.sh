@@ -334,7 +334,8 @@ if [ "$when" = offline ]; then
   trained_on=${train_set}_aug
   [ "$input" = features ] || copying=(--write-audio)
 fi
-if [ "$when" = online ] || [ "$features_change" = masks ]; then
+# Offline, stage 3 only checks that the copies are of this augmentation.
+if [ "$when" != none ] || [ "$features_change" = masks ]; then
   augmenting=(--augment "$augment_file")
 fi
 taking=() # recordings for stage 2, or for stage 3

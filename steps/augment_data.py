@@ -27,7 +27,7 @@ import yaml
 
 from vouch.augment.bank import INDEX, Bank, read_bank
 from vouch.augment.config import AugmentConfig
-from vouch.augment.offline import draw_copies
+from vouch.augment.offline import COPIED_BY, draw_copies
 from vouch.base.channels import MEAN
 from vouch.base.errors import VouchError
 from vouch.base.files import write_text
@@ -120,6 +120,7 @@ def main() -> None:
     check_current(*inputs)
 
     def write_beside(outcome: Outcome) -> None:
+        write_text(args.out / COPIED_BY, yaml.safe_dump(config.as_dict(), sort_keys=False))
         made = {each: copies[each].utterance for each in outcome.rows}
         samples = outcome.rows if feature is None else {each: count for each, (_, count) in outcome.audio.items()}
         num_frames = None

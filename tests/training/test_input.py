@@ -1,5 +1,7 @@
 """What happens to batches on their way to the network: 16-bit crops, augmentation, front end, masks."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -266,3 +268,17 @@ def test_losses_that_compare_utterances_of_a_speaker_find_them_at_every_speed(se
         before = made.training.data.labels[batches[number]]
         assert (np.equal.outer(labels, labels) == np.equal.outer(before, before)).all()
     made()
+
+
+def test_copies_of_another_augmentation_are_refused(sets, tmp_path):
+    asked = config_of({"when": "offline", "waveform": {"one_of": [{"gain": {}, "name": "loud"}]}})
+    data = tmp_path / "data"
+    shutil.copytree(sets / "train", data)
+    with pytest.raises(VouchError, match=r"holds no copies of an augmentation \(when: offline\); make them by stage 2"):
+        Experiment(tmp_path / "exp", asked, data, None, FBANK, None)
+    (data / "augment.yaml").write_text("when: offline\nwaveform: {one_of: [{clip: {}, name: loud}]}\n")
+    with pytest.raises(VouchError, match=r"augment\.yaml: the copies are of another augmentation; run stage 2"):
+        Experiment(tmp_path / "exp", asked, data, None, FBANK, None)
+    (data / "augment.yaml").write_text("when: offline\nwaveform: {one_of: [{gain: {}, name: loud}]}\n")
+    with pytest.raises(VouchError, match=r"feats\.scp: no such file"):
+        Experiment(tmp_path / "exp", asked, data, None, FBANK, None)

@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,9 @@ from vouch.augment.config import OFFLINE, AugmentConfig
 from vouch.augment.speed import speed_name
 from vouch.augment.tree import NONE, WEIGHT
 from vouch.base.errors import VouchError
+
+# In a data directory of copies: the augmentation that they were made by.
+COPIED_BY = "augment.yaml"
 
 
 class Copy(NamedTuple):
@@ -104,6 +108,18 @@ def draw_copies(
             raise VouchError(f"a subset of {subset} copies cannot be taken of {len(found)}")
         kept = sorted(sorted(found, key=lambda each: (rounds[each], _shuffled(seed, each)))[:subset])
     return dict(sorted({**played, **{each: found[each] for each in kept}}.items()))
+
+
+def check_copies(data: Path, config: AugmentConfig) -> None:
+    """Raise `VouchError` unless a data directory has copies of this augmentation, if it is one for copies."""
+    if config.when != OFFLINE or (config.waveform == NONE and config.speed is None):
+        return
+    path = data / COPIED_BY
+    if not path.exists():
+        raise VouchError(f"{data}: holds no copies of an augmentation (when: {OFFLINE}); make them by stage 2")
+    made = AugmentConfig.read(path)
+    if (made.waveform, made.speed) != (config.waveform, config.speed):
+        raise VouchError(f"{path}: the copies are of another augmentation; run stage 2 with this one")
 
 
 def _at_other_speeds(utterances: Iterable[str], config: AugmentConfig) -> Iterator[Copy]:

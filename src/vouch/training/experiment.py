@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from vouch.augment.bank import INDEX, Bank, read_bank
+from vouch.augment.offline import check_copies
 from vouch.base.errors import VouchError
 from vouch.base.files import lock_file, write_text
 from vouch.features.config import FrontEndConfig, read_feature
@@ -72,6 +73,7 @@ class Experiment:
     ) -> None:
         self.folder, self.config, self.feature, self.start = folder, config, feature, start
         self.bank = open_bank(config, bank, feature)
+        check_copies(train, config.augment)
         options = config.train
         try:
             stored = stored_front_end(config, feature)
