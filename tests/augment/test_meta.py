@@ -57,7 +57,7 @@ def test_every_effect(name, bank):
     effect = EFFECTS[name](*([bank] if name in FROM_BANK else []), **EFFECTS[name].tiny)
     drawn = as_tensors(effect.draw(np.random.default_rng(0), ROWS, SAMPLES))
     drawn = {key: value.to(META) for key, value in drawn.items()}
-    waves = torch.empty(ROWS, effect.samples_needed(SAMPLES), device=META)
+    waves = torch.empty(ROWS, SAMPLES, device=META)
     effect.apply(waves, drawn)  # tables are copied to a device once
     with OnMetaOnly():
         found = effect.apply(waves, drawn)
