@@ -1,11 +1,13 @@
 """A bank of recordings, and what tells whether it is the same as another."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
 
 from vouch.augment.bank import is_current, read_bank, write_bank
+from vouch.base.errors import VouchError
 
 RATE = 16000
 TONE = (0.5 * np.sin(np.arange(100))).astype(np.float32)
@@ -51,3 +53,13 @@ def test_what_a_bank_was_made_from_tells_whether_it_is_current(tmp_path, missing
     assert is_current(tmp_path, "x") and not is_current(tmp_path, "y")
     (tmp_path / missing).unlink()
     assert not is_current(tmp_path, "x")
+
+
+@pytest.mark.parametrize("count", [0, -3, 2.5])
+def test_a_length_that_no_recording_has(tmp_path, count):
+    write_bank(tmp_path, {"noise": [("a", np.ones(100, np.float32))]}, 16000)
+    index = json.loads((tmp_path / "bank.json").read_text())
+    index["recordings"]["noise"][0][1] = count
+    (tmp_path / "bank.json").write_text(json.dumps(index))
+    with pytest.raises(VouchError, match="a damaged bank"):
+        read_bank(tmp_path, 16000)

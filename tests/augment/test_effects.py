@@ -460,3 +460,26 @@ def test_both_ways_to_cut_excerpts_agree(bank):
     drawn = [torch.from_numpy(each) for each in (first, length, rng.integers(length))]
     found = [cut(bank.samples, *drawn, 5000) for cut in (copy_excerpts, gather_excerpts)]
     assert torch.equal(*found) and found[0].shape == (30, 4, 5000) and found[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["add_noise", "add_foreground"])
+def test_the_power_of_the_speech_may_be_kept(name, bank):
+    """As wav-reverberate scales its output: the same sum, with the mean square that the speech had."""
+    waves = speech()
+    louder = both(build(name, bank, snr=[0, 5]), waves)[1].astype(np.float64)
+    kept = both(build(name, bank, snr=[0, 5], keep_power=True), waves)[1]
+    expected = louder * np.sqrt((waves.astype(np.float64) ** 2).mean(1) / (louder**2).mean(1))[:, None]
+    np.testing.assert_allclose(kept, expected, atol=2e-6)
+    # Some have met a pause alone.
+    assert ((louder**2).mean(1) > 1.2 * (waves.astype(np.float64) ** 2).mean(1)).sum() >= 5
+
+
+def test_a_response_that_is_cut_before_its_sound(tmp_path):
+    late = np.zeros(RATE, np.float32)
+    late[RATE // 2] = 1
+    write_bank(tmp_path, {"room": [("early.wav", late[RATE // 2 :]), ("late.wav", late)]}, RATE)
+    held = read_bank(tmp_path, RATE)
+    for keep_delay in (True, False):
+        with pytest.raises(VouchError, match=r"'late\.wav' of 'room' is silent for 6400 samples"):
+            build("reverberate", held, seconds=0.4, keep_delay=keep_delay)
+    build("reverberate", held, seconds=0.6)

@@ -79,3 +79,9 @@ def test_speeds_stand_beside_the_changes():
     same = AugmentConfig.from_dict({"when": "offline", "speed": {**speeds, "as_speakers": False}})
     assert list(draw_copies(["a-1"], same, 1, 0)) == ["a-1-sp0.9", "a-1-sp1.1"]
     assert draw_copies(["a-1"], same, 1, 0)["a-1-sp0.9"].speaker("a") == "a"
+
+
+def test_a_name_that_is_a_speed():
+    config = {**weighted(**{"sp0.9": 1}).as_dict(), "speed": {"factors": [1.0, 0.9]}}
+    with pytest.raises(VouchError, match=r"the name 'sp0\.9' is that of a speed"):
+        draw_copies(["a-1"], AugmentConfig.from_dict(config), 1, 0)

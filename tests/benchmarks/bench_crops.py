@@ -11,8 +11,6 @@ import argparse
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +18,7 @@ sys.path[:0] = [str(ROOT / "src")]
 
 import kaldiio
 import numpy as np
+from turns import measure
 
 from vouch.kaldi.matrices.writing import open_entries
 from vouch.kaldi.tables import write_table
@@ -85,17 +84,6 @@ def slice_whole(data: TrainingSet, crops: int) -> None:
         matrix = kaldiio.load_mat(lines[index].split()[1])
         start = int(rng.integers(0, len(matrix) - FRAMES + 1))
         np.array(matrix[start : start + FRAMES])
-
-
-def measure(functions: list[Callable[[], None]], repeats: int) -> list[list[tuple[float, float]]]:
-    times: list[list[tuple[float, float]]] = [[] for _ in functions]
-    for repeat in range(repeats + 1):
-        for own, function in zip(times, functions, strict=True):
-            clock, cpu = time.perf_counter(), time.process_time()
-            function()
-            if repeat:  # the first round fills the page cache
-                own.append((time.perf_counter() - clock, time.process_time() - cpu))
-    return times
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import argparse
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
@@ -25,6 +24,7 @@ import av
 import numpy as np
 import soundfile
 import torch
+from turns import measure
 
 from vouch.audio.pcm16 import to_pcm16
 from vouch.kaldi.datadirs.datadir import DataDir, write_data_dir
@@ -136,18 +136,6 @@ def decode_whole(store: WaveStore) -> Crop:
         out[:] = to_pcm16(whole[start : start + len(out)])
 
     return crop
-
-
-def measure(functions: list[Callable[[], None]], repeats: int) -> list[list[tuple[float, float]]]:
-    """Return the seconds of clock and of CPU time that each function took each time, called in turns."""
-    times: list[list[tuple[float, float]]] = [[] for _ in functions]
-    for repeat in range(repeats + 1):
-        for own, function in zip(times, functions, strict=True):
-            clock, cpu = time.perf_counter(), time.process_time()
-            function()
-            if repeat:  # the first round fills the page cache
-                own.append((time.perf_counter() - clock, time.process_time() - cpu))
-    return times
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 import os
 import struct
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from corpus import voice
+from threads import wrong_crops
 
 from vouch.audio.pcm16 import OTHER, find_place
 from vouch.base.errors import VouchError
@@ -238,20 +238,6 @@ def test_a_named_pipe_is_not_emptied_by_looking(tmp_path):
 
 
 def test_threads_may_share_a_store(mixed):
-    store, wrong = load(mixed), []
+    store = load(mixed)
     wholes = [np.round(store.matrix(index).clip(-1, 1 - 2**-15) * 32768) for index in range(len(store))]
-
-    def read(seed):
-        rng = np.random.default_rng(seed)
-        for _ in range(60):
-            index, first = int(rng.integers(len(store))), int(rng.integers(3000))
-            expected = np.take(wholes[index], np.arange(first, first + 150), mode="wrap")
-            if not np.array_equal(cut(store, index, first, 150), expected):
-                wrong.append((seed, index, first))
-
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    assert not wrong_crops(store, wholes, cut)

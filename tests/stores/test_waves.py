@@ -3,13 +3,13 @@
 import contextlib
 import itertools
 import os
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from corpus import voice, write_features, write_recordings
+from threads import wrong_crops
 
 from vouch.audio import reading as audio
 from vouch.audio.decoder import open_decoder
@@ -262,23 +262,9 @@ def test_after_a_bad_header_the_others_are_not_waited_for(tmp_path):
 
 
 def test_threads_may_share_a_store(mixed):
-    store, wrong = load(mixed), []
+    store = load(mixed)
     wholes = [store.matrix(index) for index in range(len(store))]
-
-    def read(seed):
-        rng = np.random.default_rng(seed)
-        for _ in range(60):
-            index, first = int(rng.integers(len(store))), int(rng.integers(3000))
-            expected = np.take(wholes[index], np.arange(first, first + 150), mode="wrap")
-            if not np.array_equal(cut(store, index, first, 150), expected):
-                wrong.append((seed, index, first))
-
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    assert not wrong_crops(store, wholes, cut)
 
 
 def test_the_front_end_says_what_is_opened(tmp_path):

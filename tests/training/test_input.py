@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from corpus import write_all_trials
+from corpus import write_features
 from runs import make_run
-from sirens import write_sirens
 
 from vouch.augment.bank import read_bank, write_bank
 from vouch.augment.config import AugmentConfig
@@ -53,15 +52,6 @@ EVERYTHING = {
 
 
 @pytest.fixture(scope="module")
-def sets(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sets")
-    write_sirens(folder / "train", range(8))
-    write_sirens(folder / "valid", range(8, 11))
-    write_all_trials(folder / "valid")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def bank(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("bank"), np.random.default_rng(4)
 
@@ -73,9 +63,9 @@ def bank(tmp_path_factory):
     return folder
 
 
-def make_input(sets, bank, augment, device=CPU, feature=FBANK, seconds=0.3):
+def make_input(sirens, bank, augment, device=CPU, feature=FBANK, seconds=0.3):
     encoder = Encoder(EncoderConfig(NetworkConfig.from_dict(XVECTOR), feature.build().dim, "mean", feature))
-    data = TrainingSet(sets / "train", feature=WAVES)
+    data = TrainingSet(sirens / "train", feature=WAVES)
     held = read_bank(bank, RATE).to(device)
     augmentation = None if augment is None else AugmentConfig.from_dict(augment).build(held, RATE)
     return data, TrainingInput(encoder.to(device), data, seconds, augmentation, device)
@@ -90,8 +80,8 @@ def test_least_samples_for_frames(name, frames):
     assert front_end(torch.zeros(1, samples)).shape[1] == front_end.output_length(samples)
 
 
-def test_without_augmentation_the_input_is_the_features_of_the_crops(sets, bank):
-    data, source = make_input(sets, bank, None)
+def test_without_augmentation_the_input_is_the_features_of_the_crops(sirens, bank):
+    data, source = make_input(sirens, bank, None)
     batch = source.draw(data.gather(np.arange(24), source.piece, np.random.default_rng(3)), np.random.default_rng(0))
     inputs, plan = source.prepare(batch)
     assert inputs.shape == (24, 30, 24) and plan is None and batch.inputs.dtype == torch.int16
@@ -99,18 +89,18 @@ def test_without_augmentation_the_input_is_the_features_of_the_crops(sets, bank)
     np.testing.assert_allclose(inputs, np.stack(found), atol=2e-5)
 
 
-def test_crops_are_those_of_the_files(sets, bank):
-    data, source = make_input(sets, bank, None)
+def test_crops_are_those_of_the_files(sirens, bank):
+    data, source = make_input(sirens, bank, None)
     crops = data.gather(np.arange(24), source.piece, np.random.default_rng(3)).inputs.numpy()
     for index, crop in enumerate(crops):
         name = data.name(index)
-        whole = soundfile.read(sets / f"train.wavs/{name}.wav", dtype="int16")[0]
+        whole = soundfile.read(sirens / f"train.wavs/{name}.wav", dtype="int16")[0]
         wrapped = np.concatenate([whole, whole])
         assert any(np.array_equal(wrapped[first : first + len(crop)], crop) for first in range(len(whole)))
 
 
-def test_a_batch_follows_from_its_seed_alone(sets, bank):
-    data, source = make_input(sets, bank, EVERYTHING)
+def test_a_batch_follows_from_its_seed_alone(sirens, bank):
+    data, source = make_input(sirens, bank, EVERYTHING)
     batches = np.random.default_rng(0).integers(0, 24, (16, 16))
     whole = list(prefetch(data, batches, 0, source.piece, (5, 2), False, source.draw))
     rest = list(prefetch(data, batches, 14, source.piece, (5, 2), False, source.draw))
@@ -130,8 +120,8 @@ def test_a_batch_follows_from_its_seed_alone(sets, bank):
     assert source.speakers[3] == f"sp0.9-{data.speakers[0]}"
 
 
-def test_one_row_of_a_batch_does_not_depend_on_the_others(sets, bank):
-    data, source = make_input(sets, bank, {"waveform": {"add_noise": {"snr": [5, 5]}}})
+def test_one_row_of_a_batch_does_not_depend_on_the_others(sirens, bank):
+    data, source = make_input(sirens, bank, {"waveform": {"add_noise": {"snr": [5, 5]}}})
     batch = source.draw(data.gather(np.arange(24), source.piece, np.random.default_rng(3)), np.random.default_rng(0))
     inputs, _ = source.prepare(batch)
     changed = batch.inputs.clone()
@@ -141,10 +131,10 @@ def test_one_row_of_a_batch_does_not_depend_on_the_others(sets, bank):
     assert (alone[5:] == alone[5]).all(), "silence stays silent"
 
 
-def test_nothing_waits_for_the_device_or_stays_on_the_host(sets, bank):
+def test_nothing_waits_for_the_device_or_stays_on_the_host(sirens, bank):
     """On the meta device a number that the host asks for, and a tensor that stays on the CPU, are errors."""
     meta = torch.device("meta")
-    data, source = make_input(sets, bank, EVERYTHING, meta)
+    data, source = make_input(sirens, bank, EVERYTHING, meta)
     batch = source.draw(data.gather(np.arange(24), source.piece, np.random.default_rng(3)), np.random.default_rng(0))
     inputs, plan = source.prepare(batch)
     masked = source.mask(inputs, plan)
@@ -165,8 +155,7 @@ class Stops:
         return self.left < 0
 
 
-def test_an_interrupted_training_ends_as_a_whole_one(sets, bank, tmp_path):
-    """Waveforms are validated without features, so that here only the weights are compared."""
+def test_an_interrupted_training_ends_as_a_whole_one(sirens, bank, tmp_path):
     weights = []
     for number, stops in enumerate((None, 3)):
         folder = tmp_path / str(number)
@@ -174,7 +163,7 @@ def test_an_interrupted_training_ends_as_a_whole_one(sets, bank, tmp_path):
 
         def run(should_stop=should_stop, folder=folder):
             made = make_run(
-                config_of(EVERYTHING), sets / "train", None, folder, FBANK, should_stop=should_stop, bank=bank
+                config_of(EVERYTHING), sirens / "train", None, folder, FBANK, should_stop=should_stop, bank=bank
             )
             return made, made()
 
@@ -191,13 +180,13 @@ def test_an_interrupted_training_ends_as_a_whole_one(sets, bank, tmp_path):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_the_identity_of_an_experiment_has_the_augmentation_and_the_bank(sets, bank, tmp_path):
+def test_the_identity_of_an_experiment_has_the_augmentation_and_the_bank(sirens, bank, tmp_path):
     other = tmp_path / "bank"
     write_bank(other, {"noise": [("a", np.full(100, 0.5, np.float32))]}, RATE)
     quiet = {"waveform": {"add_noise": {"snr": [15, 20]}}}
 
     def fingerprint(augment, folder=None):
-        return Experiment(tmp_path / "exp", config_of(augment), sets / "train", None, FBANK, None, folder).fingerprint
+        return Experiment(tmp_path / "exp", config_of(augment), sirens / "train", None, FBANK, None, folder).fingerprint
 
     found = [fingerprint(quiet, bank), fingerprint(quiet, other), fingerprint({"waveform": {"add_noise": {}}}, bank)]
     assert len(set(found)) == 3 and found[0] == fingerprint(quiet, bank)
@@ -210,29 +199,28 @@ def test_the_identity_of_an_experiment_has_the_augmentation_and_the_bank(sets, b
         ({"waveform": {"add_noise": {"kind": "speech", "files": [3, 7]}}}, "up to 7 recordings of 'speech' at once"),
     ],
 )
-def test_a_bank_that_lacks_recordings(sets, bank, tmp_path, augment, message):
+def test_a_bank_that_lacks_recordings(sirens, bank, tmp_path, augment, message):
     config = config_of(augment)
     with pytest.raises(VouchError, match=message):
-        make_run(config, sets / "train", None, tmp_path / "exp", FBANK, bank=bank)
-        Experiment(tmp_path / "exp", config, sets / "train", None, FBANK, None, bank)
+        make_run(config, sirens / "train", None, tmp_path / "exp", FBANK, bank=bank)
 
 
-def test_what_does_not_fit_is_refused_before_training(sets, bank, tmp_path):
+def test_what_does_not_fit_is_refused_before_training(sirens, bank, tmp_path):
     noise = {"waveform": {"add_noise": {}}}
     with pytest.raises(VouchError, match="the augmentation takes recordings"):
-        Experiment(tmp_path / "exp", config_of(noise), sets / "train", None, FBANK, None, None)
+        Experiment(tmp_path / "exp", config_of(noise), sirens / "train", None, FBANK, None, None)
     with pytest.raises(VouchError, match="need a front end; run stage 1"):
-        Experiment(tmp_path / "exp", config_of({"waveform": {"gain": {}}}), sets / "train", None, None, None)
+        Experiment(tmp_path / "exp", config_of({"waveform": {"gain": {}}}), sirens / "train", None, None, None)
     telephone = FrontEndConfig("fbank", {"num_mel_bins": 24, "sample_rate": 8000})
     with pytest.raises(VouchError, match="the bank is of 16000 Hz, the speech of 8000 Hz"):
-        Experiment(tmp_path / "exp", config_of(noise), sets / "train", None, telephone, None, bank)
+        Experiment(tmp_path / "exp", config_of(noise), sirens / "train", None, telephone, None, bank)
     with pytest.raises(VouchError, match="masks features, and sinctdnn takes waveforms"):
         resolve_config({"model": "sinctdnn", "augment": {"features": {}}}, {})
     with pytest.raises(VouchError, match=r"unknown key 'wave' of an augmentation.*'waveform'"):
         resolve_config({"augment": {"wave": "none"}}, {})
 
 
-def test_waveform_networks_are_augmented_too(sets, bank, tmp_path):
+def test_waveform_networks_are_augmented_too(sirens, bank, tmp_path):
     config = resolve_config(
         {
             "model": {"name": "sinctdnn"},
@@ -241,27 +229,27 @@ def test_waveform_networks_are_augmented_too(sets, bank, tmp_path):
         },
         {},
     )
-    made = make_run(config, sets / "train", None, tmp_path / "exp", WAVES, bank=bank)
+    made = make_run(config, sirens / "train", None, tmp_path / "exp", WAVES, bank=bank)
     made()
     assert made.lines[-1].endswith("final.pt: the encoder of epoch 1")
 
 
-def test_fine_tuning_keeps_the_rows_of_the_speakers_themselves(sets, tmp_path):
+def test_fine_tuning_keeps_the_rows_of_the_speakers_themselves(sirens, tmp_path):
     speeds = {"speed": {"factors": [0.9, 1.0, 1.1], "as_speakers": True}}
-    make_run(config_of(speeds), sets / "train", None, tmp_path / "exp", FBANK)()
+    make_run(config_of(speeds), sirens / "train", None, tmp_path / "exp", FBANK)()
     last = tmp_path / "exp/checkpoints/last.pt"
     start = load_start(last)
     assert [start.speakers[row] for row in (0, 3, 8)] == ["sp0.9-s0", "s0", "sp1.1-s2"]
-    tuned = make_run(config_of({"waveform": {"gain": {}}}), sets / "train", None, tmp_path / "tuned", FBANK, start)
+    tuned = make_run(config_of({"waveform": {"gain": {}}}), sirens / "train", None, tmp_path / "tuned", FBANK, start)
     assert tuned.training.started_from.endswith("the loss keeps its rows for 3 of 3 speakers")
     name, rows = next((name, value) for name, value in start.loss.items() if len(value) == 9)
     assert torch.equal(tuned.training.state.loss.state_dict()[name], rows[3:6])
 
 
-def test_losses_that_compare_utterances_of_a_speaker_find_them_at_every_speed(sets, bank, tmp_path):
+def test_losses_that_compare_utterances_of_a_speaker_find_them_at_every_speed(sirens, bank, tmp_path):
     recipe = {"model": XVECTOR, "loss": "ge2e", "train": {"epochs": 1, "batch_size": 6, "crop_seconds": 0.3}}
     config = resolve_config({**recipe, "augment": EVERYTHING}, {"loss.utterances_per_speaker": "2"})
-    made = make_run(config, sets / "train", None, tmp_path / "exp", FBANK, bank=bank)
+    made = make_run(config, sirens / "train", None, tmp_path / "exp", FBANK, bank=bank)
     source, batches = made.training.input, made.training.plan_epoch(0)
     for number, batch in enumerate(prefetch(made.training.data, batches, 0, source.piece, (0, 0), False, source.draw)):
         labels = batch.labels.numpy()
@@ -270,10 +258,10 @@ def test_losses_that_compare_utterances_of_a_speaker_find_them_at_every_speed(se
     made()
 
 
-def test_copies_of_another_augmentation_are_refused(sets, tmp_path):
+def test_copies_of_another_augmentation_are_refused(sirens, tmp_path):
     asked = config_of({"when": "offline", "waveform": {"one_of": [{"gain": {}, "name": "loud"}]}})
     data = tmp_path / "data"
-    shutil.copytree(sets / "train", data)
+    shutil.copytree(sirens / "train", data)
     with pytest.raises(VouchError, match=r"holds no copies of an augmentation \(when: offline\); make them by stage 2"):
         Experiment(tmp_path / "exp", asked, data, None, FBANK, None)
     (data / "augment.yaml").write_text("when: offline\nwaveform: {one_of: [{clip: {}, name: loud}]}\n")
@@ -282,3 +270,17 @@ def test_copies_of_another_augmentation_are_refused(sets, tmp_path):
     (data / "augment.yaml").write_text("when: offline\nwaveform: {one_of: [{gain: {}, name: loud}]}\n")
     with pytest.raises(VouchError, match=r"feats\.scp: no such file"):
         Experiment(tmp_path / "exp", asked, data, None, FBANK, None)
+
+
+def test_masks_are_for_stored_features_too(tmp_path):
+    write_features(tmp_path / "train", range(6))
+    config = config_of({"features": {"time_masks": 2, "time_width": 4}}, crop_seconds=0.2)
+    made = make_run(config, tmp_path / "train", None, tmp_path / "exp")
+    source, data = made.training.input, made.training.data
+    batch = source.draw(data.gather(np.arange(6), source.piece, np.random.default_rng(3)), np.random.default_rng(0))
+    inputs, plan = source.prepare(batch)
+    np.testing.assert_array_equal(inputs, batch.inputs)
+    normalized = made.training.state.encoder.normalize(inputs)
+    masked = source.mask(normalized, plan)
+    assert ((masked == normalized) | (masked == 0)).all() and ((masked == 0) & (normalized != 0)).any()
+    made()

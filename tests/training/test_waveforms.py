@@ -28,35 +28,25 @@ WAVEFORM_MODELS = [name for name in MODELS if MODELS[name].input_kind == "wavefo
 SHORT = {"epochs": 20, "batch_size": 6, "crop_seconds": 0.25, "learning_rate": 0.01}
 
 
-@pytest.fixture(scope="module")
-def sets(tmp_path_factory):
-    """Other recordings of the same speakers for validation, so that a short training is enough."""
-    folder = tmp_path_factory.mktemp("sets")
-    write_sirens(folder / "train", range(8))
-    write_sirens(folder / "valid", range(8, 11))
-    write_all_trials(folder / "valid")
-    return folder
-
-
-def make(sets, exp, model, should_stop=lambda: False, options=MappingProxyType({}), **train):
+def make(sirens, exp, model, should_stop=lambda: False, options=MappingProxyType({}), **train):
     """Return a training that can be run and the list that its log lines are appended to."""
     loss = {"name": "aamsoftmax", "margin": 0.1, "scale": 10.0}
     config = resolve_config({"model": {**TINY[model], **options}, "loss": loss, "train": {**SHORT, **train}}, {})
     feature = config.network.front_end
-    run = make_run(config, sets / "train", sets / "valid", exp, feature, should_stop=should_stop)
+    run = make_run(config, sirens / "train", sirens / "valid", exp, feature, should_stop=should_stop)
     return run, run.lines
 
 
 @pytest.mark.parametrize("model", WAVEFORM_MODELS)
-def test_every_network_learns(sets, tmp_path, model):
-    run, lines = make(sets, tmp_path, model)
+def test_every_network_learns(sirens, tmp_path, model):
+    run, lines = make(sirens, tmp_path, model)
     untrained = run.training.valid.eer(run.training.state.encoder.eval())
     final = run()
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines if line.startswith("epoch")]
     assert losses[-1] < 0.7 * losses[0]
     encoder = load_encoder(final)
     assert encoder.config.front_end == FrontEndConfig("waveform", {"sample_rate": 16000})
-    eer = ValidationSet(sets / "valid", encoder.config.front_end).eer(encoder)
+    eer = ValidationSet(sirens / "valid", encoder.config.front_end).eer(encoder)
     assert eer < 0.15 < untrained
     assert f"(best {100 * eer:.2f} %)" in lines[-2]
 
@@ -64,25 +54,25 @@ def test_every_network_learns(sets, tmp_path, model):
 @pytest.mark.parametrize(
     ("model", "options"), [*((model, {}) for model in WAVEFORM_MODELS), ("sinctdnn", {"dropout": 0.5})]
 )
-def test_a_continued_training_is_the_same_to_the_last_bit(sets, tmp_path, model, options):
+def test_a_continued_training_is_the_same_to_the_last_bit(sirens, tmp_path, model, options):
     """Whatever was drawn meanwhile: dropout follows from where the training is."""
-    whole = make(sets, tmp_path / "whole", model, options=options, epochs=2)[0]()
+    whole = make(sirens, tmp_path / "whole", model, options=options, epochs=2)[0]()
     left = iter([False] * 5 + [True])
     with pytest.raises(Interrupted):
-        make(sets, tmp_path / "cut", model, lambda: next(left), options, epochs=2)[0]()
-    continued = make(sets, tmp_path / "cut", model, options=options, epochs=2)[0]
+        make(sirens, tmp_path / "cut", model, lambda: next(left), options, epochs=2)[0]()
+    continued = make(sirens, tmp_path / "cut", model, options=options, epochs=2)[0]
     torch.manual_seed(999)
     expected = load_encoder(whole).state_dict()
     found = load_encoder(continued()).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
 
 
-def test_the_validation_eer_is_that_of_whole_recordings(sets, tmp_path):
-    run, _ = make(sets, tmp_path, "sinctdnn")
+def test_the_validation_eer_is_that_of_whole_recordings(sirens, tmp_path):
+    run, _ = make(sirens, tmp_path, "sinctdnn")
     encoder = run.training.state.encoder.eval()
     store = run.training.valid._store
     embeddings = {name: embed_matrices(encoder, [store.matrix(row)])[0] for row, name in enumerate(store.utterances)}
-    trials = read_trials(sets / "valid/trials")
+    trials = read_trials(sirens / "valid/trials")
     scores = []
     for enrol, test in zip(trials.enrol, trials.test, strict=True):
         one, other = embeddings[enrol].astype(float), embeddings[test].astype(float)
@@ -127,9 +117,9 @@ def test_one_bad_recording_among_many_is_left_out_and_named(tmp_path, how, has_l
     )
 
 
-def test_damage_that_a_crop_meets_is_replaced_by_the_next_recording_of_the_speaker(sets, tmp_path):
+def test_damage_that_a_crop_meets_is_replaced_by_the_next_recording_of_the_speaker(sirens, tmp_path):
     """Half a second of the middle is read beforehand, which is whole here."""
-    (tmp_path / "valid").symlink_to(sets / "valid")
+    (tmp_path / "valid").symlink_to(sirens / "valid")
     write_sirens(tmp_path / "train", range(8))
     path = tmp_path / "train.wavs/s1-03.wav"
     samples = 0.1 * np.random.default_rng(0).standard_normal(4 * RATE)
@@ -158,8 +148,8 @@ def test_damage_that_a_crop_meets_is_replaced_by_the_next_recording_of_the_speak
 
 
 @pytest.mark.parametrize("has_lengths", [True, False])
-def test_many_bad_recordings_are_too_many(sets, tmp_path, has_lengths):
-    (tmp_path / "valid").symlink_to(sets / "valid")
+def test_many_bad_recordings_are_too_many(sirens, tmp_path, has_lengths):
+    (tmp_path / "valid").symlink_to(sirens / "valid")
     write_sirens(tmp_path / "train", range(8))
     for name in ("s0-03", "s1-01"):
         damage(tmp_path / f"train.wavs/{name}.wav", "no header")

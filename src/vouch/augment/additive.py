@@ -12,6 +12,7 @@ from vouch.augment.bank import Bank
 from vouch.augment.base import BankEffect
 from vouch.augment.draws import Ratios, check_count, draw_different
 from vouch.augment.noise import mean_square, noise_gain
+from vouch.augment.reverb import scale_to_power
 from vouch.base.errors import VouchError
 
 MOST_FILES = 100
@@ -39,6 +40,8 @@ class AddNoise(BankEffect):
         Whether a recording always begins with its first sample, as in Kaldi's recipes; otherwise anywhere.
     power_floor : float
         f; voxceleb_trainer has 1e-4, which is not small beside quiet speech.
+    keep_power : bool
+        Whether all is scaled to the mean square of the speech, as Kaldi's wav-reverberate does.
 
     Raises
     ------
@@ -57,11 +60,12 @@ class AddNoise(BankEffect):
         snrs: Sequence[float] | None = None,
         from_start: bool = False,
         power_floor: float = 0.0,
+        keep_power: bool = False,
     ) -> None:
         self.bank, self.places = bank, bank.kind(kind)
         self.files = check_count("files of add_noise", files, MOST_FILES)
         self.ratios = Ratios("add_noise", snr, snrs)
-        self.from_start, self.power_floor = from_start, power_floor
+        self.from_start, self.power_floor, self.keep_power = from_start, power_floor, keep_power
         if not 0 <= power_floor < 1:
             raise VouchError(f"power_floor of add_noise must be from 0 to below 1, not {power_floor}")
         if self.files[1] > len(self.places.names):
@@ -94,7 +98,8 @@ class AddNoise(BankEffect):
         noise = self.recordings(drawn, waves.shape[1])
         gain = noise_gain(power + floor, mean_square(noise) + floor, drawn["snr"])
         gain = gain.masked_fill(~(drawn["is_used"] & (power > 0)), 0)
-        return waves + (gain[:, None] @ noise)[:, 0]
+        mixed = waves + (gain[:, None] @ noise)[:, 0]
+        return scale_to_power(mixed, power[:, 0], waves.shape[1]) if self.keep_power else mixed
 
     def fetch(self, drawn: Mapping[str, torch.Tensor], samples: int) -> torch.Tensor:
         return self.bank.excerpts(drawn["first"], drawn["length"], drawn["offset"], samples)

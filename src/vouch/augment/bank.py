@@ -240,6 +240,8 @@ def read_bank(folder: str | Path, sample_rate: int) -> Bank:
         rate, digest = index["sample_rate"], str(index["digest"])
         for kind, entries in index["recordings"].items():
             names = [str(name) for name, _, _ in entries]
+            if not all(isinstance(count, int) and count > 0 for _, count, _ in entries):
+                raise ValueError
             length = np.array([count for _, count, _ in entries], np.int64)
             power = np.array([power for _, _, power in entries], np.float64)
             places[kind] = Places(names, first + np.cumsum(length) - length, length, power)

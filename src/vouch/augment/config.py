@@ -76,7 +76,8 @@ class AugmentConfig:
             if self.when == ONLINE and pick(EFFECTS, name, "augmentation").is_offline:
                 raise VouchError(f"augmentation '{name}' is for copies (when: {OFFLINE}): it works on the host alone")
         places = Places([""] * _IMAGINED, *np.full((3, _IMAGINED), 16000))
-        self.build(Bank(torch.zeros(16000, dtype=torch.int16), dict.fromkeys(self.kinds, places), 16000), 16000)
+        places.first[:] = 0
+        self.build(Bank(torch.ones(16000, dtype=torch.int16), dict.fromkeys(self.kinds, places), 16000), 16000)
         if self.when == OFFLINE and self.waveform != NONE:
             names = self.branches
             if not 1 <= self.copies <= len(names):

@@ -11,7 +11,8 @@ import torch
 from vouch.augment.bank import Bank, piece_at
 from vouch.augment.base import BankEffect
 from vouch.augment.draws import Ratios, check_mean_length, check_range
-from vouch.augment.noise import noise_gain
+from vouch.augment.noise import mean_square, noise_gain
+from vouch.augment.reverb import scale_to_power
 
 MOST_SECONDS = 3600.0
 
@@ -34,6 +35,8 @@ class AddForeground(BankEffect):
         Instead of limits, ratios of which each is drawn as often as the others.
     interval : float
         Pause between two recordings in seconds, from 0 to 3600.
+    keep_power : bool
+        Whether all is scaled to the mean square of the speech, as Kaldi's wav-reverberate does.
 
     Raises
     ------
@@ -50,8 +53,9 @@ class AddForeground(BankEffect):
         snr: Sequence[float] | None = None,
         snrs: Sequence[float] | None = None,
         interval: float = 1.0,
+        keep_power: bool = False,
     ) -> None:
-        self.bank, self.places = bank, bank.kind(kind)
+        self.bank, self.places, self.keep_power = bank, bank.kind(kind), keep_power
         self.ratios = Ratios("add_foreground", snr, snrs)
         self.pause = round(check_range("interval of add_foreground", interval, 0, MOST_SECONDS)[0] * bank.sample_rate)
         check_mean_length("add_foreground", self.places, self.pause, bank.sample_rate)
@@ -74,7 +78,8 @@ class AddForeground(BankEffect):
         samples = waves.shape[1]
         gain = noise_gain(waves.square().mean(dim=1, keepdim=True), drawn["power"], drawn["snr"])
         noise = self.recordings(drawn, samples)
-        return waves + gain.gather(1, piece_at(drawn["start"], samples)) * noise
+        mixed = waves + gain.gather(1, piece_at(drawn["start"], samples)) * noise
+        return scale_to_power(mixed, mean_square(waves), samples) if self.keep_power else mixed
 
     def fetch(self, drawn: Mapping[str, torch.Tensor], samples: int) -> torch.Tensor:
         return self.bank.lay(drawn["first"], drawn["length"], drawn["start"], samples)

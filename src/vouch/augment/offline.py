@@ -94,6 +94,9 @@ def draw_copies(
         raise VouchError(
             f"{copies} copies of each utterance need as many names, there are {len(weights)}: {', '.join(weights)}"
         )
+    for name in weights:
+        if any(copy.name == name and not copy.is_speaker for copy in played.values()):
+            raise VouchError(f"the name '{name}' is that of a speed; give the node another one")
     names, share = list(weights), np.array(list(weights.values())) / sum(weights.values())
     rounds: dict[str, int] = {}
     found: dict[str, Copy] = {}

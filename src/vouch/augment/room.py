@@ -34,7 +34,7 @@ class Reverberate(BankEffect):
     Raises
     ------
     VouchError
-        The bank has no responses of this kind, or `seconds` is out of range.
+        The bank has no responses of this kind, `seconds` is out of range, or what is left of a response is silent.
     """
 
     tiny: ClassVar = {"kind": "room"}
@@ -45,6 +45,18 @@ class Reverberate(BankEffect):
         if not 0.01 <= seconds <= MOST_SECONDS:
             raise VouchError(f"seconds of reverberate must be from 0.01 to {MOST_SECONDS:g}, not {seconds}")
         self.most = min(int(self.places.length.max()), round(seconds * bank.sample_rate))
+        self._check_sound(kind, seconds)
+
+    def _check_sound(self, kind: str, seconds: float) -> None:
+        """Raise `VouchError` when a response is silent up to where it is cut."""
+        if self.bank.samples.is_meta:
+            return
+        for name, first, length in zip(self.places.names, self.places.first, self.places.length, strict=True):
+            if not self.bank.samples[first : first + min(length, self.most)].any():
+                raise VouchError(
+                    f"the response '{name}' of '{kind}' is silent for {min(length, self.most)} samples, where"
+                    f" reverberate cuts it; give it more seconds than {seconds:g}, or take the file out"
+                )
 
     def reach(self, samples: int) -> int:
         """Return the length of the longest response, whatever the waveforms."""
